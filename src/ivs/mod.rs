@@ -1,0 +1,3 @@
+//! The only door to Amazon IVS.
+
+pub mod arn;

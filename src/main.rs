@@ -1,0 +1,3 @@
+//! The `ivs-playback-auth` binary.
+
+fn main() {}

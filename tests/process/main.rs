@@ -1,0 +1,1 @@
+//! Tests with the built binary.
