@@ -136,11 +136,11 @@ impl Clock {
 
     /// A clock that stands still until a test moves it.
     pub fn manual(start: Timestamp) -> (Self, ManualClock) {
-        let manual = ManualClock(Arc::new(ManualTimeSource {
+        let source = Arc::new(ManualTimeSource {
             wall_millis: AtomicI64::new(start.unix_millis()),
             monotonic_millis: AtomicU64::new(0),
-        }));
-        let source: Arc<dyn TimeSource> = manual.0.clone();
+        });
+        let manual = ManualClock(Arc::clone(&source));
         (Self(source), manual)
     }
 

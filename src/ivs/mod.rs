@@ -1,3 +1,20 @@
-//! The only door to Amazon IVS.
+//! The only door to Amazon IVS, and the only module that names `aws_sdk_ivs`.
+//!
+//! It speaks in our terms: ARNs that are parsed, channels and key pairs with just the members that
+//! playback authorization needs, and one [`IvsError`] whose variants say what a caller can do about
+//! it. Every call has a time-out.
+//!
+//! Who retries what: channel lookups (`GetChannel`, `BatchGetChannel`) are never retried here, since
+//! the lookup above paces them inside IVS's quota of 5 calls a second and an invisible second try
+//! would break that pace. All other calls use the SDK's standard retries (3 attempts, jittered).
 
 pub mod arn;
+mod client;
+mod error;
+mod regions;
+
+pub use client::{
+    BatchError, BatchGetChannel, Channel, ChannelSummary, KeyPair, KeyPairSummary, RegionalIvs,
+};
+pub use error::IvsError;
+pub use regions::{AwsSettings, ConnectError, IvsRegions};

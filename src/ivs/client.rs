@@ -1,0 +1,288 @@
+//! One region's IVS, with just the operations that playback authorization needs.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use aws_sdk_ivs::{Client, types};
+
+use super::{
+    IvsError,
+    arn::{ChannelArn, PlaybackKeyArn, Region},
+};
+
+/// The IVS endpoint of one region. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RegionalIvs {
+    region: Region,
+    clients: Arc<Clients>,
+}
+
+#[derive(Debug)]
+pub(super) struct Clients {
+    /// Without retries: see the module's documentation.
+    pub(super) lookups: Client,
+    /// With the SDK's standard retries.
+    pub(super) calls: Client,
+}
+
+/// A channel as lookups need it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Channel {
+    /// Its ARN.
+    pub arn: ChannelArn,
+    /// Its name; empty where none was given.
+    pub name: String,
+    /// Whether playback demands a token: a *private* channel.
+    pub authorized: bool,
+    /// `BASIC`, `STANDARD`, `ADVANCED_SD` or `ADVANCED_HD`; whatever IVS says.
+    pub channel_type: String,
+    /// `LOW` or `NORMAL`.
+    pub latency_mode: String,
+    /// Where players begin; has no token yet.
+    pub playback_url: String,
+}
+
+/// A channel as lists show it: without a playback URL.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ChannelSummary {
+    /// Its ARN.
+    pub arn: ChannelArn,
+    /// Its name; empty where none was given.
+    pub name: String,
+    /// Whether playback demands a token.
+    pub authorized: bool,
+}
+
+/// What `BatchGetChannel` answered. It need not hold every ARN that was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct BatchGetChannel {
+    /// The channels that were found.
+    pub channels: Vec<Channel>,
+    /// One entry for each ARN that failed.
+    pub errors: Vec<BatchError>,
+}
+
+/// Why one item of a batch failed. Which codes IVS uses is not documented.
+#[derive(Clone, Debug)]
+pub struct BatchError {
+    /// The ARN that was asked for, as IVS repeats it.
+    pub arn: String,
+    /// IVS's code.
+    pub code: String,
+    /// IVS's sentence.
+    pub message: String,
+}
+
+/// A playback key pair as lists show it: without its fingerprint.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyPairSummary {
+    /// Its ARN.
+    pub arn: PlaybackKeyArn,
+    /// Its name; empty where none was given.
+    pub name: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A playback key pair. IVS never returns the public key itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyPair {
+    /// Its ARN.
+    pub arn: PlaybackKeyArn,
+    /// Its name; empty where none was given.
+    pub name: String,
+    /// MD5 of the `SubjectPublicKeyInfo`, in hexadecimal with colons.
+    pub fingerprint: String,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl RegionalIvs {
+    pub(super) fn new(region: Region, clients: Clients) -> Self {
+        Self { region, clients: Arc::new(clients) }
+    }
+
+    /// The region.
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// `GetChannel`, without retries.
+    pub async fn get_channel(&self, arn: &ChannelArn) -> Result<Channel, IvsError> {
+        let answer = self
+            .clients
+            .lookups
+            .get_channel()
+            .arn(arn.as_str())
+            .send()
+            .await
+            .map_err(|error| IvsError::from_sdk(&error))?;
+        let channel = answer.channel.ok_or_else(|| IvsError::malformed("holds no channel"))?;
+        channel_from(channel)
+    }
+
+    /// `BatchGetChannel` of 1 to 50 channels, without retries.
+    pub async fn batch_get_channel(
+        &self,
+        arns: &[ChannelArn],
+    ) -> Result<BatchGetChannel, IvsError> {
+        let answer = self
+            .clients
+            .lookups
+            .batch_get_channel()
+            .set_arns(Some(arns.iter().map(ToString::to_string).collect()))
+            .send()
+            .await
+            .map_err(|error| IvsError::from_sdk(&error))?;
+        let errors = answer.errors.unwrap_or_default().into_iter().map(|error| BatchError {
+            arn: error.arn.unwrap_or_default(),
+            code: error.code.unwrap_or_default(),
+            message: error.message.unwrap_or_default(),
+        });
+        Ok(BatchGetChannel {
+            // One unreadable item must not take the others with it; it counts as not answered.
+            channels: answer
+                .channels
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|channel| channel_from(channel).ok())
+                .collect(),
+            errors: errors.collect(),
+        })
+    }
+
+    /// `ListChannels`, one page of at most 100: the channels, and the token of the next page.
+    pub async fn list_channels(
+        &self,
+        next_token: Option<String>,
+    ) -> Result<(Vec<ChannelSummary>, Option<String>), IvsError> {
+        let answer = self
+            .clients
+            .calls
+            .list_channels()
+            .max_results(100)
+            .set_next_token(next_token)
+            .send()
+            .await
+            .map_err(|error| IvsError::from_sdk(&error))?;
+        let channels = answer
+            .channels
+            .into_iter()
+            .map(|summary| {
+                Ok(ChannelSummary {
+                    arn: channel_arn(summary.arn)?,
+                    name: summary.name.unwrap_or_default(),
+                    authorized: summary.authorized,
+                })
+            })
+            .collect::<Result<_, IvsError>>()?;
+        Ok((channels, answer.next_token.filter(|token| !token.is_empty())))
+    }
+
+    /// `ListPlaybackKeyPairs`, all pages.
+    pub async fn list_playback_key_pairs(&self) -> Result<Vec<KeyPairSummary>, IvsError> {
+        let mut pairs = Vec::new();
+        let mut next_token = None;
+        loop {
+            let answer = self
+                .clients
+                .calls
+                .list_playback_key_pairs()
+                .set_next_token(next_token)
+                .send()
+                .await
+                .map_err(|error| IvsError::from_sdk(&error))?;
+            for summary in answer.key_pairs {
+                pairs.push(KeyPairSummary {
+                    arn: key_arn(summary.arn)?,
+                    name: summary.name.unwrap_or_default(),
+                    tags: summary.tags.unwrap_or_default().into_iter().collect(),
+                });
+            }
+            next_token = answer.next_token.filter(|token| !token.is_empty());
+            if next_token.is_none() {
+                return Ok(pairs);
+            }
+        }
+    }
+
+    /// `GetPlaybackKeyPair`.
+    pub async fn get_playback_key_pair(&self, arn: &PlaybackKeyArn) -> Result<KeyPair, IvsError> {
+        let answer = self
+            .clients
+            .calls
+            .get_playback_key_pair()
+            .arn(arn.as_str())
+            .send()
+            .await
+            .map_err(|error| IvsError::from_sdk(&error))?;
+        key_pair_from(answer.key_pair)
+    }
+
+    /// `ImportPlaybackKeyPair` of a P-384 public key in PEM (`SubjectPublicKeyInfo`).
+    ///
+    /// Where [`IvsError::outcome_unknown`] holds, the pair may have been imported.
+    pub async fn import_playback_key_pair(
+        &self,
+        public_key_pem: &str,
+        name: &str,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<KeyPair, IvsError> {
+        let tags = tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        let answer = self
+            .clients
+            .calls
+            .import_playback_key_pair()
+            .public_key_material(public_key_pem)
+            .set_name((!name.is_empty()).then(|| name.to_owned()))
+            .set_tags(Some(tags))
+            .send()
+            .await
+            .map_err(|error| IvsError::from_sdk(&error))?;
+        key_pair_from(answer.key_pair)
+    }
+
+    /// `DeletePlaybackKeyPair`. A pair that is gone already is [`IvsError::NotFound`].
+    pub async fn delete_playback_key_pair(&self, arn: &PlaybackKeyArn) -> Result<(), IvsError> {
+        self.clients
+            .calls
+            .delete_playback_key_pair()
+            .arn(arn.as_str())
+            .send()
+            .await
+            .map_err(|error| IvsError::from_sdk(&error))?;
+        Ok(())
+    }
+}
+
+fn channel_from(channel: types::Channel) -> Result<Channel, IvsError> {
+    Ok(Channel {
+        arn: channel_arn(channel.arn)?,
+        name: channel.name.unwrap_or_default(),
+        authorized: channel.authorized,
+        channel_type: channel.r#type.map(|it| it.as_str().to_owned()).unwrap_or_default(),
+        latency_mode: channel.latency_mode.map(|it| it.as_str().to_owned()).unwrap_or_default(),
+        playback_url: channel
+            .playback_url
+            .ok_or_else(|| IvsError::malformed("holds a channel without a playback URL"))?,
+    })
+}
+
+fn key_pair_from(pair: Option<types::PlaybackKeyPair>) -> Result<KeyPair, IvsError> {
+    let pair = pair.ok_or_else(|| IvsError::malformed("holds no key pair"))?;
+    Ok(KeyPair {
+        arn: key_arn(pair.arn)?,
+        name: pair.name.unwrap_or_default(),
+        fingerprint: pair.fingerprint.unwrap_or_default(),
+        tags: pair.tags.unwrap_or_default().into_iter().collect(),
+    })
+}
+
+fn channel_arn(arn: Option<String>) -> Result<ChannelArn, IvsError> {
+    arn.and_then(|arn| arn.parse().ok())
+        .ok_or_else(|| IvsError::malformed("holds a channel without a proper ARN"))
+}
+
+fn key_arn(arn: Option<String>) -> Result<PlaybackKeyArn, IvsError> {
+    arn.and_then(|arn| arn.parse().ok())
+        .ok_or_else(|| IvsError::malformed("holds a key pair without a proper ARN"))
+}

@@ -1,0 +1,303 @@
+//! The regions that one process serves, and the AWS configuration behind them.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_credential_types::{Credentials, provider::ProvideCredentials};
+use aws_sdk_ivs::config::StalledStreamProtectionConfig;
+use tokio::sync::OnceCell;
+
+use super::{
+    IvsError, RegionalIvs,
+    arn::{AccountId, Region},
+    client::Clients,
+};
+
+/// The largest share of a time-out that connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Attempts of a call that is retried, the first included.
+const ATTEMPTS: u32 = 3;
+
+/// What to load the AWS configuration with, beyond what the environment and profiles say.
+#[derive(Clone, Debug)]
+pub struct AwsSettings {
+    /// The regions to serve; empty means the region of the AWS configuration.
+    pub regions: Vec<Region>,
+    /// The only account whose credentials are accepted; `None` accepts any.
+    pub account_id: Option<AccountId>,
+    /// A profile other than the one that the environment names.
+    pub profile: Option<String>,
+    /// An endpoint for every AWS service, as the `aws` CLI's `--endpoint-url`.
+    pub endpoint_url: Option<String>,
+    /// How long one attempt of a call may take.
+    pub timeout: Duration,
+}
+
+/// Why no region can be served at all.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ConnectError {
+    /// Neither our configuration nor AWS's names a region.
+    #[error(
+        "no AWS region: set ivs.regions, pass --region, set AWS_REGION, or name a region in the \
+         AWS profile"
+    )]
+    NoRegion,
+    /// The AWS configuration names something that cannot be a region.
+    #[error("the region of the AWS configuration is not a region name; set ivs.regions")]
+    BadRegion,
+    /// The credentials are of another account than `ivs.account_id`.
+    #[error(
+        "the AWS credentials belong to account {actual}, but ivs.account_id is {expected}; use the \
+         credentials of {expected} or change ivs.account_id"
+    )]
+    OtherAccount {
+        /// What `ivs.account_id` demands.
+        expected: AccountId,
+        /// Whose credentials were found.
+        actual: AccountId,
+    },
+}
+
+/// Every region that this process serves. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct IvsRegions(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    regions: BTreeMap<Region, RegionalIvs>,
+    /// In the order of the configuration.
+    order: Vec<Region>,
+    expected_account: Option<AccountId>,
+    aws: SdkConfig,
+    account: OnceCell<AccountId>,
+}
+
+impl IvsRegions {
+    /// Loads the standard AWS configuration: environment, profile, container or instance role.
+    ///
+    /// Nothing is called over the network but what finding a region may need.
+    ///
+    /// # Errors
+    ///
+    /// No region is configured anywhere.
+    pub async fn connect(settings: AwsSettings) -> Result<Self, ConnectError> {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest());
+        if let Some(profile) = &settings.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(endpoint_url) = &settings.endpoint_url {
+            loader = loader.endpoint_url(endpoint_url);
+        }
+        if let Some(first) = settings.regions.first() {
+            // Spares the look-up in the instance metadata, which takes seconds elsewhere.
+            loader = loader.region(aws_config::Region::new(first.to_string()));
+        }
+        let aws = loader.load().await;
+        Self::from_sdk_config(aws, &settings)
+    }
+
+    /// A single region behind `endpoint_url` with fixed credentials. Reads no environment variable
+    /// and no profile.
+    pub fn fixed(
+        endpoint_url: &str,
+        region: Region,
+        account_id: AccountId,
+        access_key_id: &str,
+        secret_access_key: &str,
+        timeout: Duration,
+    ) -> Self {
+        let credentials = Credentials::builder()
+            .access_key_id(access_key_id)
+            .secret_access_key(secret_access_key)
+            .provider_name("fixed")
+            .account_id(account_id.as_str())
+            .build();
+        let aws = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(aws_config::Region::new(region.to_string()))
+            .endpoint_url(endpoint_url)
+            .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(
+                credentials,
+            ))
+            .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
+            .time_source(aws_smithy_async::time::SystemTimeSource::new())
+            // Plain HTTP: a machine without root certificates can run it too.
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .build();
+        let settings = AwsSettings {
+            regions: vec![region],
+            account_id: Some(account_id),
+            profile: None,
+            endpoint_url: Some(endpoint_url.to_owned()),
+            timeout,
+        };
+        Self(Arc::new(Inner::new(aws, settings.regions.clone(), &settings)))
+    }
+
+    fn from_sdk_config(aws: SdkConfig, settings: &AwsSettings) -> Result<Self, ConnectError> {
+        let order = if settings.regions.is_empty() {
+            let region = aws.region().ok_or(ConnectError::NoRegion)?;
+            vec![region.as_ref().parse().map_err(|_| ConnectError::BadRegion)?]
+        } else {
+            settings.regions.clone()
+        };
+        Ok(Self(Arc::new(Inner::new(aws, order, settings))))
+    }
+
+    /// The endpoint of `region`, if it is served.
+    pub fn region(&self, region: &Region) -> Option<&RegionalIvs> {
+        self.0.regions.get(region)
+    }
+
+    /// The regions served, in the order of the configuration.
+    pub fn names(&self) -> &[Region] {
+        &self.0.order
+    }
+
+    /// Every region's endpoint, in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &RegionalIvs> {
+        self.0.order.iter().filter_map(|region| self.0.regions.get(region))
+    }
+
+    /// The account of the credentials: what `ivs.account_id` says, else what the credentials or an
+    /// ARN in an answer of IVS tell, else AWS STS (unless IVS has an endpoint of its own, which STS
+    /// would not know). Found once, then remembered.
+    ///
+    /// # Errors
+    ///
+    /// Nothing that tells the account could be reached.
+    pub async fn account(&self) -> Result<AccountId, IvsError> {
+        self.0.account.get_or_try_init(|| self.0.find_account()).await.cloned()
+    }
+
+    /// Refuses credentials of another account than `ivs.account_id`, as far as they can be told
+    /// without a call.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::OtherAccount`].
+    pub async fn check_account(&self) -> Result<(), ConnectError> {
+        let Some(expected) = &self.0.expected_account else { return Ok(()) };
+        match self.0.account_of_caller().await {
+            Ok(Some(actual)) if actual != *expected => {
+                Err(ConnectError::OtherAccount { expected: expected.clone(), actual })
+            }
+            // Nothing to compare with yet: IVS itself refuses what is not its caller's.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Inner {
+    fn new(aws: SdkConfig, order: Vec<Region>, settings: &AwsSettings) -> Self {
+        let regions = order
+            .iter()
+            .map(|region| {
+                let clients = Clients {
+                    lookups: client(&aws, region, settings.timeout, 1),
+                    calls: client(&aws, region, settings.timeout, ATTEMPTS),
+                };
+                (region.clone(), RegionalIvs::new(region.clone(), clients))
+            })
+            .collect();
+        Self {
+            regions,
+            order,
+            expected_account: settings.account_id.clone(),
+            aws,
+            account: OnceCell::new(),
+        }
+    }
+
+    async fn find_account(&self) -> Result<AccountId, IvsError> {
+        if let Some(account) = &self.expected_account {
+            return Ok(account.clone());
+        }
+        self.account_of_caller().await?.ok_or_else(|| IvsError::Unavailable {
+            reason: "nothing tells the account of the credentials yet; set ivs.account_id"
+                .to_owned(),
+        })
+    }
+
+    /// The account that the credentials belong to, whatever the configuration expects.
+    async fn account_of_caller(&self) -> Result<Option<AccountId>, IvsError> {
+        if let Some(provider) = self.aws.credentials_provider() {
+            let credentials =
+                provider.provide_credentials().await.map_err(|_| IvsError::NoCredentials)?;
+            if let Some(account) = credentials.account_id() {
+                return Ok(account.as_str().parse().ok());
+            }
+        }
+        let mut failure = None;
+        if let Some(ivs) = self.order.first().and_then(|region| self.regions.get(region)) {
+            match ivs.list_playback_key_pairs().await {
+                Ok(pairs) => {
+                    if let Some(pair) = pairs.first() {
+                        return Ok(Some(pair.arn.account().clone()));
+                    }
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        if !self.has_own_ivs_endpoint() {
+            match self.account_from_sts().await {
+                Ok(account) => return Ok(Some(account)),
+                Err(error) => failure = Some(error),
+            }
+        }
+        failure.map_or(Ok(None), Err)
+    }
+
+    /// Whether IVS is somewhere else than at AWS: an emulator, which STS knows nothing of.
+    fn has_own_ivs_endpoint(&self) -> bool {
+        self.aws.endpoint_url().is_some()
+            || self.aws.service_config().is_some_and(|config| {
+                let key = aws_types::service_config::ServiceConfigKey::builder()
+                    .service_id("ivs")
+                    .env("AWS_ENDPOINT_URL")
+                    .profile("endpoint_url")
+                    .build();
+                key.is_ok_and(|key| config.load_config(key).is_some())
+            })
+    }
+
+    async fn account_from_sts(&self) -> Result<AccountId, IvsError> {
+        let config = aws_sdk_sts::config::Builder::from(&self.aws)
+            .timeout_config(timeouts(CONNECT_TIMEOUT, 1))
+            .build();
+        let identity = aws_sdk_sts::Client::from_conf(config)
+            .get_caller_identity()
+            .send()
+            .await
+            .map_err(|error| IvsError::from_sdk(&error))?;
+        identity
+            .account()
+            .and_then(|account| account.parse().ok())
+            .ok_or_else(|| IvsError::malformed("tells no account"))
+    }
+}
+
+fn client(
+    aws: &SdkConfig,
+    region: &Region,
+    timeout: Duration,
+    attempts: u32,
+) -> aws_sdk_ivs::Client {
+    let config = aws_sdk_ivs::config::Builder::from(aws)
+        .region(aws_config::Region::new(region.to_string()))
+        .timeout_config(timeouts(timeout, attempts))
+        .retry_config(RetryConfig::standard().with_max_attempts(attempts))
+        // Answers are small: the time-outs bound them, a throughput floor adds nothing.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .build();
+    aws_sdk_ivs::Client::from_conf(config)
+}
+
+fn timeouts(attempt: Duration, attempts: u32) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(attempt.min(CONNECT_TIMEOUT))
+        .operation_attempt_timeout(attempt)
+        .operation_timeout(attempt.saturating_mul(attempts))
+        .build()
+}
