@@ -1,0 +1,336 @@
+//! The environment as a layer, and the two variables that are no keys.
+//!
+//! A variable is `IVS_PLAYBACK_AUTH__SECTION__KEY`. Any of them may have `_FILE` appended: its value
+//! is then the content of the file that it names, without one trailing newline, which is how
+//! container platforms hand over secrets.
+//!
+//! Variables with a single underscore after the prefix are not ours to judge: Kubernetes sets
+//! `IVS_PLAYBACK_AUTH_SERVICE_HOST` and more for a service of this name. Only one that spells a
+//! known key in all but its underscores is refused, since it would be ignored.
+
+use std::{collections::BTreeMap, ffi::OsString, fmt, fs, path::Path};
+
+use secrecy::SecretString;
+
+use super::{
+    Problem,
+    known::{MAPS, VARIABLE_PREFIX, nearest, variable_of},
+    settings::{Layer, Origin, Setting, Settings, Value},
+};
+
+/// The passphrase of encrypted private keys.
+pub(super) const KEY_PASSPHRASE: &str = "IVS_PLAYBACK_AUTH_KEY_PASSPHRASE";
+/// The clients file's TOML itself.
+pub(super) const CLIENTS: &str = "IVS_PLAYBACK_AUTH_CLIENTS";
+
+/// Environment variables by name. Values are secrets until shown otherwise: `Debug` has names only.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<String, OsString>);
+
+impl Environment {
+    /// The environment of this process. A name that is not Unicode cannot be one of ours.
+    pub fn of_process() -> Self {
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .collect()
+    }
+}
+
+impl<N: Into<String>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
+        Self(variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// What the environment says.
+#[derive(Default)]
+pub(super) struct FromEnvironment {
+    pub(super) layer: Layer,
+    pub(super) key_passphrase: Option<SecretString>,
+    pub(super) clients: Option<SecretString>,
+}
+
+/// Reads every variable of ours. Files that variables name are relative to `cwd`.
+pub(super) fn read(
+    environment: &Environment,
+    settings: &Settings,
+    cwd: &Path,
+    problems: &mut Vec<Problem>,
+) -> FromEnvironment {
+    let reader = Reader { environment, cwd };
+    let mut found = FromEnvironment::default();
+    let mut secret = |name: &str| -> Option<SecretString> {
+        match reader.value(name)? {
+            Ok(text) => Some(text.into()),
+            Err(problem) => {
+                problems.push(problem);
+                None
+            }
+        }
+    };
+    found.key_passphrase = secret(KEY_PASSPHRASE);
+    found.clients = secret(CLIENTS);
+
+    for (name, key) in reader.keys(settings, problems) {
+        match reader.value(&name) {
+            Some(Ok(text)) => {
+                let origin = Origin::Variable(reader.spelling(&name));
+                found.layer.insert(key, Setting { value: Value::Untyped(text), origin });
+            }
+            Some(Err(problem)) => problems.push(problem),
+            None => {}
+        }
+    }
+    found
+}
+
+struct Reader<'a> {
+    environment: &'a Environment,
+    cwd: &'a Path,
+}
+
+impl Reader<'_> {
+    /// The variables of keys (without `_FILE`), each with its key.
+    fn keys(&self, settings: &Settings, problems: &mut Vec<Problem>) -> BTreeMap<String, String> {
+        let known: BTreeMap<String, &str> =
+            settings.iter().map(|(key, _)| (variable_of(key), key)).collect();
+        let mut keys = BTreeMap::new();
+        for written in self.environment.0.keys() {
+            let name = written.strip_suffix("_FILE").unwrap_or(written);
+            if let Some(key) = known.get(name).map(ToString::to_string).or_else(|| map_key(name)) {
+                keys.insert(name.to_owned(), key);
+            } else if let Some(meant) = misspelt(name, known.keys().map(String::as_str)) {
+                problems.push(unknown(written, Some(meant)));
+            } else if let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) {
+                let key = rest.to_ascii_lowercase().replace("__", ".");
+                let meant = nearest(&key, known.values().copied()).map(variable_of);
+                problems.push(unknown(written, meant.as_deref()));
+            }
+        }
+        keys
+    }
+
+    /// The value of `name` or of `name_FILE`; nothing if neither is set.
+    fn value(&self, name: &str) -> Option<Result<String, Problem>> {
+        let file_name = format!("{name}_FILE");
+        let problem =
+            |place: &str, message: String| Problem { key: None, place: place.to_owned(), message };
+        let (place, value) =
+            match (self.environment.0.get(name), self.environment.0.get(&file_name)) {
+                (None, None) => return None,
+                (Some(_), Some(_)) => {
+                    let message = format!("is set, and {file_name} too. Unset one of them.");
+                    return Some(Err(problem(name, message)));
+                }
+                (Some(value), None) => (name, value.clone().into_string().map_err(|_| None)),
+                (None, Some(path)) => {
+                    let read = fs::read_to_string(self.cwd.join(path));
+                    (file_name.as_str(), read.map(without_newline).map_err(Some))
+                }
+            };
+        Some(value.map_err(|error| {
+            // Neither path nor value is repeated: somebody may have put the secret itself here.
+            let message = match error {
+                Some(error) => format!("names a file that cannot be read: {error}."),
+                None => "is not Unicode text.".to_owned(),
+            };
+            problem(place, message)
+        }))
+    }
+
+    /// The variable that is really set: `name` or `name_FILE`.
+    fn spelling(&self, name: &str) -> String {
+        if self.environment.0.contains_key(name) { name.to_owned() } else { format!("{name}_FILE") }
+    }
+}
+
+/// The key of an entry of a map: `…__CHANNELS__ALIASES__DEMO` is `channels.aliases.demo`. What comes
+/// after the map's own name is one name, double underscores included.
+fn map_key(name: &str) -> Option<String> {
+    MAPS.iter().find_map(|map| {
+        let entry = name.strip_prefix(variable_of(map).as_str())?.strip_prefix("__")?;
+        Some(format!("{map}.{}", entry.to_ascii_lowercase()))
+    })
+}
+
+/// The variable that `name` spells in all but its underscores.
+fn misspelt<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |name: &str| name.replace("__", "_");
+    known
+        .chain([KEY_PASSPHRASE, CLIENTS])
+        .find(|variable| *variable != name && plain(variable) == plain(name))
+}
+
+fn unknown(name: &str, nearest: Option<&str>) -> Problem {
+    let nearest = nearest
+        .map_or_else(String::new, |variable| format!(" The nearest known one is {variable}."));
+    Problem {
+        key: None,
+        place: name.to_owned(),
+        message: format!("is not a variable of this service.{nearest}"),
+    }
+}
+
+fn without_newline(mut text: String) -> String {
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn settings() -> Settings {
+        let setting = || Setting { value: Value::Integer(0), origin: Origin::Default };
+        let keys = ["server.workers", "tokens.max_ttl"];
+        Settings::new(keys.map(|key| (key.to_owned(), setting())).into())
+    }
+
+    fn read_all(
+        variables: &[(&str, &str)],
+        cwd: &Path,
+    ) -> (Vec<(String, Value, String)>, Vec<String>, FromEnvironment) {
+        let mut problems = Vec::new();
+        let mut found = read(&variables.iter().copied().collect(), &settings(), cwd, &mut problems);
+        let layer = std::mem::take(&mut found.layer)
+            .into_iter()
+            .map(|(key, setting)| (key, setting.value, setting.origin.to_string()))
+            .collect();
+        (layer, problems.iter().map(ToString::to_string).collect(), found)
+    }
+
+    fn untyped(text: &str) -> Value {
+        Value::Untyped(text.to_owned())
+    }
+
+    #[test]
+    fn a_variable_is_its_key_and_an_entry_of_a_map_is_lower_case() {
+        let (layer, problems, _) = read_all(
+            &[
+                ("IVS_PLAYBACK_AUTH__TOKENS__MAX_TTL", "5m"),
+                ("IVS_PLAYBACK_AUTH__CHANNELS__ALIASES__MY__DEMO", "arn"),
+                ("PATH", "/bin"),
+            ],
+            Path::new(""),
+        );
+        assert_eq!(problems, [""; 0]);
+        let variable = "IVS_PLAYBACK_AUTH__TOKENS__MAX_TTL".to_owned();
+        let alias = "IVS_PLAYBACK_AUTH__CHANNELS__ALIASES__MY__DEMO".to_owned();
+        assert_eq!(
+            layer,
+            [
+                ("channels.aliases.my__demo".into(), untyped("arn"), alias),
+                ("tokens.max_ttl".into(), untyped("5m"), variable),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_file_variable_is_the_files_content_without_one_newline() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("ttl"), "5m\r\n").unwrap();
+        fs::write(folder.path().join("passphrase"), "hunter2\n\n").unwrap();
+        let (layer, problems, found) = read_all(
+            &[
+                ("IVS_PLAYBACK_AUTH__TOKENS__MAX_TTL_FILE", "ttl"),
+                ("IVS_PLAYBACK_AUTH_KEY_PASSPHRASE_FILE", "passphrase"),
+            ],
+            folder.path(),
+        );
+        assert_eq!(problems, [""; 0]);
+        let variable = "IVS_PLAYBACK_AUTH__TOKENS__MAX_TTL_FILE".to_owned();
+        assert_eq!(layer, [("tokens.max_ttl".into(), untyped("5m"), variable)]);
+        assert_eq!(found.key_passphrase.unwrap().expose_secret(), "hunter2\n");
+        assert!(found.clients.is_none());
+    }
+
+    #[test]
+    fn both_forms_at_once_and_unreadable_files_are_problems_without_values() {
+        let (layer, problems, _) = read_all(
+            &[
+                ("IVS_PLAYBACK_AUTH__TOKENS__MAX_TTL", "5m"),
+                ("IVS_PLAYBACK_AUTH__TOKENS__MAX_TTL_FILE", "ttl"),
+                ("IVS_PLAYBACK_AUTH_CLIENTS_FILE", "hunter2"),
+            ],
+            Path::new("/nonexistent"),
+        );
+        assert_eq!(layer, []);
+        assert_eq!(
+            problems,
+            [
+                "IVS_PLAYBACK_AUTH_CLIENTS_FILE names a file that cannot be read: No such \
+                 file or directory (os error 2).",
+                "IVS_PLAYBACK_AUTH__TOKENS__MAX_TTL is set, and \
+                 IVS_PLAYBACK_AUTH__TOKENS__MAX_TTL_FILE too. Unset one of them.",
+            ]
+        );
+    }
+
+    #[test]
+    fn unknown_variables_are_named_with_the_nearest() {
+        let (_, problems, _) =
+            read_all(&[("IVS_PLAYBACK_AUTH__TOKENS__MAXTTL", "5m")], Path::new(""));
+        assert_eq!(
+            problems,
+            ["IVS_PLAYBACK_AUTH__TOKENS__MAXTTL is not a variable of this service. The nearest \
+              known one is IVS_PLAYBACK_AUTH__TOKENS__MAX_TTL."]
+        );
+    }
+
+    #[test]
+    fn single_underscores_are_refused_only_where_they_spell_a_key() {
+        let (layer, problems, _) = read_all(
+            &[
+                ("IVS_PLAYBACK_AUTH_SERVICE_HOST", "10.0.0.1"),
+                ("IVS_PLAYBACK_AUTH_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+                ("IVS_PLAYBACK_AUTH_TOKENS_MAX_TTL", "5m"),
+                ("IVS_PLAYBACK_AUTH__KEY_PASSPHRASE", "hunter2"),
+            ],
+            Path::new(""),
+        );
+        assert_eq!(layer, []);
+        assert_eq!(
+            problems,
+            [
+                "IVS_PLAYBACK_AUTH_TOKENS_MAX_TTL is not a variable of this service. The nearest \
+                 known one is IVS_PLAYBACK_AUTH__TOKENS__MAX_TTL.",
+                "IVS_PLAYBACK_AUTH__KEY_PASSPHRASE is not a variable of this service. The nearest \
+                 known one is IVS_PLAYBACK_AUTH_KEY_PASSPHRASE.",
+            ]
+        );
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_value_that_is_not_unicode_is_a_problem() {
+        use std::os::unix::ffi::OsStringExt;
+        let value = OsString::from_vec(vec![0xff]);
+        let environment: Environment =
+            [("IVS_PLAYBACK_AUTH__TOKENS__MAX_TTL", value)].into_iter().collect();
+        let mut problems = Vec::new();
+        read(&environment, &settings(), Path::new(""), &mut problems);
+        assert_eq!(
+            problems[0].to_string(),
+            "IVS_PLAYBACK_AUTH__TOKENS__MAX_TTL is not Unicode text."
+        );
+    }
+
+    #[test]
+    fn debug_has_no_values() {
+        let environment: Environment = [(KEY_PASSPHRASE, "hunter2")].into_iter().collect();
+        assert_eq!(format!("{environment:?}"), "{\"IVS_PLAYBACK_AUTH_KEY_PASSPHRASE\"}");
+    }
+}
