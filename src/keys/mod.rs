@@ -1,1 +1,3 @@
-//! (being written)
+//! Playback key pairs.
+
+pub mod material;
