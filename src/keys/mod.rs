@@ -1,3 +1,5 @@
 //! Playback key pairs.
 
+pub mod keyring;
 pub mod material;
+pub mod signer;

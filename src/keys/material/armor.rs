@@ -27,10 +27,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// The DER structures in `input`, in their order; at least one.
-pub(super) fn open(
-    input: &[u8],
-    expected: Expected,
-) -> Result<Vec<SecretBytes>, KeyMaterialError> {
+pub(super) fn open(input: &[u8], expected: Expected) -> Result<Vec<SecretBytes>, KeyMaterialError> {
     if input.len() > MAX_INPUT {
         return Err(KeyMaterialError::TooLarge);
     }
@@ -191,7 +188,8 @@ mod tests {
         let of = |found| KeyMaterialError::Found { expected: Expected::PrivateKey, found };
         assert_eq!(found(r#"{"kty":"EC"}"#), of(Found::Json));
         assert_eq!(found("ecdsa-sha2-nistp384 AAAA me@host"), of(Found::OpenSshPublicKey));
-        let openssh = "-----BEGIN OPENSSH PRIVATE KEY-----\nAQ==\n-----END OPENSSH PRIVATE KEY-----";
+        let openssh =
+            "-----BEGIN OPENSSH PRIVATE KEY-----\nAQ==\n-----END OPENSSH PRIVATE KEY-----";
         assert_eq!(found(openssh), of(Found::OpenSshPrivateKey));
     }
 

@@ -113,10 +113,7 @@ pub enum Found {
 impl Found {
     fn advice(&self) -> &'static str {
         match self {
-            Self::PrivateKey(Algorithm::P384) => {
-                "; take its public half with `openssl pkey -in FILE -pubout`"
-            }
-            Self::EncryptedPrivateKey => {
+            Self::PrivateKey(Algorithm::P384) | Self::EncryptedPrivateKey => {
                 "; take its public half with `openssl pkey -in FILE -pubout`"
             }
             Self::PublicKey(Algorithm::P384) => {

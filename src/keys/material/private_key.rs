@@ -139,9 +139,8 @@ impl PrivateKey {
 
     fn of(key: &p384::SecretKey) -> Result<Self, KeyMaterialError> {
         let public = PublicKey::of(&key.public_key())?;
-        let pkcs8 = key
-            .to_pkcs8_der()
-            .map_err(|_| KeyMaterialError::Malformed { format: "PKCS#8" })?;
+        let pkcs8 =
+            key.to_pkcs8_der().map_err(|_| KeyMaterialError::Malformed { format: "PKCS#8" })?;
         Ok(Self { pkcs8: Arc::new(pkcs8), public })
     }
 
@@ -179,8 +178,7 @@ impl PrivateKey {
         rng: &mut impl CryptoRng,
     ) -> Result<Zeroizing<String>, KeyMaterialError> {
         let malformed = || KeyMaterialError::Malformed { format: "encrypted PKCS#8" };
-        let parameters =
-            pkcs5::pbes2::Parameters::generate_scrypt(rng).map_err(|_| malformed())?;
+        let parameters = pkcs5::pbes2::Parameters::generate_scrypt(rng).map_err(|_| malformed())?;
         PrivateKeyInfoRef::try_from(self.as_pkcs8_der())
             .and_then(|info| {
                 info.encrypt_with_params(parameters, passphrase.expose_secret().as_bytes())
@@ -245,14 +243,21 @@ impl<'a> Sec1<'a> {
 fn decrypt(der: &[u8], passphrase: &SecretString) -> Result<SecretDocument, KeyMaterialError> {
     let encrypted = EncryptedPrivateKeyInfoRef::try_from(der)
         .map_err(|_| KeyMaterialError::UnsupportedEncryption)?;
-    encrypted.decrypt(passphrase.expose_secret().as_bytes()).map_err(|error| match error {
-        pkcs8::Error::EncryptedPrivateKey(
-            pkcs5::Error::NoPbes1CryptSupport
-            | pkcs5::Error::UnsupportedAlgorithm { .. }
-            | pkcs5::Error::AlgorithmParametersInvalid { .. },
-        ) => KeyMaterialError::UnsupportedEncryption,
-        // Wrong padding, or no ASN.1 after it.
-        _ => KeyMaterialError::WrongPassphrase,
+    encrypted.decrypt(passphrase.expose_secret().as_bytes()).map_err(|error| {
+        let unsupported = matches!(
+            error,
+            pkcs8::Error::EncryptedPrivateKey(
+                pkcs5::Error::NoPbes1CryptSupport
+                    | pkcs5::Error::UnsupportedAlgorithm { .. }
+                    | pkcs5::Error::AlgorithmParametersInvalid { .. }
+            )
+        );
+        // What is left is wrong padding, or no ASN.1 after it.
+        if unsupported {
+            KeyMaterialError::UnsupportedEncryption
+        } else {
+            KeyMaterialError::WrongPassphrase
+        }
     })
 }
 
@@ -264,11 +269,9 @@ fn what_else(der: &[u8]) -> Found {
         Shape::Pkcs1Public => Found::PublicKey(Algorithm::Rsa),
         Shape::Certificate => Found::Certificate,
         Shape::EcParameters => Found::ParametersOnly,
-        Shape::Pkcs8
-        | Shape::EncryptedPkcs8
-        | Shape::Sec1
-        | Shape::Pkcs1Private
-        | Shape::Other => Found::OtherPem,
+        Shape::Pkcs8 | Shape::EncryptedPkcs8 | Shape::Sec1 | Shape::Pkcs1Private | Shape::Other => {
+            Found::OtherPem
+        }
     }
 }
 
@@ -307,7 +310,11 @@ mod tests {
             ("encrypted, scrypt", fixtures::ENCRYPTED_SCRYPT.as_bytes()),
         ];
         for (form, input) in forms {
-            assert_eq!(PrivateKey::read(input, Some(&passphrase())), Ok(expected.clone()), "{form}");
+            assert_eq!(
+                PrivateKey::read(input, Some(&passphrase())),
+                Ok(expected.clone()),
+                "{form}"
+            );
         }
         assert_eq!(expected.public_key().to_pem(), fixtures::PUBLIC);
     }

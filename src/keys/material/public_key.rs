@@ -8,6 +8,7 @@ use pkcs8::{
     EncodePublicKey as _, LineEnding, SubjectPublicKeyInfoRef,
     der::{Decode as _, pem::PemLabel as _},
 };
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
     Algorithm, Expected, Fingerprint, Found, KeyMaterialError, armor,
@@ -73,8 +74,7 @@ impl PublicKey {
         if algorithm != Algorithm::P384 {
             return Err(found(Found::PublicKey(algorithm)));
         }
-        let point =
-            p384::PublicKey::try_from(info).map_err(|_| KeyMaterialError::NotOnCurve)?;
+        let point = p384::PublicKey::try_from(info).map_err(|_| KeyMaterialError::NotOnCurve)?;
         Self::of(&point)
     }
 
@@ -131,6 +131,20 @@ impl PublicKey {
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("PublicKey").field(&self.0.fingerprint).finish()
+    }
+}
+
+impl Serialize for PublicKey {
+    /// As PEM.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.to_pem())
+    }
+}
+
+impl<'de> Deserialize<'de> for PublicKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Self::read(text.as_bytes()).map_err(serde::de::Error::custom)
     }
 }
 

@@ -38,10 +38,11 @@ impl Shape {
         let Ok(value) = AnyRef::from_der(der) else {
             return Self::Other;
         };
-        match value.tag() {
-            Tag::ObjectIdentifier => return Self::EcParameters,
-            Tag::Sequence => {}
-            _ => return Self::Other,
+        if value.tag() == Tag::ObjectIdentifier {
+            return Self::EcParameters;
+        }
+        if value.tag() != Tag::Sequence {
+            return Self::Other;
         }
         match *member_tags(value.value()).unwrap_or_default() {
             [Tag::Integer, Tag::Sequence, Tag::OctetString, ..] => Self::Pkcs8,

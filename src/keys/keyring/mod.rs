@@ -1,0 +1,341 @@
+//! The keyring of a region: which playback keys there are and what each is for.
+//!
+//! It is a value. Whoever changes it loads it from a [store](crate::keys::store), edits the copy and
+//! writes that back by compare-and-swap; stores refuse what breaks the [rules](Keyring::check) or
+//! could not [follow](Keyring::check_successor) from what they hold. So whatever a crash leaves
+//! behind was a valid keyring at some time.
+//!
+//! The type parameter says what stands for a private half: [`PrivateKey`] in memory, each store's
+//! own form while it is written or read, [`Present`] where nobody needs the bytes. Only the forms of
+//! stores can be serialized.
+
+mod ids;
+mod rotation;
+mod rules;
+mod seconds;
+#[cfg(test)]
+pub(crate) mod strategies;
+mod version;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rand::CryptoRng;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::material::{Fingerprint, PrivateKey, PublicKey};
+use crate::{
+    clock::Timestamp,
+    ivs::arn::{AccountId, PlaybackKeyArn, Region},
+};
+
+pub use ids::{DriverId, IdError, KeyringId, RotationId, VersionId};
+pub use rotation::{Rotation, RotationFailure, RotationMode, RotationOutcome};
+pub use rules::{KeyringFault, SuccessionFault};
+pub use version::{Claim, ClaimOp, IdempotencyRecord, KeyState, KeyVersion};
+
+/// The format that this program writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// How many retired versions keep their public half, so that inspection can name a deleted key.
+pub const RETIRED_KEPT: usize = 10;
+
+/// How many rotations are kept.
+pub const ROTATIONS_KEPT: usize = 20;
+
+/// The tag that holds the keyring's id, on every key pair that we import.
+pub const KEYRING_TAG: &str = "ivs-playback-auth:keyring";
+
+/// The tag that holds the version's id, on every key pair that we import.
+pub const VERSION_TAG: &str = "ivs-playback-auth:version";
+
+/// How the tags begin that only this program sets.
+pub const RESERVED_TAG_PREFIX: &str = "ivs-playback-auth:";
+
+/// One region's keys.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Keyring<P = PrivateKey> {
+    #[serde(rename = "version")]
+    format: FormatVersion,
+    /// The account that owns the key pairs; unknown until IVS first named an ARN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<AccountId>,
+    /// The region of the key pairs.
+    pub region: Region,
+    /// Which keyring this is: the value of [`KEYRING_TAG`].
+    pub id: KeyringId,
+    /// The largest `tokens.max_ttl` of any process that signs with these keys, in seconds.
+    #[serde(with = "seconds")]
+    pub max_ttl: Duration,
+    /// The versions, oldest first.
+    pub keys: Vec<KeyVersion<P>>,
+    /// The last [`ROTATIONS_KEPT`] rotations, oldest first.
+    #[serde(default)]
+    pub rotations: Vec<Rotation>,
+}
+
+/// Stands for a private half that exists, where its bytes are not needed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Present;
+
+impl<P> Keyring<P> {
+    /// An empty keyring with a new id.
+    pub fn new(region: Region, max_ttl: Duration, rng: &mut impl CryptoRng) -> Self {
+        Self {
+            format: FormatVersion,
+            account_id: None,
+            region,
+            id: KeyringId::random(rng),
+            max_ttl,
+            keys: Vec::new(),
+            rotations: Vec::new(),
+        }
+    }
+
+    /// The version that signs.
+    pub fn active(&self) -> Option<&KeyVersion<P>> {
+        self.keys.iter().find(|version| version.state == KeyState::Active)
+    }
+
+    /// The version with this id.
+    pub fn version(&self, id: &VersionId) -> Option<&KeyVersion<P>> {
+        self.keys.iter().find(|version| version.id == *id)
+    }
+
+    /// The version with this id, to change it.
+    pub fn version_mut(&mut self, id: &VersionId) -> Option<&mut KeyVersion<P>> {
+        self.keys.iter_mut().find(|version| version.id == *id)
+    }
+
+    /// The version that is imported as this pair, unless it is retired.
+    pub fn by_arn(&self, arn: &PlaybackKeyArn) -> Option<&KeyVersion<P>> {
+        self.present().find(|version| version.arn.as_ref() == Some(arn))
+    }
+
+    /// The version with this public key, unless it is retired.
+    pub fn by_public_key(&self, public_key: &PublicKey) -> Option<&KeyVersion<P>> {
+        self.present().find(|version| version.public_key == *public_key)
+    }
+
+    /// All versions but the retired ones.
+    pub fn present(&self) -> impl Iterator<Item = &KeyVersion<P>> {
+        self.keys.iter().filter(|version| version.state != KeyState::Retired)
+    }
+
+    /// The tags of the pair that a version is imported as: its own, and those that find it again.
+    pub fn pair_tags(&self, version: &KeyVersion<P>) -> BTreeMap<String, String> {
+        let mut tags = version.tags.clone();
+        tags.insert(KEYRING_TAG.to_owned(), self.id.to_string());
+        tags.insert(VERSION_TAG.to_owned(), version.id.to_string());
+        tags
+    }
+
+    /// Takes a version that IVS no longer has out of use: its private half is dropped, its public
+    /// half kept until [`RETIRED_KEPT`] younger ones are retired.
+    pub fn retire(&mut self, id: &VersionId, now: Timestamp) {
+        if let Some(version) = self.version_mut(id) {
+            version.state = KeyState::Retired;
+            version.private_key = None;
+            version.claim = None;
+            version.retired_at = Some(now.floor_to_second());
+        }
+        let mut surplus = self.keys.len() - self.present().count();
+        self.keys.retain(|version| {
+            let drop = version.state == KeyState::Retired && surplus > RETIRED_KEPT;
+            surplus -= usize::from(version.state == KeyState::Retired);
+            !drop
+        });
+    }
+
+    /// Adds a rotation and forgets the oldest beyond [`ROTATIONS_KEPT`].
+    pub fn record_rotation(&mut self, rotation: Rotation) {
+        self.rotations.push(rotation);
+        let surplus = self.rotations.len().saturating_sub(ROTATIONS_KEPT);
+        self.rotations.drain(..surplus);
+    }
+
+    /// The same keyring with another form of its private halves.
+    ///
+    /// # Errors
+    ///
+    /// The first that `convert` returns.
+    pub fn try_map_private<Q, E>(
+        self,
+        mut convert: impl FnMut(&KeyVersion<()>, P) -> Result<Q, E>,
+    ) -> Result<Keyring<Q>, E> {
+        let keys = self.keys.into_iter().map(|version| version.try_map_private(&mut convert));
+        Ok(Keyring {
+            keys: keys.collect::<Result<_, E>>()?,
+            format: self.format,
+            account_id: self.account_id,
+            region: self.region,
+            id: self.id,
+            max_ttl: self.max_ttl,
+            rotations: self.rotations,
+        })
+    }
+}
+
+impl Keyring {
+    /// The same keyring without the bytes of its private halves.
+    pub fn without_private_keys(&self) -> Keyring<Present> {
+        let convert = |_: &KeyVersion<()>, _| Ok::<_, std::convert::Infallible>(Present);
+        let Ok(keyring) = self.clone().try_map_private(convert);
+        keyring
+    }
+}
+
+impl<P> Keyring<P> {
+    /// The fingerprint of each version that is not retired.
+    pub fn fingerprints(&self) -> impl Iterator<Item = Fingerprint> {
+        self.present().map(|version| version.fingerprint)
+    }
+}
+
+/// Written as [`FORMAT_VERSION`], and nothing else is read as one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct FormatVersion;
+
+impl Serialize for FormatVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(FORMAT_VERSION)
+    }
+}
+
+impl<'de> Deserialize<'de> for FormatVersion {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if u32::deserialize(deserializer)? == FORMAT_VERSION {
+            return Ok(Self);
+        }
+        Err(serde::de::Error::custom("not this format"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{keys::material::fixtures, secret::system_rng};
+
+    fn now() -> Timestamp {
+        Timestamp::from_unix_seconds(1_795_337_700)
+    }
+
+    fn empty() -> Keyring<String> {
+        Keyring::new("us-west-2".parse().unwrap(), Duration::from_secs(3600), &mut system_rng())
+    }
+
+    #[test]
+    fn the_document_has_the_members_of_the_contract() {
+        let mut keyring = empty();
+        keyring.account_id = Some("123456789012".parse().unwrap());
+        let public = PublicKey::read(fixtures::PUBLIC).unwrap();
+        let mut version = KeyVersion::new(public, Some("PEM".to_owned()), now(), &mut system_rng());
+        version.claim = Some(Claim {
+            op: ClaimOp::Import,
+            by: DriverId::random(&mut system_rng()),
+            until: now() + Duration::from_mins(1),
+        });
+        keyring.keys.push(version);
+        let json = serde_json::to_value(&keyring).unwrap();
+        let version = &json["keys"][0];
+        assert_eq!(json["version"], 1);
+        assert_eq!(json["accountId"], "123456789012");
+        assert_eq!(json["region"], "us-west-2");
+        assert_eq!(json["maxTtl"], 3600);
+        assert_eq!(json["rotations"], serde_json::json!([]));
+        assert_eq!(version["state"], "pending");
+        assert_eq!(version["fingerprint"], fixtures::FINGERPRINT.trim());
+        assert_eq!(version["publicKey"], fixtures::PUBLIC);
+        assert_eq!(version["privateKey"], "PEM");
+        assert_eq!(version["adopted"], false);
+        assert_eq!(version["compromised"], false);
+        assert_eq!(version["createdAt"], "2026-11-22T08:55:00Z");
+        assert_eq!(version["claim"]["op"], "import");
+        assert_eq!(version["claim"]["until"], "2026-11-22T08:56:00Z");
+        assert!(version.get("arn").is_none() && version.get("activatedAt").is_none());
+    }
+
+    #[test]
+    fn unknown_members_and_other_formats_are_refused() {
+        let good = serde_json::to_value(empty()).unwrap();
+        let read = |json: &serde_json::Value| {
+            serde_json::from_value::<Keyring<String>>(json.clone()).is_ok()
+        };
+        assert!(read(&good));
+        for (member, value) in [("version", 2), ("version", 0), ("surprise", 1)] {
+            let mut bad = good.clone();
+            bad[member] = value.into();
+            assert!(!read(&bad), "{member} {value}");
+        }
+    }
+
+    #[test]
+    fn the_last_ten_retired_versions_keep_their_public_half() {
+        let mut keyring = empty();
+        let ids: Vec<_> = (0..12)
+            .map(|_| {
+                let public = PublicKey::read(fixtures::PUBLIC).unwrap();
+                let version =
+                    KeyVersion::new(public, Some(String::new()), now(), &mut system_rng());
+                let id = version.id.clone();
+                keyring.keys.push(version);
+                keyring.retire(&id, now());
+                id
+            })
+            .collect();
+        assert_eq!(keyring.keys.iter().map(|it| it.id.clone()).collect::<Vec<_>>(), ids[2..]);
+        assert!(keyring.keys.iter().all(|it| it.private_key.is_none()));
+    }
+
+    #[test]
+    fn the_last_twenty_rotations_are_kept() {
+        let mut keyring = empty();
+        for _ in 0..23 {
+            keyring.record_rotation(Rotation {
+                id: RotationId::random(&mut system_rng()),
+                mode: RotationMode::Graceful,
+                idempotency_key_hash: None,
+                requested_by: "test".to_owned(),
+                from: None,
+                to: VersionId::random(&mut system_rng()),
+                started_at: now(),
+                activated_at: None,
+                finished_at: None,
+                outcome: None,
+                error: None,
+            });
+        }
+        assert_eq!(keyring.rotations.len(), ROTATIONS_KEPT);
+    }
+
+    #[test]
+    fn no_debug_output_holds_a_private_key() {
+        let mut keyring = Keyring::new(
+            "us-west-2".parse().unwrap(),
+            Duration::from_secs(3600),
+            &mut system_rng(),
+        );
+        let private = PrivateKey::read(fixtures::PKCS8, None).unwrap();
+        let public = private.public_key().clone();
+        keyring.keys.push(KeyVersion::new(public, Some(private), now(), &mut system_rng()));
+        let shown = format!("{keyring:?}");
+        let scalar = &fixtures::SEC1_DER[8..56];
+        assert!(!shown.contains(&format!("{scalar:?}")[1..100]), "{shown}");
+        assert!(fixtures::PKCS8.lines().all(|line| !shown.contains(line)), "{shown}");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(keyring in strategies::keyring()) {
+            prop_assert_eq!(keyring.check(), Ok(()));
+            let form = |_: &KeyVersion<()>, key: PrivateKey| {
+                Ok::<_, std::convert::Infallible>(key.public_key().fingerprint())
+            };
+            let Ok(written) = keyring.try_map_private(form);
+            let json = serde_json::to_string(&written).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Keyring<Fingerprint>>(&json).unwrap(), written);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The record of a rotation: the exchange of the key that signs.
+
+use serde::{Deserialize, Serialize};
+
+use super::{RotationId, VersionId};
+use crate::clock::Timestamp;
+
+/// One rotation, from its start to its end.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rotation {
+    /// Which rotation this is.
+    pub id: RotationId,
+    /// How much time the old key is given.
+    pub mode: RotationMode,
+    /// Of the value of the header `Idempotency-Key`, SHA-256 in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key_hash: Option<String>,
+    /// The client or command that asked.
+    pub requested_by: String,
+    /// The version that signed before; absent for a region's first key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<VersionId>,
+    /// The version that signs afterwards.
+    pub to: VersionId,
+    /// When it was asked for.
+    pub started_at: Timestamp,
+    /// When `to` began to sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activated_at: Option<Timestamp>,
+    /// When nothing was left to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<RotationOutcome>,
+    /// Why it failed, or why it does not go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<RotationFailure>,
+}
+
+/// How much time a rotation gives the old key.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RotationMode {
+    /// Until every token that it signed has expired.
+    Graceful,
+    /// None: it leaked.
+    Emergency,
+}
+
+/// How a rotation ended.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RotationOutcome {
+    /// The new key signs, and the old one is gone.
+    Done,
+    /// Somebody stopped it before the new key signed.
+    Cancelled,
+    /// It could not go on.
+    Failed,
+}
+
+/// Why a rotation does not go on.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RotationFailure {
+    /// A word that programs can compare.
+    pub code: String,
+    /// A sentence that says what to do next.
+    pub detail: String,
+}

@@ -1,0 +1,243 @@
+//! One key of a keyring, and the states of its life.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rand::CryptoRng;
+use serde::{Deserialize, Serialize};
+
+use super::{DriverId, VersionId, seconds};
+use crate::{
+    clock::Timestamp,
+    ivs::arn::PlaybackKeyArn,
+    keys::material::{Fingerprint, PrivateKey, PublicKey},
+};
+
+/// One key. See [`Keyring`](super::Keyring) for the type parameter.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KeyVersion<P = PrivateKey> {
+    /// Which version this is: the value of the tag [`VERSION_TAG`](super::VERSION_TAG).
+    pub id: VersionId,
+    /// Where it stands in its life.
+    pub state: KeyState,
+    /// How IVS names the public key; computed here, never taken from IVS.
+    pub fingerprint: Fingerprint,
+    /// The public half (SPKI).
+    pub public_key: PublicKey,
+    /// The private half (PKCS#8); absent where only the public half was imported, and in retired
+    /// versions.
+    #[serde(default = "absent", skip_serializing_if = "Option::is_none")]
+    pub private_key: Option<P>,
+    /// The pair in IVS, once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arn: Option<PlaybackKeyArn>,
+    /// The name of the pair in IVS.
+    pub name: String,
+    /// Tags that the pair was asked to have, beside ours.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// Somebody brought the key: another signer may use it, too.
+    #[serde(default)]
+    pub adopted: bool,
+    /// An adopted key that no other signer uses any more (`--exclusive`, `keys release`).
+    #[serde(default)]
+    pub released: bool,
+    /// The longest lifetime of the tokens of an adopted key's other signer, in seconds.
+    #[serde(default, with = "seconds::optional", skip_serializing_if = "Option::is_none")]
+    pub longest_ttl: Option<Duration>,
+    /// The private half is known to someone who should not know it.
+    #[serde(default)]
+    pub compromised: bool,
+    /// When it came into the keyring.
+    pub created_at: Timestamp,
+    /// When IVS first had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported_at: Option<Timestamp>,
+    /// When it began to sign, the last time it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activated_at: Option<Timestamp>,
+    /// From when on the pair may be deleted in IVS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retires_at: Option<Timestamp>,
+    /// When its private half was erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired_at: Option<Timestamp>,
+    /// Who is about to change the pair in IVS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Claim>,
+    /// The request that made it, where it is not to be repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<IdempotencyRecord>,
+}
+
+// `#[serde(default)]` alone would demand `P: Default`.
+fn absent<P>() -> Option<P> {
+    None
+}
+
+impl<P> KeyVersion<P> {
+    /// A pending version.
+    pub fn new(
+        public_key: PublicKey,
+        private_key: Option<P>,
+        now: Timestamp,
+        rng: &mut impl CryptoRng,
+    ) -> Self {
+        let id = VersionId::random(rng);
+        // Ten characters tell a person's few keys apart; the tag holds the rest.
+        let short: String = id.as_str().chars().take(8).collect();
+        Self {
+            name: format!("ivs-playback-auth-{short}"),
+            id,
+            state: KeyState::Pending,
+            fingerprint: public_key.fingerprint(),
+            public_key,
+            private_key,
+            arn: None,
+            tags: BTreeMap::new(),
+            adopted: false,
+            released: false,
+            longest_ttl: None,
+            compromised: false,
+            created_at: now.floor_to_second(),
+            imported_at: None,
+            activated_at: None,
+            retires_at: None,
+            retired_at: None,
+            claim: None,
+            idempotency: None,
+        }
+    }
+
+    /// Whether it could become active: it has a private half that nobody else knows, and its life
+    /// has not begun to end.
+    pub fn is_candidate(&self) -> bool {
+        matches!(self.state, KeyState::Pending | KeyState::Imported)
+            && self.private_key.is_some()
+            && !self.compromised
+    }
+
+    /// The claim of somebody else than `driver` that still holds at `now`.
+    pub fn foreign_claim(&self, driver: &DriverId, now: Timestamp) -> Option<&Claim> {
+        self.claim.as_ref().filter(|claim| claim.by != *driver && claim.until > now)
+    }
+
+    pub(super) fn try_map_private<Q, E>(
+        self,
+        convert: impl FnOnce(&KeyVersion<()>, P) -> Result<Q, E>,
+    ) -> Result<KeyVersion<Q>, E> {
+        let (rest, private_key) = self.split();
+        let private_key = private_key.map(|private| convert(&rest, private)).transpose()?;
+        Ok(rest.with_private_key(private_key))
+    }
+
+    fn split(self) -> (KeyVersion<()>, Option<P>) {
+        let mut version = self;
+        let private_key = version.private_key.take();
+        (version.with_private_key(None), private_key)
+    }
+
+    fn with_private_key<Q>(self, private_key: Option<Q>) -> KeyVersion<Q> {
+        KeyVersion {
+            private_key,
+            id: self.id,
+            state: self.state,
+            fingerprint: self.fingerprint,
+            public_key: self.public_key,
+            arn: self.arn,
+            name: self.name,
+            tags: self.tags,
+            adopted: self.adopted,
+            released: self.released,
+            longest_ttl: self.longest_ttl,
+            compromised: self.compromised,
+            created_at: self.created_at,
+            imported_at: self.imported_at,
+            activated_at: self.activated_at,
+            retires_at: self.retires_at,
+            retired_at: self.retired_at,
+            claim: self.claim,
+            idempotency: self.idempotency,
+        }
+    }
+}
+
+/// Where a key stands in its life. It moves one way, but for a rollback:
+///
+/// ```text
+/// pending -> imported -> active -> draining -> retiring -> retired
+///                               <- rollback -
+/// pending, imported -> retiring (cancelled)
+/// ```
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum KeyState {
+    /// The store has it; IVS may or may not.
+    Pending,
+    /// IVS has it. It does not sign.
+    Imported,
+    /// It signs. At most one is.
+    Active,
+    /// It signed; tokens that it signed may still be about to start playback.
+    Draining,
+    /// The pair is being deleted in IVS. No way back.
+    Retiring,
+    /// The pair and the private half are gone.
+    Retired,
+}
+
+impl KeyState {
+    /// Every state, in the order of a key's life.
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Imported,
+        Self::Active,
+        Self::Draining,
+        Self::Retiring,
+        Self::Retired,
+    ];
+
+    /// Whether one write may take a key from this state to `next`.
+    pub const fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::Pending => matches!(next, Self::Pending | Self::Imported | Self::Retiring),
+            Self::Imported => matches!(next, Self::Imported | Self::Active | Self::Retiring),
+            Self::Active => matches!(next, Self::Active | Self::Draining),
+            Self::Draining => matches!(next, Self::Draining | Self::Active | Self::Retiring),
+            Self::Retiring => matches!(next, Self::Retiring | Self::Retired),
+            Self::Retired => matches!(next, Self::Retired),
+        }
+    }
+}
+
+/// Whoever holds the claim may change the pair in IVS; everybody else keeps off until it expires.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Claim {
+    /// What the holder is about to do.
+    pub op: ClaimOp,
+    /// The holder.
+    pub by: DriverId,
+    /// When it ends, unless it is given up before.
+    pub until: Timestamp,
+}
+
+/// The changes of IVS that a claim covers.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ClaimOp {
+    /// `ImportPlaybackKeyPair`
+    Import,
+    /// `DeletePlaybackKeyPair`
+    Delete,
+}
+
+/// The request that made a version, by hashes (SHA-256, hexadecimal).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct IdempotencyRecord {
+    /// Of the value of the header `Idempotency-Key`, together with who sent it.
+    pub key_hash: String,
+    /// Of the request body, by which another request under the same key is told.
+    pub request_hash: String,
+}
