@@ -1,0 +1,121 @@
+//! Who calls, read from the signature of a request.
+//!
+//! The region of a call is in no URL: clients put it into the credential scope of their AWS
+//! Signature Version 4, `Credential=KEY/20261122/us-west-2/ivs/aws4_request`. The signature itself
+//! is not verified, so that any access key works.
+
+use axum::http::{HeaderMap, header};
+
+use super::error::{ApiError, ErrorCode};
+use crate::ivs::arn::Region;
+
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+const SERVICE: &str = "ivs";
+
+/// Far more than any region's name has; with it an ARN stays within its 128 characters.
+const MAX_REGION_LENGTH: usize = 32;
+
+/// The region that the caller signed for.
+pub(super) fn region(headers: &HeaderMap) -> Result<Region, ApiError> {
+    let Some(authorization) = headers.get(header::AUTHORIZATION) else {
+        return Err(ApiError::new(
+            ErrorCode::MissingAuthenticationToken,
+            "Missing Authentication Token. Sign the call as AWS clients do; any access key will do.",
+        ));
+    };
+    let scope = authorization.to_str().ok().and_then(Scope::parse).ok_or_else(|| {
+        ApiError::new(
+            ErrorCode::IncompleteSignature,
+            "Authorization must be AWS4-HMAC-SHA256 with Credential, SignedHeaders and Signature.",
+        )
+    })?;
+    if scope.service != SERVICE {
+        return Err(ApiError::new(
+            ErrorCode::InvalidSignature,
+            "Credential should be scoped to correct service: 'ivs'.",
+        ));
+    }
+    let region = Some(scope.region).filter(|region| region.len() <= MAX_REGION_LENGTH);
+    region.and_then(|region| region.parse().ok()).ok_or_else(|| {
+        ApiError::new(
+            ErrorCode::InvalidSignature,
+            "Credential should be scoped to a valid region, such as 'us-west-2'.",
+        )
+    })
+}
+
+/// The part of a credential scope that tells where a call goes.
+struct Scope<'a> {
+    region: &'a str,
+    service: &'a str,
+}
+
+impl<'a> Scope<'a> {
+    fn parse(authorization: &'a str) -> Option<Self> {
+        let parameters = authorization.strip_prefix(ALGORITHM)?.strip_prefix([' ', '\t'])?;
+        let parameter = |name: &str| {
+            parameters.split(',').find_map(|parameter| {
+                let value = parameter.trim().strip_prefix(name)?.strip_prefix('=')?;
+                (!value.is_empty()).then_some(value)
+            })
+        };
+        parameter("SignedHeaders")?;
+        parameter("Signature")?;
+        // From the right, since an access key is whatever people configure.
+        let mut parts = parameter("Credential")?.rsplitn(5, '/');
+        let (end, service, region) = (parts.next()?, parts.next()?, parts.next()?);
+        let (date, key) = (parts.next()?, parts.next()?);
+        let dated = date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit());
+        (end == "aws4_request" && dated && !key.is_empty()).then_some(Self { region, service })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code_of(authorization: &str) -> Result<String, ErrorCode> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, authorization.parse().unwrap());
+        region(&headers).map(|region| region.to_string()).map_err(|error| error.code())
+    }
+
+    #[test]
+    fn the_region_is_that_of_the_credential_scope() {
+        for credential in ["AKID", "a/b", "test"] {
+            let header = format!(
+                "AWS4-HMAC-SHA256 Credential={credential}/20261122/eu-west-1/ivs/aws4_request, \
+                 SignedHeaders=host;x-amz-date, Signature=abc"
+            );
+            assert_eq!(code_of(&header), Ok("eu-west-1".to_owned()));
+            assert_eq!(code_of(&header.replace(", ", ",")), Ok("eu-west-1".to_owned()));
+        }
+    }
+
+    #[test]
+    fn each_way_to_sign_badly_has_its_error() {
+        let unsigned = region(&HeaderMap::new()).unwrap_err();
+        assert_eq!(unsigned.code(), ErrorCode::MissingAuthenticationToken);
+        let signed = |credential: &str| {
+            code_of(&format!(
+                "AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=abc"
+            ))
+        };
+        let incomplete = Err(ErrorCode::IncompleteSignature);
+        assert_eq!(code_of("Bearer x"), incomplete);
+        assert_eq!(code_of("AWS4-HMAC-SHA256"), incomplete);
+        assert_eq!(
+            code_of("AWS4-HMAC-SHA256 Credential=k/20261122/a/ivs/aws4_request"),
+            incomplete
+        );
+        assert_eq!(signed("k/20261122/us-west-2/ivs"), incomplete);
+        assert_eq!(signed("k/2026/us-west-2/ivs/aws4_request"), incomplete);
+        assert_eq!(signed("/20261122/us-west-2/ivs/aws4_request"), incomplete);
+        let wrong = Err(ErrorCode::InvalidSignature);
+        assert_eq!(signed("k/20261122/us-west-2/s3/aws4_request"), wrong);
+        assert_eq!(signed("k/20261122/US/ivs/aws4_request"), wrong);
+        assert_eq!(signed("k/20261122//ivs/aws4_request"), wrong);
+        let long = "a".repeat(MAX_REGION_LENGTH + 1);
+        assert_eq!(signed(&format!("k/20261122/{long}/ivs/aws4_request")), wrong);
+    }
+}

@@ -1,0 +1,217 @@
+//! Playback key pairs: `ImportPlaybackKeyPair`, `GetPlaybackKeyPair`, `ListPlaybackKeyPairs`,
+//! `DeletePlaybackKeyPair`.
+//!
+//! IVS keeps public halves only, and takes nothing but a P-384 key in SPKI PEM.
+
+use md5::{Digest, Md5};
+use p384::{
+    PublicKey,
+    elliptic_curve::sec1::ToSec1Point,
+    pkcs8::{DecodePublicKey, EncodePublicKey},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Call,
+    error::{ApiError, ErrorCode},
+    pages::{Listing, PageInput},
+};
+use crate::{
+    emulator::{
+        ids,
+        store::{
+            collection::{self, Tagged, Tags},
+            records::PlaybackKeyPair,
+        },
+        urls,
+    },
+    ivs::arn::ResourceKind,
+};
+
+/// Playback key pairs in a region (service quotas of IVS; not adjustable).
+const QUOTA: usize = 3;
+
+/// Page size of `ListPlaybackKeyPairs` where the caller does not say: the quota or 100, whichever
+/// is smaller.
+const DEFAULT_PAGE: usize = QUOTA;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Import {
+    #[serde(default)]
+    name: String,
+    public_key_material: String,
+    #[serde(default)]
+    tags: Tags,
+}
+
+pub(super) fn import(call: &Call<'_>, input: Import) -> Result<Value, ApiError> {
+    let key = PublicKeyMaterial::parse(&input.public_key_material)
+        .map_err(|rule| ApiError::invalid("publicKeyMaterial", rule))?;
+    let pair = call.shared.store.write(|transaction| {
+        let collection = call.collection(ResourceKind::PlaybackKey);
+        let pairs = collection::all::<PlaybackKeyPair>(transaction, &collection)?;
+        if pairs.iter().any(|pair| pair.record.point == key.point) {
+            return Err(ApiError::new(
+                ErrorCode::Conflict,
+                "This public key is imported already, in this account and region.",
+            ));
+        }
+        if pairs.len() >= QUOTA {
+            return Err(ApiError::new(
+                ErrorCode::ServiceQuotaExceeded,
+                format!(
+                    "Playback key pair quota of {QUOTA} for this account and region is reached."
+                ),
+            ));
+        }
+        let arn = ids::arn(&call.region, &call.shared.account, ResourceKind::PlaybackKey)?;
+        let record = PlaybackKeyPair {
+            arn: arn.try_into().map_err(ids::IdError::from)?,
+            name: input.name,
+            fingerprint: key.fingerprint,
+            point: key.point,
+        };
+        let pair = Tagged { tags: input.tags, record };
+        collection::insert(transaction, &pair)?;
+        Ok(pair)
+    })?;
+    Ok(json!({ "keyPair": shape(&pair) }))
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ByArn {
+    arn: String,
+}
+
+pub(super) fn get(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {
+    let pair = call.shared.store.read(|view| call.find(view, &input.arn))?;
+    Ok(json!({ "keyPair": shape(&pair) }))
+}
+
+pub(super) fn list(call: &Call<'_>, page: &PageInput) -> Result<Value, ApiError> {
+    let listing = Listing {
+        collection: &call.collection(ResourceKind::PlaybackKey),
+        filters: &[],
+        member: "keyPairs",
+        default_limit: DEFAULT_PAGE,
+    };
+    call.list(&listing, page, |_| true, summary)
+}
+
+/// Answers `{}`, unlike the other deletions, which answer nothing.
+pub(super) fn delete(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {
+    call.shared.store.write(|transaction| {
+        call.find::<PlaybackKeyPair>(transaction, &input.arn)?;
+        collection::remove(transaction, &input.arn)?;
+        Ok(json!({}))
+    })
+}
+
+/// The shape `PlaybackKeyPair`. The public key itself is never answered.
+fn shape(pair: &Tagged<PlaybackKeyPair>) -> Value {
+    let Tagged { tags, record } = pair;
+    json!({
+        "arn": record.arn,
+        "fingerprint": record.fingerprint,
+        "name": record.name,
+        "tags": tags,
+    })
+}
+
+/// The shape `PlaybackKeyPairSummary`, which lacks the fingerprint.
+fn summary(pair: &Tagged<PlaybackKeyPair>) -> Value {
+    let Tagged { tags, record } = pair;
+    json!({ "arn": record.arn, "name": record.name, "tags": tags })
+}
+
+/// What a caller imports.
+#[derive(Debug)]
+struct PublicKeyMaterial {
+    /// MD5 of the SPKI in DER, in lower-case hexadecimal pairs with colons.
+    fingerprint: String,
+    /// The point in SEC 1's uncompressed form.
+    point: Vec<u8>,
+}
+
+impl PublicKeyMaterial {
+    fn parse(pem: &str) -> Result<Self, &'static str> {
+        let pem = pem.trim();
+        if pem.contains("PRIVATE KEY-----") {
+            return Err("it is a private key; import the public half only");
+        }
+        if pem.matches("-----BEGIN ").count() != 1 {
+            return Err("it must be one public key in PEM form");
+        }
+        if !pem.contains("-----BEGIN PUBLIC KEY-----") {
+            return Err("it must be a PEM with the label PUBLIC KEY");
+        }
+        let key = PublicKey::from_public_key_pem(pem).map_err(
+            |_| "it must be the SubjectPublicKeyInfo of a point on the curve P-384 (secp384r1)",
+        )?;
+        let der = key.to_public_key_der().map_err(|_| "it must be a P-384 public key")?;
+        Ok(Self {
+            fingerprint: urls::hex(&Md5::digest(der.as_bytes()), ":"),
+            point: key.to_sec1_point(false).as_bytes().to_vec(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The vector whose fingerprint AWS is known to give.
+    const DER: &str = "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAESErCxbkHXtts2QDGbIfjMpUjNtnBtHwmvIu3tC3Rqdv3NAcD\
+        zBadv045/QzYLFYpW1qqAMBGCASZKl+fvk+oI6ES+wV6aT1ivGQdcQN88zA1DeJLu2CEA5dRXmSKhP4C";
+
+    fn pem(label: &str, der: &str, newline: &str) -> String {
+        let lines: Vec<&str> =
+            der.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        format!(
+            "-----BEGIN {label}-----{newline}{}{newline}-----END {label}-----{newline}",
+            lines.join(newline)
+        )
+    }
+
+    #[test]
+    fn the_fingerprint_is_that_of_aws() {
+        for newline in ["\n", "\r\n"] {
+            let text = pem("PUBLIC KEY", DER, newline);
+            let padded = format!("\n {text}\n\n");
+            for text in [text.as_str(), text.trim(), &padded] {
+                let key = PublicKeyMaterial::parse(text).unwrap();
+                assert_eq!(key.fingerprint, "40:74:58:e6:9c:c4:2c:2a:48:9d:f0:cb:92:54:15:5b");
+                assert_eq!(key.point.len(), 97);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_p384_public_key_is_refused() {
+        let good = pem("PUBLIC KEY", DER, "\n");
+        // A point beside the curve: the last byte of y is another.
+        let beside = pem("PUBLIC KEY", &DER.replace("hP4C", "hP4D"), "\n");
+        // A P-256 key (RFC 7517, appendix A.1).
+        let p256 = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEMKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6K\
+            PAqv7D7gS2XpJFbZiItSs3m9+9Ue6GnvHw/GW2ZZaVtszggXIw==";
+        let refused = [
+            String::new(),
+            "not a key".to_owned(),
+            DER.to_owned(),
+            beside,
+            pem("PUBLIC KEY", p256, "\n"),
+            pem("EC PRIVATE KEY", DER, "\n"),
+            pem("PRIVATE KEY", DER, "\n"),
+            pem("CERTIFICATE", DER, "\n"),
+            pem("RSA PUBLIC KEY", DER, "\n"),
+            format!("{good}{good}"),
+            good.replace("MHYw", "MHY"),
+            good.replace("-----END PUBLIC KEY-----", ""),
+        ];
+        for text in refused {
+            assert!(PublicKeyMaterial::parse(&text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The control plane: AWS's restJson1 protocol over the operations of IVS.
+//!
+//! A call passes, in this order: its path must name an operation of the [`operations`] table, its
+//! signature must say which region it is for, its body must be JSON, its members must meet the
+//! table's constraints. Then the operation runs in one transaction, off the async threads since
+//! a durable write waits for the disk, and what it acknowledges is on disk.
+
+mod batch;
+mod caller;
+pub(super) mod channels;
+mod constraint;
+pub(super) mod error;
+mod key_pairs;
+mod operations;
+mod pages;
+pub(super) mod response;
+mod revocations;
+mod stream_keys;
+pub(super) mod streams;
+mod tags;
+mod validate;
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::Request,
+    http::{Method, StatusCode, request::Parts},
+    response::{IntoResponse, Response},
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use tower::{Service, service_fn};
+
+use self::{
+    error::{ApiError, ErrorCode},
+    operations::{Operation, Route},
+};
+use super::{
+    Shared,
+    store::{
+        View,
+        collection::{self, Record, Tagged},
+        records,
+    },
+    urls,
+};
+use crate::ivs::arn::{Region, ResourceKind};
+
+/// The largest body that is read, in bytes. The largest input of the model is far smaller.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// The control plane, for every path that nothing else serves.
+pub(super) fn service(
+    shared: &Arc<Shared>,
+) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + use<> {
+    let shared = Arc::clone(shared);
+    service_fn(move |request| {
+        let shared = Arc::clone(&shared);
+        async move { Ok(handle(shared, request).await) }
+    })
+}
+
+async fn handle(shared: Arc<Shared>, request: Request) -> Response {
+    let mut response = if request.method() == Method::OPTIONS {
+        response::preflight()
+    } else {
+        answer(shared, request).await.unwrap_or_else(IntoResponse::into_response)
+    };
+    response::add_service_headers(response.headers_mut());
+    response
+}
+
+async fn answer(shared: Arc<Shared>, request: Request) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let operation = operations::find(&parts.method, parts.uri.path())?;
+    let region = caller::region(&parts.headers)?;
+    let input = read_input(operation, &parts, body).await?;
+    let base_url = urls::base_url(shared.public_url.as_ref(), &parts.uri, &parts.headers);
+    let run = move || {
+        let input = validate::validate(operation, &input)?;
+        let call = Call { shared: &shared, operation, region, base_url, input };
+        (operation.handler)(&call)
+    };
+    let output = tokio::task::spawn_blocking(run).await.map_err(|error| {
+        tracing::error!(operation = operation.name, error = %error, "an operation did not finish");
+        ApiError::internal()
+    })??;
+    Ok(match operation.success {
+        StatusCode::NO_CONTENT => response::empty(StatusCode::NO_CONTENT),
+        status => response::json(status, &output),
+    })
+}
+
+/// Body, path and query as one object.
+async fn read_input(
+    operation: &Operation,
+    parts: &Parts,
+    body: Body,
+) -> Result<Map<String, Value>, ApiError> {
+    let body = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| {
+        ApiError::new(
+            ErrorCode::RequestEntityTooLarge,
+            "The body is over 1 MiB, or it broke off. Send a smaller one.",
+        )
+    })?;
+    // Clients send nothing, or `{}`, when there is nothing to say, under various media types.
+    let mut input = if body.trim_ascii().is_empty() {
+        Map::new()
+    } else {
+        serde_json::from_slice(&body).map_err(|_| {
+            ApiError::new(ErrorCode::Serialization, "The body is not a JSON object.")
+        })?
+    };
+    if let Route::Tags(_) = operation.route {
+        tags::add_path_and_query(&mut input, &parts.uri)?;
+    }
+    Ok(input)
+}
+
+/// One call, as its operation sees it.
+#[derive(Debug)]
+struct Call<'a> {
+    shared: &'a Shared,
+    operation: &'static Operation,
+    region: Region,
+    /// What URLs in the answer begin with.
+    base_url: String,
+    /// Members that meet their constraints.
+    input: Map<String, Value>,
+}
+
+impl Call<'_> {
+    /// The input as the operation's own type.
+    fn input<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        serde_json::from_value(Value::Object(self.input.clone())).map_err(|error| {
+            // Table and type disagree; the test that walks the table finds that.
+            tracing::error!(operation = self.operation.name, error = %error, "an input does not fit");
+            ApiError::internal()
+        })
+    }
+
+    /// The collection of the caller's resources of a kind.
+    fn collection(&self, kind: ResourceKind) -> String {
+        records::in_region(&self.region, &self.shared.account, kind)
+    }
+
+    /// A resource of the caller's account and region.
+    fn find<T: Record>(&self, view: &impl View, arn: &str) -> Result<Tagged<T>, ApiError> {
+        self.check_own(arn)?;
+        collection::find(view, arn)?.ok_or_else(|| ApiError::not_found(arn))
+    }
+
+    /// Refuses the ARN of another account or region: a call sees its own alone.
+    fn check_own(&self, arn: &str) -> Result<(), ApiError> {
+        let own = format!("arn:aws:ivs:{}:{}:", self.region, self.shared.account);
+        if arn.starts_with(&own) { Ok(()) } else { Err(ApiError::not_found(arn)) }
+    }
+}

@@ -1,0 +1,165 @@
+//! How the edge says no.
+//!
+//! AWS has made two error codes and a few texts public, and only those codes are sent as
+//! `error_code`. The emulator's own reason stands beside it as `emulator_reason`. It is there for
+//! people: AWS does not send it, so that no program may branch on it.
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+};
+use serde_json::{Map, Value, json};
+
+use super::Readable;
+use crate::emulator::ids::IdError;
+
+/// Why a request gets no playlist.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Denial {
+    /// 403: the token does not admit its bearer.
+    Refused(Reason),
+    /// 404: there is nothing to play.
+    NotFound(&'static str),
+    /// 500: the emulator failed. The cause is logged where it is met.
+    Failed,
+}
+
+/// Why a token is refused. The codes are those with which `token inspect` explains a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reason {
+    BadSignature,
+    ChannelArnMissing,
+    ChannelMismatch,
+    ClaimType,
+    ClaimWithoutAwsPrefix,
+    DerSignature,
+    ExpMissing,
+    ExpNotInteger,
+    Expired,
+    NotAJwt,
+    OriginInvalid,
+    OriginMissing,
+    OriginNotAllowed,
+    SessionRevoked,
+    SingleUseSpent,
+    StrictWithoutOrigin,
+    TokenMissing,
+    TooManyStrictOrigins,
+    TtlOver600,
+    ViewerIdLength,
+    WrongAlgorithm,
+    WrongCurve,
+}
+
+impl Reason {
+    /// The code, and a text for people.
+    const fn spec(self) -> (&'static str, &'static str) {
+        // IVS's own text for a token that is absent or malformed.
+        const SEGMENTS: &str = "token contains an invalid number of segments";
+        match self {
+            Self::BadSignature => {
+                ("bad_signature", "signature is of no playback key pair of this account and region")
+            }
+            Self::ChannelArnMissing => ("channel_arn_missing", "claim aws:channel-arn is missing"),
+            Self::ChannelMismatch => ("channel_mismatch", "token is for another channel"),
+            Self::ClaimType => ("claim_type", "a claim has the wrong type or an unknown value"),
+            Self::ClaimWithoutAwsPrefix => {
+                ("claim_without_aws_prefix", "claim channel-arn lacks its prefix aws:")
+            }
+            Self::DerSignature => ("der_signature", "signature is in DER, not r and s of 48 bytes"),
+            Self::ExpMissing => ("exp_missing", "claim exp is missing"),
+            Self::ExpNotInteger => ("exp_not_integer", "claim exp is not an integer in seconds"),
+            Self::Expired => ("expired", "token is expired"),
+            Self::NotAJwt => ("not_a_jwt", SEGMENTS),
+            Self::OriginInvalid => {
+                ("origin_invalid", "an allowed origin is not of the form scheme://host[:port]")
+            }
+            Self::OriginMissing => ("origin_missing", "origin required"),
+            Self::OriginNotAllowed => ("origin_not_allowed", "origin is not allowed"),
+            Self::SessionRevoked => ("session_revoked", "viewer session is revoked"),
+            Self::SingleUseSpent => ("single_use_spent", "token was used before"),
+            Self::StrictWithoutOrigin => {
+                ("strict_without_origin", "strict origin enforcement without allowed origins")
+            }
+            Self::TokenMissing => ("token_missing", SEGMENTS),
+            Self::TooManyStrictOrigins => {
+                ("too_many_strict_origins", "strict origin enforcement with more than 5 origins")
+            }
+            Self::TtlOver600 => (
+                "ttl_over_600",
+                "exp is more than 600 seconds ahead of a token with viewer id or single use",
+            ),
+            Self::ViewerIdLength => ("viewer_id_length", "viewer id is not 1 to 40 characters"),
+            Self::WrongAlgorithm => ("wrong_algorithm", "algorithm is not ES384"),
+            Self::WrongCurve => ("wrong_curve", "signature is not of the curve P-384"),
+        }
+    }
+
+    const fn error_code(self) -> &'static str {
+        if matches!(self, Self::SingleUseSpent) {
+            "playback_auth_error"
+        } else {
+            "invalid_playback_auth_token"
+        }
+    }
+}
+
+impl Denial {
+    /// The answer to a request for `path`. The query, which holds the token, is not repeated.
+    pub(super) fn response(self, path: &str) -> Response {
+        let mut error = Map::new();
+        error.insert("url".to_owned(), path.into());
+        let status = match self {
+            Self::Refused(reason) => {
+                let (code, text) = reason.spec();
+                error.insert("error".to_owned(), text.into());
+                error.insert("error_code".to_owned(), reason.error_code().into());
+                error.insert("emulator_reason".to_owned(), code.into());
+                StatusCode::FORBIDDEN
+            }
+            Self::NotFound(text) => {
+                error.insert("error".to_owned(), text.into());
+                StatusCode::NOT_FOUND
+            }
+            Self::Failed => {
+                error.insert(
+                    "error".to_owned(),
+                    "the emulator failed; its log has the cause".into(),
+                );
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        error.insert("type".to_owned(), "error".into());
+        let body: Value = json!([error]);
+        let mut response = Response::new(Body::from(body.to_string()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+
+    /// A player shows why it was refused, but for pages that the token keeps out.
+    pub(super) const fn readable(self) -> Readable {
+        match self {
+            Self::Refused(
+                Reason::OriginInvalid | Reason::OriginMissing | Reason::OriginNotAllowed,
+            ) => Readable::Nobody,
+            Self::Refused(_) | Self::NotFound(_) | Self::Failed => Readable::Anyone,
+        }
+    }
+}
+
+impl From<Reason> for Denial {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+impl From<IdError> for Denial {
+    fn from(error: IdError) -> Self {
+        tracing::error!(error = %error, "the emulator could not make an identifier");
+        Self::Failed
+    }
+}

@@ -1,0 +1,210 @@
+//! The token as a signed thing: JSON Web Signature, compact form, ES384 (RFC 7515, RFC 7518).
+//!
+//! The emulator's own reader and verifier, on the `p384` crate, so that what signs the tokens of
+//! this project is checked by something else.
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use p384::ecdsa::{Signature, VerifyingKey, signature::Verifier};
+use serde_json::{Map, Value};
+
+use super::refusal::Reason;
+
+/// The length of an ES384 signature: r and s of 48 bytes each.
+const SIGNATURE_LENGTH: usize = 96;
+
+/// A token that has the form of one. Nothing in it may be believed yet.
+#[derive(Debug)]
+pub(super) struct Unverified<'a> {
+    /// What is signed: header, dot, payload, as they came.
+    signed: &'a [u8],
+    algorithm: Option<String>,
+    payload: Map<String, Value>,
+    signature: Vec<u8>,
+}
+
+impl<'a> Unverified<'a> {
+    /// Reads the three parts.
+    pub(super) fn parse(token: &'a str) -> Result<Self, Reason> {
+        let (signed, signature) = token.rsplit_once('.').ok_or(Reason::NotAJwt)?;
+        let (header, payload) = signed.split_once('.').ok_or(Reason::NotAJwt)?;
+        let header = object(header)?;
+        // An extension that must be understood, and none is (RFC 7515, section 4.1.11).
+        if header.contains_key("crit") {
+            return Err(Reason::NotAJwt);
+        }
+        Ok(Self {
+            signed: signed.as_bytes(),
+            algorithm: header.get("alg").and_then(Value::as_str).map(str::to_owned),
+            payload: object(payload)?,
+            signature: bytes(signature)?,
+        })
+    }
+
+    /// The payload, if one of these public keys (SEC 1 points) made the signature.
+    pub(super) fn verify<'k>(
+        self,
+        mut keys: impl Iterator<Item = &'k [u8]>,
+    ) -> Result<Map<String, Value>, Reason> {
+        if self.algorithm.as_deref() != Some("ES384") {
+            return Err(Reason::WrongAlgorithm);
+        }
+        if self.signature.len() != SIGNATURE_LENGTH {
+            return Err(wrong_length(&self.signature));
+        }
+        let signature = Signature::from_slice(&self.signature).map_err(|_| Reason::BadSignature)?;
+        let fits = |point: &[u8]| {
+            VerifyingKey::from_sec1_bytes(point)
+                .is_ok_and(|key| key.verify(self.signed, &signature).is_ok())
+        };
+        if keys.any(fits) { Ok(self.payload) } else { Err(Reason::BadSignature) }
+    }
+}
+
+fn object(part: &str) -> Result<Map<String, Value>, Reason> {
+    serde_json::from_slice(&bytes(part)?).map_err(|_| Reason::NotAJwt)
+}
+
+/// Base64url without padding; a dot too many does not pass either.
+fn bytes(part: &str) -> Result<Vec<u8>, Reason> {
+    BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| Reason::NotAJwt)
+}
+
+/// What a signature of another length is: libraries that hand out DER, and keys of other curves,
+/// are common mistakes.
+fn wrong_length(signature: &[u8]) -> Reason {
+    match signature.len() {
+        _ if is_der(signature) => Reason::DerSignature,
+        // r and s of P-256 and of P-521
+        64 | 132 => Reason::WrongCurve,
+        _ => Reason::BadSignature,
+    }
+}
+
+/// Whether this is an ASN.1 sequence of two integers and nothing else.
+fn is_der(signature: &[u8]) -> bool {
+    let sequence = match signature {
+        // Signatures over 127 bytes (P-521) need the long form of the length.
+        [0x30, 0x81, length, rest @ ..] | [0x30, length, rest @ ..]
+            if rest.len() == usize::from(*length) =>
+        {
+            rest
+        }
+        _ => return false,
+    };
+    after_integer(sequence).and_then(after_integer).is_some_and(<[u8]>::is_empty)
+}
+
+fn after_integer(bytes: &[u8]) -> Option<&[u8]> {
+    match bytes {
+        [0x02, length, rest @ ..] if *length > 0 => rest.get(usize::from(*length)..),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p384::ecdsa::{DerSignature, SigningKey, signature::Signer};
+    use serde_json::json;
+
+    use super::*;
+
+    fn key(seed: u8) -> SigningKey {
+        SigningKey::from_slice(&[seed; 48]).unwrap()
+    }
+
+    fn point(key: &SigningKey) -> Vec<u8> {
+        key.verifying_key().to_sec1_bytes().to_vec()
+    }
+
+    fn encode(bytes: impl AsRef<[u8]>) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    fn signed(header: &Value) -> String {
+        format!("{}.{}", encode(header.to_string()), encode(r#"{"exp":1}"#))
+    }
+
+    fn with(signed: &str, signature: impl AsRef<[u8]>) -> String {
+        format!("{signed}.{}", encode(signature))
+    }
+
+    fn verdict(token: &str, keys: &[&SigningKey]) -> Result<(), Reason> {
+        let points: Vec<Vec<u8>> = keys.iter().map(|key| point(key)).collect();
+        Unverified::parse(token)?.verify(points.iter().map(Vec::as_slice)).map(drop)
+    }
+
+    #[test]
+    fn a_signature_of_any_of_the_keys_is_good() {
+        let text = signed(&json!({"alg": "ES384", "typ": "JWT"}));
+        let signature: Signature = key(1).sign(text.as_bytes());
+        let token = with(&text, signature.to_bytes());
+        assert_eq!(verdict(&token, &[&key(1)]), Ok(()));
+        assert_eq!(verdict(&token, &[&key(2), &key(3), &key(1)]), Ok(()));
+        assert_eq!(verdict(&token, &[&key(2)]), Err(Reason::BadSignature));
+        assert_eq!(verdict(&token, &[]), Err(Reason::BadSignature));
+    }
+
+    #[test]
+    fn any_other_bit_makes_it_bad() {
+        let text = signed(&json!({"alg": "ES384", "typ": "JWT"}));
+        let signature: Signature = key(1).sign(text.as_bytes());
+        for index in [0, 47, 48, 95] {
+            let mut bytes = signature.to_bytes().to_vec();
+            bytes[index] ^= 1;
+            assert_eq!(verdict(&with(&text, bytes), &[&key(1)]), Err(Reason::BadSignature));
+        }
+        assert_eq!(verdict(&with(&text, [0; 96]), &[&key(1)]), Err(Reason::BadSignature));
+        let other = signed(&json!({"alg": "ES384"}));
+        assert_eq!(
+            verdict(&with(&other, signature.to_bytes()), &[&key(1)]),
+            Err(Reason::BadSignature)
+        );
+    }
+
+    #[test]
+    fn the_usual_mistakes_are_named() {
+        let text = signed(&json!({"alg": "ES384", "typ": "JWT"}));
+        let der: DerSignature = key(1).sign(text.as_bytes());
+        assert_eq!(verdict(&with(&text, der.as_bytes()), &[&key(1)]), Err(Reason::DerSignature));
+        assert_eq!(verdict(&with(&text, [1; 64]), &[&key(1)]), Err(Reason::WrongCurve));
+        assert_eq!(verdict(&with(&text, [1; 132]), &[&key(1)]), Err(Reason::WrongCurve));
+        assert_eq!(verdict(&with(&text, [1; 95]), &[&key(1)]), Err(Reason::BadSignature));
+        assert_eq!(verdict(&with(&text, []), &[&key(1)]), Err(Reason::BadSignature));
+        for header in [
+            json!({"alg": "ES256"}),
+            json!({"alg": "none"}),
+            json!({"typ": "JWT"}),
+            json!({"alg": 1}),
+        ] {
+            let text = signed(&header);
+            let signature: Signature = key(1).sign(text.as_bytes());
+            let token = with(&text, signature.to_bytes());
+            assert_eq!(verdict(&token, &[&key(1)]), Err(Reason::WrongAlgorithm), "{header}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused_before_anything_is_verified() {
+        let text = signed(&json!({"alg": "ES384"}));
+        let good = with(&text, [1; 96]);
+        let refused = [
+            "".to_owned(),
+            "x".to_owned(),
+            "..".to_owned(),
+            text.clone(),
+            format!("{good}."),
+            format!("{good}.x"),
+            format!("{good}="),
+            format!(" {good}"),
+            good.replace('.', "%2E"),
+            with(&format!("{}.{}", encode("[]"), encode("{}")), [1; 96]),
+            with(&format!("{}.{}", encode("{}"), encode("1")), [1; 96]),
+            with(&format!("{}.{}", encode([0xff]), encode("{}")), [1; 96]),
+            with(&signed(&json!({"alg": "ES384", "crit": ["b64"]})), [1; 96]),
+            format!("{}.{}.{}", encode("{}"), encode("{}"), "a+b/"),
+        ];
+        for token in refused {
+            assert_eq!(verdict(&token, &[&key(1)]), Err(Reason::NotAJwt), "{token}");
+        }
+    }
+}

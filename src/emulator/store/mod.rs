@@ -1,0 +1,296 @@
+//! The emulator's durable state.
+//!
+//! It is kept in redb: pure Rust, so that nothing is compiled from C; transactions that are atomic,
+//! serialisable and on disk when `commit` returns; a file that recovers by itself after kill -9.
+//! `SQLite` would do as well but brings a C library, and a JSON file rewritten whole neither scales
+//! nor survives a crash in the middle. Every answer that acknowledges a write is sent after its
+//! commit.
+//!
+//! [`Store`] opens the file and runs transactions, [`collection`] keeps [`records`] in them, and
+//! [`viewers`] what has been spent and revoked.
+
+pub(in crate::emulator) mod collection;
+pub(in crate::emulator) mod records;
+pub(in crate::emulator) mod viewers;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use redb::{
+    Builder, Database, DatabaseError, Durability, Key, ReadTransaction, ReadableDatabase,
+    ReadableTable, StorageError, TableDefinition, TableError, TransactionError, Value,
+    WriteTransaction,
+};
+
+use super::ids::{self, IdError};
+
+/// The version of the layout. A file of a later version is refused, not guessed at.
+const FORMAT: u128 = 1;
+
+const FILE_NAME: &str = "emulator.redb";
+
+/// Facts about the file: [`FORMAT_KEY`], [`PAGE_KEY`], and the collections' last sequence number.
+const META: TableDefinition<'_, &str, u128> = TableDefinition::new("meta");
+const FORMAT_KEY: &str = "format";
+const PAGE_KEY: &str = "page-key";
+
+/// The open state. One process has it at a time.
+#[derive(Debug)]
+pub(in crate::emulator) struct Store {
+    database: Database,
+    page_key: u128,
+}
+
+impl Store {
+    /// Opens the state in `data_dir`, or makes both.
+    pub(in crate::emulator) fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        let at = |error: io::Error| StoreError::DataDir { path: data_dir.to_owned(), error };
+        create_private_dir(data_dir).map_err(at)?;
+        let path = data_dir.join(FILE_NAME);
+        create_private_file(&path).map_err(at)?;
+        let database = Builder::new().create(&path).map_err(|error| {
+            if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
+                StoreError::InUse { path: data_dir.to_owned() }
+            } else {
+                StoreError::Open { path, error }
+            }
+        })?;
+        let page_key = prepare(&database)?;
+        // The names of a new folder and a new file are durable once their folders are.
+        sync_dir(data_dir).map_err(at)?;
+        Ok(Self { database, page_key })
+    }
+
+    /// A random number of this file, with which page tokens are told from made-up ones.
+    pub(in crate::emulator) fn page_key(&self) -> u128 {
+        self.page_key
+    }
+
+    /// Reads a consistent snapshot. Never waits for a writer.
+    pub(in crate::emulator) fn read<T, E: From<StoreError>>(
+        &self,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let transaction = self.database.begin_read().map_err(StoreError::from)?;
+        read(&transaction)
+    }
+
+    /// Runs one write at a time: all of it is on disk when this returns, or, after an error,
+    /// nothing.
+    pub(in crate::emulator) fn write<T, E: From<StoreError>>(
+        &self,
+        write: impl FnOnce(&WriteTransaction) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut transaction = self.database.begin_write().map_err(StoreError::from)?;
+        transaction
+            .set_durability(Durability::Immediate)
+            .map_err(redb::Error::from)
+            .map_err(StoreError::from)?;
+        let answer = write(&transaction)?;
+        transaction.commit().map_err(redb::Error::from).map_err(StoreError::from)?;
+        Ok(answer)
+    }
+}
+
+/// Either kind of transaction, for code that only reads.
+pub(in crate::emulator) trait View {
+    /// Opens a table. In a write transaction a table can be open once at a time.
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &self,
+        definition: TableDefinition<'_, K, V>,
+    ) -> Result<impl ReadableTable<K, V>, StoreError>;
+}
+
+impl View for ReadTransaction {
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &self,
+        definition: TableDefinition<'_, K, V>,
+    ) -> Result<impl ReadableTable<K, V>, StoreError> {
+        Ok(self.open_table(definition)?)
+    }
+}
+
+impl View for WriteTransaction {
+    fn table<K: Key + 'static, V: Value + 'static>(
+        &self,
+        definition: TableDefinition<'_, K, V>,
+    ) -> Result<impl ReadableTable<K, V>, StoreError> {
+        Ok(self.open_table(definition)?)
+    }
+}
+
+/// Makes every table, so that reading never meets an absent one; gives the page key.
+fn prepare(database: &Database) -> Result<u128, StoreError> {
+    let transaction = database.begin_write()?;
+    let page_key = {
+        let mut meta = transaction.open_table(META)?;
+        let format = meta.get(FORMAT_KEY)?.map(|format| format.value());
+        match format {
+            None => drop(meta.insert(FORMAT_KEY, FORMAT)?),
+            Some(FORMAT) => {}
+            Some(_) => return Err(StoreError::Format),
+        }
+        let stored = meta.get(PAGE_KEY)?.map(|key| key.value());
+        if let Some(key) = stored {
+            key
+        } else {
+            let key = ids::random_u128()?;
+            meta.insert(PAGE_KEY, key)?;
+            key
+        }
+    };
+    collection::create_tables(&transaction)?;
+    viewers::create_tables(&transaction)?;
+    transaction.commit().map_err(redb::Error::from)?;
+    Ok(page_key)
+}
+
+fn create_private_dir(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// The file holds stream keys, so that others on the machine must not read it.
+fn create_private_file(path: &Path) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    fs::File::open(path)?.sync_all()?;
+    Ok(())
+}
+
+/// Why the state could not be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The folder or the file in it could not be made.
+    #[error("the data folder {path} cannot be used: {error}; choose another with --data-dir", path = .path.display())]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// What the operating system said.
+        error: io::Error,
+    },
+    /// Another process has the state open.
+    #[error("another emulator is using the data folder {path}; stop it, or choose another with --data-dir", path = .path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The file is not a database, or a broken one.
+    #[error("{path} cannot be opened: {error}; move it away to start with an empty emulator", path = .path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: DatabaseError,
+    },
+    /// The file was written by a later version of this program.
+    #[error(
+        "the emulator's data was written by a later version; use that version, or another --data-dir"
+    )]
+    Format,
+    /// A transaction failed.
+    #[error("the emulator's data could not be read or written: {0}; check the disk")]
+    Database(#[from] Box<redb::Error>),
+    /// A record does not read as what it should be.
+    #[error("a record of the emulator's data is damaged: {0}; start with another --data-dir")]
+    Record(#[from] serde_json::Error),
+    /// An identifier could not be made.
+    #[error(transparent)]
+    Id(#[from] IdError),
+}
+
+impl From<redb::Error> for StoreError {
+    fn from(error: redb::Error) -> Self {
+        Self::Database(Box::new(error))
+    }
+}
+
+impl From<StorageError> for StoreError {
+    fn from(error: StorageError) -> Self {
+        redb::Error::from(error).into()
+    }
+}
+
+impl From<TableError> for StoreError {
+    fn from(error: TableError) -> Self {
+        redb::Error::from(error).into()
+    }
+}
+
+impl From<TransactionError> for StoreError {
+    fn from(error: TransactionError) -> Self {
+        redb::Error::from(error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_is_for_its_owner_and_for_one_process() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("a").join("b");
+        let store = Store::open(&dir).unwrap();
+        assert!(matches!(Store::open(&dir), Err(StoreError::InUse { .. })));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode(&dir), 0o700);
+            assert_eq!(mode(&dir.join(FILE_NAME)), 0o600);
+        }
+        let key = store.page_key();
+        drop(store);
+        assert_eq!(Store::open(&dir).unwrap().page_key(), key);
+    }
+
+    #[test]
+    fn what_is_not_our_file_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(FILE_NAME), "not a database").unwrap();
+        let error = Store::open(dir.path()).unwrap_err();
+        assert!(error.to_string().contains(FILE_NAME), "{error}");
+        assert_eq!(fs::read(dir.path().join(FILE_NAME)).unwrap(), b"not a database");
+    }
+
+    #[test]
+    fn a_later_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store
+            .write(|transaction| {
+                transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT + 1)?;
+                Ok::<_, StoreError>(())
+            })
+            .unwrap();
+        drop(store);
+        assert!(matches!(Store::open(dir.path()), Err(StoreError::Format)));
+    }
+
+    #[test]
+    fn a_failed_write_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let failed = store.write(|transaction| {
+            transaction.open_table(META)?.insert("x", 1)?;
+            Err::<(), _>(StoreError::Format)
+        });
+        assert!(failed.is_err());
+        let found = store.read(|view| Ok::<_, StoreError>(view.table(META)?.get("x")?.is_some()));
+        assert!(!found.unwrap());
+    }
+}
