@@ -3,3 +3,4 @@
 pub mod keyring;
 pub mod material;
 pub mod signer;
+pub mod store;

@@ -126,16 +126,15 @@ mod tests {
     #[test]
     fn another_library_verifies_what_it_signs() {
         let signer = signer(&PrivateKey::generate(&mut system_rng()).unwrap());
-        let verifier =
-            VerifyingKey::from_public_key_der(signer.public_key().as_spki_der()).unwrap();
-        let verifies = |message: &[u8], signature: &[u8]| {
-            verifier.verify(message, &Signature::from_slice(signature).unwrap()).is_ok()
+        let key = VerifyingKey::from_public_key_der(signer.public_key().as_spki_der()).unwrap();
+        let is_good = |message: &[u8], signature: &[u8]| {
+            key.verify(message, &Signature::from_slice(signature).unwrap()).is_ok()
         };
         let mut signature = signer.sign(b"header.payload").unwrap();
-        assert!(verifies(b"header.payload", &signature));
-        assert!(!verifies(b"header.payloaD", &signature));
+        assert!(is_good(b"header.payload", &signature));
+        assert!(!is_good(b"header.payloaD", &signature));
         signature[95] ^= 1;
-        assert!(!verifies(b"header.payload", &signature));
+        assert!(!is_good(b"header.payload", &signature));
     }
 
     #[test]

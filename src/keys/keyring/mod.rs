@@ -223,7 +223,7 @@ mod tests {
     }
 
     fn empty() -> Keyring<String> {
-        Keyring::new("us-west-2".parse().unwrap(), Duration::from_secs(3600), &mut system_rng())
+        Keyring::new("us-west-2".parse().unwrap(), Duration::from_hours(1), &mut system_rng())
     }
 
     #[test]
@@ -312,11 +312,8 @@ mod tests {
 
     #[test]
     fn no_debug_output_holds_a_private_key() {
-        let mut keyring = Keyring::new(
-            "us-west-2".parse().unwrap(),
-            Duration::from_secs(3600),
-            &mut system_rng(),
-        );
+        let mut keyring =
+            Keyring::new("us-west-2".parse().unwrap(), Duration::from_hours(1), &mut system_rng());
         let private = PrivateKey::read(fixtures::PKCS8, None).unwrap();
         let public = private.public_key().clone();
         keyring.keys.push(KeyVersion::new(public, Some(private), now(), &mut system_rng()));

@@ -34,7 +34,7 @@ pub(crate) fn keyring() -> impl Strategy<Value = Keyring> {
     );
     prop::collection::vec(version, 0..KEYS.len()).prop_map(|versions| {
         let region = "us-west-2".parse().unwrap();
-        let mut keyring = Keyring::new(region, Duration::from_secs(3600), &mut system_rng());
+        let mut keyring = Keyring::new(region, Duration::from_hours(1), &mut system_rng());
         keyring.account_id = Some("123456789012".parse().unwrap());
         let mut active_seen = false;
         for (position, (state, (public_only, adopted, compromised, claimed), at, end)) in

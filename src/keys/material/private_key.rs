@@ -349,9 +349,12 @@ mod tests {
 
     #[test]
     fn anything_else_is_named() {
-        let refusal = |text: &str| match PrivateKey::read(text, None).unwrap_err() {
-            KeyMaterialError::Found { expected: Expected::PrivateKey, found } => found,
-            other => panic!("{other}"),
+        let refusal = |text: &str| {
+            let error = PrivateKey::read(text, None).unwrap_err();
+            let KeyMaterialError::Found { expected: Expected::PrivateKey, found } = error else {
+                panic!("{error}")
+            };
+            found
         };
         let private = Found::PrivateKey;
         assert_eq!(refusal(fixtures::P256), private(Algorithm::P256));

@@ -194,9 +194,12 @@ mod tests {
 
     #[test]
     fn anything_else_is_named() {
-        let refusal = |text: &str| match PublicKey::read(text).unwrap_err() {
-            KeyMaterialError::Found { expected: Expected::PublicKey, found } => found,
-            other => panic!("{other}"),
+        let refusal = |text: &str| {
+            let error = PublicKey::read(text).unwrap_err();
+            let KeyMaterialError::Found { expected: Expected::PublicKey, found } = error else {
+                panic!("{error}")
+            };
+            found
         };
         assert_eq!(refusal(fixtures::PKCS8), Found::PrivateKey(Algorithm::P384));
         assert_eq!(refusal(fixtures::SEC1), Found::PrivateKey(Algorithm::P384));

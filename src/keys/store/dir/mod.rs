@@ -1,0 +1,296 @@
+//! The embedded store: a folder a region.
+//!
+//! ```text
+//! keys/us-west-2/             0700
+//!   keyring.json              0600   the keyring, without private halves
+//!   6f0a….pem                 0600   one private half a version, PKCS#8, named by the version's id
+//!   .lock                     0600   held by whoever writes
+//! ```
+//!
+//! The document is exchanged by rename, so readers need no lock. A private half is durable before the
+//! document that names it, and removed after the document that ceased to name it is durable. The
+//! revision is the SHA-256 of the document.
+
+mod disk;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use self::disk::{Disk, SystemDisk, check_holder, check_private, io_error, read_private, show};
+use super::{Revision, Store, StoreError, StoreFuture, document};
+use crate::{
+    ivs::arn::Region,
+    keys::{
+        keyring::{KeyVersion, Keyring, VersionId},
+        material::{KeyMaterialError, PrivateKey},
+    },
+    secret::SecretString,
+};
+
+const DOCUMENT: &str = "keyring.json";
+/// The largest document and the largest private key that are read, in bytes.
+const MAX_DOCUMENT: usize = 1 << 20;
+const MAX_PRIVATE_KEY: usize = 1 << 16;
+/// How often a reader begins anew because a writer was faster.
+const READ_ATTEMPTS: usize = 20;
+
+/// A store in a folder of this machine. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct DirStore(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    dir: PathBuf,
+    passphrase: Option<SecretString>,
+    disk: Arc<dyn Disk>,
+    /// The private halves that were opened, so that the passphrase is worked through once a file.
+    /// What is no longer in a keyring leaves with the next load of that region.
+    opened: Mutex<HashMap<(Region, VersionId), Opened>>,
+}
+
+#[derive(Clone, Debug)]
+struct Opened {
+    /// SHA-256 of the file.
+    digest: [u8; 32],
+    encrypted: bool,
+    key: PrivateKey,
+}
+
+impl DirStore {
+    /// A store in `dir`, which is made when the first keyring is written. With a passphrase,
+    /// private keys are encrypted; those that are not yet, with the next write.
+    pub fn new(dir: PathBuf, passphrase: Option<SecretString>) -> Self {
+        Self::on(dir, passphrase, Arc::new(SystemDisk))
+    }
+
+    fn on(dir: PathBuf, passphrase: Option<SecretString>, disk: Arc<dyn Disk>) -> Self {
+        Self(Arc::new(Inner { dir, passphrase, disk, opened: Mutex::default() }))
+    }
+}
+
+impl Store for DirStore {
+    fn load<'a>(&'a self, region: &'a Region) -> StoreFuture<'a, Option<(Keyring, Revision)>> {
+        let (inner, region) = (Arc::clone(&self.0), region.clone());
+        Box::pin(blocking(move || inner.load(&region)))
+    }
+
+    fn replace<'a>(
+        &'a self,
+        region: &'a Region,
+        expected: Option<Revision>,
+        keyring: &'a Keyring,
+    ) -> StoreFuture<'a, Revision> {
+        let (inner, region, keyring) = (Arc::clone(&self.0), region.clone(), keyring.clone());
+        Box::pin(blocking(move || inner.replace(&region, expected.as_ref(), &keyring)))
+    }
+
+    fn describe(&self, region: &Region) -> String {
+        format!("dir {}", show(&self.0.folder(region)))
+    }
+}
+
+/// Runs file work to its end on a thread that may wait, even when the caller goes away.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+        // A panic, or a runtime that is shutting down.
+        Err(StoreError::Io {
+            action: "finish work on",
+            path: "the key store".to_owned(),
+            reason: "it was broken off".to_owned(),
+        })
+    })
+}
+
+/// What the document holds instead of a private half: where that is.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+struct PrivateKeyFile {
+    file: String,
+}
+
+impl PrivateKeyFile {
+    fn of(id: &VersionId) -> Self {
+        Self { file: format!("{id}.pem") }
+    }
+}
+
+impl Inner {
+    fn folder(&self, region: &Region) -> PathBuf {
+        self.dir.join(region.as_str())
+    }
+
+    fn load(&self, region: &Region) -> Result<Option<(Keyring, Revision)>, StoreError> {
+        let folder = self.folder(region);
+        for _ in 0..READ_ATTEMPTS {
+            let Some((keyring, revision)) = read_document(&folder, region)? else {
+                return Ok(None);
+            };
+            match self.open_all(&folder, keyring) {
+                Ok(keyring) => return Ok(Some((keyring, revision))),
+                // A writer may have exchanged the document and removed the file since.
+                Err(StoreError::PrivateKeyMissing { path }) => {
+                    let now = read_document(&folder, region)?;
+                    if now.is_some_and(|(_, now)| now == revision) {
+                        return Err(StoreError::PrivateKeyMissing { path });
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::Busy { place: show(&folder) })
+    }
+
+    fn open_all(
+        &self,
+        folder: &Path,
+        keyring: Keyring<PrivateKeyFile>,
+    ) -> Result<Keyring, StoreError> {
+        let region = keyring.region.clone();
+        let keyring = keyring.try_map_private(|version, private| {
+            let path = folder.join(DOCUMENT);
+            if private != PrivateKeyFile::of(&version.id) {
+                return Err(StoreError::OtherPrivateKey { path: show(&path) });
+            }
+            let path = folder.join(private.file);
+            let opened = self.open(&path, &region, version)?;
+            opened
+                .map(|it| it.key)
+                .ok_or_else(|| StoreError::PrivateKeyMissing { path: show(&path) })
+        })?;
+        self.cache().retain(|(of, id), _| {
+            *of != region || keyring.version(id).is_some_and(|it| it.private_key.is_some())
+        });
+        Ok(keyring)
+    }
+
+    /// The private half of a version, from its file or from memory; `None` without a file.
+    fn open<P>(
+        &self,
+        path: &Path,
+        region: &Region,
+        version: &KeyVersion<P>,
+    ) -> Result<Option<Opened>, StoreError> {
+        let Some(content) = read_private(path, MAX_PRIVATE_KEY)? else {
+            return Ok(None);
+        };
+        let digest: [u8; 32] = Sha256::digest(&content).into();
+        let entry = (region.clone(), version.id.clone());
+        let known = self.cache().get(&entry).filter(|it| it.digest == digest).cloned();
+        let opened = match known {
+            Some(opened) => opened,
+            None => self.open_content(path, &content, digest)?,
+        };
+        if *opened.key.public_key() != version.public_key {
+            return Err(StoreError::OtherPrivateKey { path: show(path) });
+        }
+        self.cache().insert(entry, opened.clone());
+        Ok(Some(opened))
+    }
+
+    fn open_content(
+        &self,
+        path: &Path,
+        content: &[u8],
+        digest: [u8; 32],
+    ) -> Result<Opened, StoreError> {
+        let (key, encrypted) = match PrivateKey::read(content, None) {
+            Err(KeyMaterialError::PassphraseNeeded) => match &self.passphrase {
+                Some(passphrase) => (PrivateKey::read(content, Some(passphrase)), true),
+                None => return Err(StoreError::PassphraseMissing { path: show(path) }),
+            },
+            read => (read, false),
+        };
+        let key =
+            key.map_err(|fault| StoreError::PrivateKeyUnreadable { path: show(path), fault })?;
+        Ok(Opened { digest, encrypted, key })
+    }
+
+    fn cache(&self) -> MutexGuard<'_, HashMap<(Region, VersionId), Opened>> {
+        // The map is whole between any two of its own operations.
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The document in `folder` and its revision; `None` only where there is none and never was one.
+fn read_document(
+    folder: &Path,
+    region: &Region,
+) -> Result<Option<(Keyring<PrivateKeyFile>, Revision)>, StoreError> {
+    if !check_folder(folder)? {
+        return Ok(None);
+    }
+    let path = folder.join(DOCUMENT);
+    let mut content = read_private(&path, MAX_DOCUMENT)?;
+    if content.is_none() && list(folder)?.iter().any(|name| is_pem(name)) {
+        // The document comes before the first private key. So either it came just now, or it was
+        // lost, and taking that for an empty keyring would let the next writer remove the keys.
+        content = read_private(&path, MAX_DOCUMENT)?;
+        if content.is_none() {
+            return Err(StoreError::DocumentMissing { path: show(&path) });
+        }
+    }
+    let Some(content) = content else {
+        return Ok(None);
+    };
+    let keyring = document::read(&content, region, &show(&path))?;
+    Ok(Some((keyring, revision_of(&content))))
+}
+
+fn revision_of(document: &[u8]) -> Revision {
+    Revision::new(&URL_SAFE_NO_PAD.encode(Sha256::digest(document)))
+}
+
+fn is_pem(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "pem")
+}
+
+/// Whether the folder exists; refused where others may enter it.
+fn check_folder(folder: &Path) -> Result<bool, StoreError> {
+    let failed = |error: &io::Error| io_error("open", folder, error);
+    match fs::symlink_metadata(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(failed(&error)),
+        Ok(_) => {}
+    }
+    // Follows a link, and fails where it leads nowhere.
+    let metadata = fs::metadata(folder).map_err(|error| failed(&error))?;
+    if !metadata.is_dir() {
+        return Err(failed(&io::Error::other("it is not a folder")));
+    }
+    check_private(folder, &metadata)?;
+    check_holder(holder(folder))?;
+    Ok(true)
+}
+
+/// The folder that lists `path`; for a bare name that is the working directory.
+fn holder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// The names of what a folder holds, as far as they are text.
+fn list(folder: &Path) -> Result<Vec<String>, StoreError> {
+    let failed = |error: &io::Error| io_error("list", folder, error);
+    fs::read_dir(folder)
+        .map_err(|error| failed(&error))?
+        .map(|entry| Ok(entry.map_err(|error| failed(&error))?.file_name().into_string().ok()))
+        .filter_map(Result::transpose)
+        .collect()
+}

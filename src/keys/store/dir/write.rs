@@ -1,0 +1,265 @@
+//! Writing: the order of steps that a crash may interrupt anywhere.
+//!
+//! 1. lock, read the document, compare its revision with the expected one
+//! 2. private halves that are not there yet: temporary file, fsync, rename; then fsync of the folder
+//! 3. the document in the same way: from its rename on, the new keyring is the one that counts
+//! 4. what the document does not name is removed
+//!
+//! A crash up to step 3 leaves the old keyring and perhaps a file that nobody names, which the
+//! next writer removes; one after it leaves the new keyring.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use zeroize::Zeroizing;
+
+use super::{
+    DOCUMENT, Inner, PrivateKeyFile, check_folder,
+    disk::{io_error, show},
+    document, holder, list, read_document, revision_of,
+};
+use crate::{
+    ivs::arn::Region,
+    keys::{
+        keyring::{KeyVersion, Keyring, VersionId},
+        material::PrivateKey,
+        store::{Revision, StoreError},
+    },
+    secret::system_rng,
+};
+
+const LOCK: &str = ".lock";
+/// Writes take milliseconds. Who holds the lock this long is stopped or hangs on its disk.
+const LOCK_ATTEMPTS: u32 = 500;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+impl Inner {
+    pub(super) fn replace(
+        &self,
+        region: &Region,
+        expected: Option<&Revision>,
+        keyring: &Keyring,
+    ) -> Result<Revision, StoreError> {
+        let folder = self.folder(region);
+        keyring.check().map_err(StoreError::Unsound)?;
+        if keyring.region != *region {
+            let (place, found) = (show(&folder), keyring.region.clone());
+            return Err(StoreError::OtherRegion { place, found, expected: region.clone() });
+        }
+        self.make_folder(&folder)?;
+        check_folder(&folder)?;
+        let _lock = lock(&folder)?;
+        let current = read_document(&folder, region)?;
+        if current.as_ref().map(|(_, revision)| revision) != expected {
+            return Err(StoreError::Conflict);
+        }
+        let current = current.map(|(current, _)| current);
+        if let Some(current) = &current {
+            current.check_successor(keyring).map_err(StoreError::Discontinuous)?;
+        } else {
+            // Whoever made the folders may have crashed before they were durable.
+            self.sync(holder(&folder))?;
+            self.sync(holder(&self.dir))?;
+        }
+        self.write_private_keys(&folder, current.as_ref(), keyring)?;
+        let revision = self.write_document(&folder, keyring)?;
+        self.sweep(&folder, keyring);
+        Ok(revision)
+    }
+
+    fn write_private_keys(
+        &self,
+        folder: &Path,
+        current: Option<&Keyring<PrivateKeyFile>>,
+        keyring: &Keyring,
+    ) -> Result<(), StoreError> {
+        let mut wrote = false;
+        for version in &keyring.keys {
+            let Some(private) = &version.private_key else { continue };
+            if !wrote && current.is_none() {
+                // The document comes first, empty, so that private keys without a document are a
+                // loss and never a crash of ours.
+                let mut empty = keyring.clone();
+                empty.keys.clear();
+                empty.rotations.clear();
+                self.write_document(folder, &empty)?;
+            }
+            let path = folder.join(PrivateKeyFile::of(&version.id).file);
+            if self.keeps(&path, current, version, &keyring.region)? {
+                continue;
+            }
+            self.exchange(&path, self.encode(private)?.as_bytes())?;
+            wrote = true;
+        }
+        if wrote { self.sync(folder) } else { Ok(()) }
+    }
+
+    /// Whether the file of a version is there already, as it should be.
+    fn keeps(
+        &self,
+        path: &Path,
+        current: Option<&Keyring<PrivateKeyFile>>,
+        version: &KeyVersion,
+        region: &Region,
+    ) -> Result<bool, StoreError> {
+        match self.open(path, region, version) {
+            Ok(Some(opened)) => Ok(opened.encrypted || self.passphrase.is_none()),
+            Ok(None) => Ok(false),
+            Err(error) => {
+                // What the document names is somebody's key, be it the wrong one; what it does not
+                // name is about to be removed anyway.
+                let named = current.and_then(|current| current.version(&version.id));
+                if named.is_some_and(|version| version.private_key.is_some()) {
+                    Err(error)
+                } else {
+                    Ok(false)
+                }
+            }
+        }
+    }
+
+    fn encode(&self, private: &PrivateKey) -> Result<Zeroizing<String>, StoreError> {
+        match &self.passphrase {
+            Some(passphrase) => private.to_encrypted_pem(passphrase, &mut system_rng()),
+            None => private.to_pkcs8_pem(),
+        }
+        .map_err(StoreError::Encoding)
+    }
+
+    fn write_document(&self, folder: &Path, keyring: &Keyring) -> Result<Revision, StoreError> {
+        let path = folder.join(DOCUMENT);
+        let form = |version: &KeyVersion<()>, _| {
+            Ok::<_, std::convert::Infallible>(PrivateKeyFile::of(&version.id))
+        };
+        let Ok(keyring) = keyring.clone().try_map_private(form);
+        let content = document::write(&keyring, &show(&path))?;
+        self.exchange(&path, &content)?;
+        self.sync(folder)?;
+        Ok(revision_of(&content))
+    }
+
+    /// Puts a file with this content into the place of the one at `path`, or of none. A failure
+    /// leaves the old one; a crash may leave the temporary file beside it.
+    fn exchange(&self, path: &Path, content: &[u8]) -> Result<(), StoreError> {
+        let temporary = temporary_of(path);
+        // Nobody else writes while we hold the lock, so this can only be what a crash left.
+        match self.disk.remove(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error("remove", &temporary, &error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let written = self
+            .disk
+            .write_new(&temporary, content)
+            .map_err(|error| io_error("write", &temporary, &error))
+            .and_then(|()| {
+                self.disk
+                    .rename(&temporary, path)
+                    .map_err(|error| io_error("replace", path, &error))
+            });
+        if written.is_err() && self.disk.remove(&temporary).is_err() {
+            // The next writer tries again, and until then it is as private as the key itself.
+            tracing::warn!(file = show(&temporary), "could not remove a temporary file");
+        }
+        written
+    }
+
+    fn sync(&self, folder: &Path) -> Result<(), StoreError> {
+        self.disk.sync_dir(folder).map_err(|error| io_error("make durable", folder, &error))
+    }
+
+    /// Removes the private halves that the document does not name: retired ones, and what a crash
+    /// left. The new keyring stands already, so a failure here is told and left to the next writer.
+    ///
+    /// A file that this store could not have written is somebody's own copy of a key, perhaps the
+    /// only one, and stays.
+    fn sweep(&self, folder: &Path, keyring: &Keyring) {
+        let names = match list(folder) {
+            Ok(names) => names,
+            Err(error) => {
+                tracing::warn!(%error, "could not look for private keys to remove");
+                return;
+            }
+        };
+        let is_needed = |id: &VersionId| {
+            keyring.version(id).is_some_and(|version| version.private_key.is_some())
+        };
+        let mut removed = false;
+        for name in names {
+            let surplus = match name.strip_suffix(".pem").map(str::parse::<VersionId>) {
+                Some(Ok(id)) => !is_needed(&id),
+                Some(Err(_)) => {
+                    tracing::warn!(
+                        file = show(&folder.join(&name)),
+                        "a PEM file in the key store is not the store's; move it elsewhere"
+                    );
+                    false
+                }
+                None => name.starts_with('.') && name.ends_with(TEMPORARY),
+            };
+            if !surplus {
+                continue;
+            }
+            let path = folder.join(&name);
+            match self.disk.remove(&path) {
+                Ok(()) => removed = true,
+                Err(error) => {
+                    let error = io_error("remove", &path, &error);
+                    tracing::warn!(%error, "a private key that is no longer needed is still there");
+                }
+            }
+        }
+        if removed && let Err(error) = self.sync(folder) {
+            tracing::warn!(%error, "the removal of a private key may not be durable yet");
+        }
+    }
+
+    /// Makes a folder, and those that lead to it, for the owner alone.
+    fn make_folder(&self, path: &Path) -> Result<(), StoreError> {
+        if path.exists() {
+            return Ok(());
+        }
+        let holder = holder(path);
+        self.make_folder(holder)?;
+        match self.disk.make_dir(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(io_error("make", path, &error))
+            }
+            Ok(()) | Err(_) => self.sync(holder),
+        }
+    }
+}
+
+const TEMPORARY: &str = ".tmp";
+
+fn temporary_of(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}{TEMPORARY}"))
+}
+
+/// Waits until nobody else writes. The lock goes with the file handle, whatever ends the process.
+fn lock(folder: &Path) -> Result<File, StoreError> {
+    let path = folder.join(LOCK);
+    let failed = |error: &io::Error| io_error("lock", &path, error);
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| failed(&error))?;
+    for _ in 0..LOCK_ATTEMPTS {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(failed(&error)),
+        }
+    }
+    Err(StoreError::Busy { place: show(folder) })
+}

@@ -1,0 +1,198 @@
+//! Where keyrings are kept.
+//!
+//! A store does two things: load a keyring with its revision, and replace that revision. The
+//! compare-and-swap is all the coordination between processes that there is. Three promises hold for
+//! every store: a keyring that cannot be read is an error and never an absent one; a write that
+//! returned is durable; and one that failed left either the old keyring or the new one, whole.
+
+pub mod dir;
+mod document;
+#[cfg(test)]
+pub(crate) mod suite;
+
+use std::{fmt, pin::Pin, sync::Arc};
+
+use super::{
+    keyring::{Keyring, KeyringFault, SuccessionFault},
+    material::KeyMaterialError,
+};
+use crate::ivs::arn::Region;
+
+pub use document::DocumentFault;
+
+/// What the methods of a [`Store`] return: a future that a `dyn Store` can return, too.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// A place that keeps one keyring a region.
+pub trait Store: fmt::Debug + Send + Sync {
+    /// The region's keyring and its revision; `None` only where there truly is none.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or not be trusted.
+    fn load<'a>(&'a self, region: &'a Region) -> StoreFuture<'a, Option<(Keyring, Revision)>>;
+
+    /// Replaces the revision `expected` (`None`: no keyring yet) by `keyring`, and returns when that
+    /// is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Conflict`] where another revision is there. After any other error either
+    /// keyring may be there: load again before anything is done.
+    fn replace<'a>(
+        &'a self,
+        region: &'a Region,
+        expected: Option<Revision>,
+        keyring: &'a Keyring,
+    ) -> StoreFuture<'a, Revision>;
+
+    /// Where the region's keyring is, for people: `dir keys/us-west-2`.
+    fn describe(&self, region: &Region) -> String;
+}
+
+/// Which state of a keyring was read. Two are equal where nothing was written in between.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Revision(Arc<str>);
+
+impl Revision {
+    /// A revision as a store names it.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why a store could not do what was asked. Cheap enough to clone, so that one failure can be
+/// reported to everyone who waited for it.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else wrote first.
+    #[error("the keyring was changed by somebody else in between; try again")]
+    Conflict,
+    /// What is there is not a keyring, or a damaged one.
+    #[error(
+        "{place} is not a keyring of this program ({fault}); it was not touched. Restore it from a \
+         backup, or move it away to start anew"
+    )]
+    NotAKeyring {
+        /// The file or secret.
+        place: String,
+        /// What is wrong with it.
+        fault: DocumentFault,
+    },
+    /// What is there was written by a newer release.
+    #[error(
+        "{place} has format {found}, which is newer than this program; it was not touched. Run the \
+         release that wrote it, or a later one"
+    )]
+    Newer {
+        /// The file or secret.
+        place: String,
+        /// Its format.
+        found: u64,
+    },
+    /// The keyring is another region's.
+    #[error(
+        "{place} is the keyring of {found}, not of {expected}; keep each region's in a place of \
+         its own"
+    )]
+    OtherRegion {
+        /// The file or secret.
+        place: String,
+        /// The region that it names.
+        found: Region,
+        /// The region that was asked for.
+        expected: Region,
+    },
+    /// The keyring contradicts itself.
+    #[error("{place} contradicts itself: {fault}. It was not touched; restore it from a backup")]
+    Contradiction {
+        /// The file or secret.
+        place: String,
+        /// The rule that it breaks.
+        fault: KeyringFault,
+    },
+    /// The keyring to write contradicts itself. Only a bug of this program asks for that.
+    #[error("refused to write a keyring that contradicts itself: {0}. Please report this")]
+    Unsound(KeyringFault),
+    /// The keyring to write cannot follow the one that is there. Only a bug asks for that.
+    #[error(
+        "refused to write a keyring that cannot follow the one that is there: {0}. Please \
+             report this"
+    )]
+    Discontinuous(SuccessionFault),
+    /// Others than the owner may read or change what holds private keys.
+    #[error("{path} is open to other users (mode {mode:o}); close it with `{mend}`")]
+    WidePermissions {
+        /// The file or folder.
+        path: String,
+        /// Its permission bits.
+        mode: u32,
+        /// The command that mends it.
+        mend: String,
+    },
+    /// There are private keys, but nothing that says what they are.
+    #[error(
+        "{path} is missing, although private keys are beside it; restore it from a backup, or move \
+         the folder away to start anew"
+    )]
+    DocumentMissing {
+        /// The file.
+        path: String,
+    },
+    /// The keyring names a private key that is not there.
+    #[error(
+        "{path} is missing, although the keyring names it; restore it from a backup, or move the \
+         folder away to start anew"
+    )]
+    PrivateKeyMissing {
+        /// The file.
+        path: String,
+    },
+    /// A private key is encrypted, and no passphrase is configured.
+    #[error("{path} is encrypted; set IVS_PLAYBACK_AUTH_KEY_PASSPHRASE")]
+    PassphraseMissing {
+        /// The file.
+        path: String,
+    },
+    /// A private key cannot be read.
+    #[error("{path} holds no usable private key: {fault}")]
+    PrivateKeyUnreadable {
+        /// The file or secret.
+        path: String,
+        /// What is wrong with it.
+        fault: KeyMaterialError,
+    },
+    /// A private key is another one than the keyring says.
+    #[error(
+        "{path} is another key than the keyring names; it was not touched. Restore the right one \
+         from a backup"
+    )]
+    OtherPrivateKey {
+        /// The file or secret.
+        path: String,
+    },
+    /// A private key could not be encoded.
+    #[error("a private key could not be written: {0}")]
+    Encoding(KeyMaterialError),
+    /// Somebody else holds the lock for long, or writes without end.
+    #[error("{place} is busy: another process is writing to it. Try again")]
+    Busy {
+        /// The folder.
+        place: String,
+    },
+    /// The operating system refused.
+    #[error("could not {action} {path}: {reason}")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To which file or folder.
+        path: String,
+        /// The operating system's own words.
+        reason: String,
+    },
+}
