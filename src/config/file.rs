@@ -1,6 +1,6 @@
 //! TOML text as a [`Layer`]: every leaf with its line.
 
-use std::{ops::Range, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use toml::de::{DeTable, DeValue};
 
@@ -22,7 +22,11 @@ pub(super) fn read(text: &str, path: &Path) -> Result<Layer, Vec<Problem>> {
     if !faults.is_empty() {
         let problems = faults.iter().map(|fault| Problem {
             key: None,
-            place: format!("{}:{}", path.display(), line(text, fault.span())),
+            place: format!(
+                "{}:{}",
+                path.display(),
+                line_of(text, fault.span().unwrap_or_default().start)
+            ),
             message: format!("is not TOML here: {}.", fault.message().trim_end_matches('.')),
         });
         return Err(problems.collect());
@@ -53,7 +57,7 @@ impl Leaves<'_> {
                 continue;
             }
             // An empty table of another name says nothing, but is likely a misspelt section.
-            let line = line(self.text, Some(name.span()));
+            let line = line_of(self.text, name.span().start);
             let origin = Origin::File { path: Arc::clone(&self.path), line };
             self.layer.insert(key, Setting { value: value_of(value.get_ref()), origin });
         }
@@ -78,10 +82,9 @@ fn value_of(value: &DeValue<'_>) -> Value {
     }
 }
 
-/// The line, from 1, where `span` begins.
-fn line(text: &str, span: Option<Range<usize>>) -> usize {
-    let start = span.map_or(0, |span| span.start).min(text.len());
-    text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1
+/// The line, from 1, of the byte at `offset`.
+pub(crate) fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
 #[cfg(test)]

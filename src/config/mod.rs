@@ -47,6 +47,8 @@ use self::{
     settings::{Layer, Origin, Setting, Settings, Value},
 };
 
+pub(crate) use self::file::line_of;
+
 /// `config/default.toml`: every key with its default and a comment.
 pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
 

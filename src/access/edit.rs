@@ -1,0 +1,375 @@
+//! Changes to the clients file: `clients create --write` and `clients revoke`.
+//!
+//! The file is replaced whole or not at all: temporary file, fsync, rename, fsync of the folder,
+//! under a lock on the folder that keeps two commands from losing each other's change. Comments of
+//! people stay where the change allows it. A new file is 0600 out of caution; an existing one keeps
+//! its mode, since the service that reads it may run as another user, and it holds hashes only.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use rand::CryptoRng;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    clients::{Client, Clients, EntryFault},
+    credential::{ClientId, Credential},
+    registry::{ClientsError, parse, place_of, read},
+    scopes::Scope,
+};
+use crate::clock::Timestamp;
+
+const HEADER: &str = "\
+# Who may call this service. Made by `ivs-playback-auth clients create`, and read again while the
+# service runs. It holds hashes only: no credential can be had from it.
+";
+
+/// A client that was just made. Its credential is not stored anywhere and can be shown once.
+#[derive(Debug)]
+pub struct NewClient {
+    /// The client.
+    pub client: Client,
+    /// What it sends.
+    pub credential: Credential,
+}
+
+impl NewClient {
+    /// Makes a client with a new credential.
+    ///
+    /// # Errors
+    ///
+    /// The name or the scopes are not as they must be.
+    pub fn generate(
+        name: &str,
+        scopes: impl IntoIterator<Item = Scope>,
+        now: Timestamp,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, EntryFault> {
+        let credential = Credential::generate(rng);
+        let client =
+            Client::new(name, scopes.into_iter().collect(), &credential, now.floor_to_second())?;
+        Ok(Self { client, credential })
+    }
+}
+
+/// Why the clients file was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// What is there cannot be used, so it is not touched.
+    #[error(transparent)]
+    Current(#[from] ClientsError),
+    /// No client has this id.
+    #[error("No client has the id {0}. List them with `ivs-playback-auth clients list`.")]
+    Unknown(ClientId),
+    /// A client has this id already.
+    #[error("A client has the id {0} already.")]
+    Exists(ClientId),
+    /// The file could not be replaced; it is as it was.
+    #[error("The clients file {path} cannot be written: {cause}.", path = .path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        cause: io::Error,
+    },
+}
+
+/// The clients file as the CLI sees it. Its methods block.
+#[derive(Clone, Debug)]
+pub struct ClientsFile {
+    path: PathBuf,
+}
+
+impl ClientsFile {
+    /// The file at `path`, which need not exist yet.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The clients in it; none if there is no file.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read or used.
+    pub fn list(&self) -> Result<Clients, ClientsError> {
+        parse(&read(&self.path)?.unwrap_or_default(), place_of(&self.path))
+    }
+
+    /// Adds a client.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be used or written, or has a client with this id.
+    pub fn add(&self, client: &Client) -> Result<(), EditError> {
+        self.replace(|text, clients| {
+            if clients.get(client.id()).is_some() {
+                return Err(EditError::Exists(client.id().clone()));
+            }
+            let head = if text.trim().is_empty() { HEADER } else { text };
+            let appended = format!("{}\n\n{}", head.trim_end(), client.to_toml());
+            let all: Vec<_> = clients.iter().chain([client]).collect();
+            Ok(unless_damaged(appended, &all))
+        })
+    }
+
+    /// Removes a client. The service notices within `access.reload_every`.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be used or written, or has no client with this id.
+    pub fn revoke(&self, id: &ClientId) -> Result<(), EditError> {
+        self.replace(|text, clients| {
+            if clients.get(id).is_none() {
+                return Err(EditError::Unknown(id.clone()));
+            }
+            let rest: Vec<_> = clients.iter().filter(|client| client.id() != id).collect();
+            Ok(unless_damaged(without_entry(text, id), &rest))
+        })
+    }
+
+    fn replace(
+        &self,
+        change: impl FnOnce(&str, &Clients) -> Result<String, EditError>,
+    ) -> Result<(), EditError> {
+        let unwritable = |cause| EditError::Unwritable { path: self.path.clone(), cause };
+        let folder = match self.path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        fs::create_dir_all(folder).map_err(unwritable)?;
+        // Rename would replace a symbolic link instead of the file behind it.
+        let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(folder);
+        let lock = File::open(folder).map_err(unwritable)?;
+        lock.lock().map_err(unwritable)?;
+
+        let text = read(&path)?.unwrap_or_default();
+        let clients = parse(&text, place_of(&self.path))?;
+        let text = change(&text, &clients)?;
+        write_durably(&path, folder, &text).map_err(unwritable)
+    }
+}
+
+/// The edited text, or the clients written anew where the edit did not come out as meant: people
+/// may write the document in ways that an edit of its text does not fit.
+fn unless_damaged(text: String, expected: &[&Client]) -> String {
+    let is_as_meant = Clients::parse(&text).is_ok_and(|clients| {
+        clients.len() == expected.len()
+            && expected.iter().all(|client| clients.get(client.id()).is_some())
+    });
+    // A blank file would be taken for an interrupted write, and its clients would stay.
+    if is_as_meant && !text.trim().is_empty() {
+        return text;
+    }
+    let entries = expected.iter().map(|client| format!("\n{}", client.to_toml()));
+    format!("{HEADER}{}", entries.collect::<String>())
+}
+
+/// The text without the entry of `id` and the comment right above it.
+fn without_entry(text: &str, id: &ClientId) -> String {
+    // The document has nothing but entries, so one ends where the next begins.
+    let starts = entry_starts(text);
+    let ends = starts.iter().skip(1).map(|(start, _)| *start).chain([text.len()]);
+    let place = starts
+        .iter()
+        .zip(ends)
+        .find(|((_, found), _)| *found == id.as_str())
+        .map(|((start, _), end)| *start..end);
+    let parts = place
+        .and_then(|it| Some((text.get(..it.start)?, text.get(it.clone())?, text.get(it.end..)?)));
+    let Some((before, entry, after)) = parts else { return text.to_owned() };
+
+    let before = drop_trailing(before, |line| line.starts_with('#'));
+    let own = drop_trailing(entry, |line| line.trim().is_empty() || line.starts_with('#'));
+    let comment_of_next = entry.get(own.len()..).unwrap_or_default().trim_start();
+    format!("{before}{comment_of_next}{after}")
+}
+
+/// Where each entry begins, with its id.
+fn entry_starts(text: &str) -> Vec<(usize, String)> {
+    let (document, _) = DeTable::parse_recoverable(text);
+    let clients = document.get_ref().get("clients").map(Spanned::get_ref);
+    let Some(DeValue::Array(entries)) = clients else { return Vec::new() };
+    let starts = entries.iter().filter_map(|entry| {
+        let DeValue::Table(table) = entry.get_ref() else { return None };
+        let Some(DeValue::String(id)) = table.get("id").map(Spanned::get_ref) else { return None };
+        Some((entry.span().start, id.to_string()))
+    });
+    starts.collect()
+}
+
+/// `text` without its last lines as long as they are `dropped`.
+fn drop_trailing(text: &str, dropped: impl Fn(&str) -> bool) -> String {
+    let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+    while lines.last().is_some_and(|line| dropped(line)) {
+        lines.pop();
+    }
+    lines.concat()
+}
+
+fn write_durably(path: &Path, folder: &Path, text: &str) -> io::Result<()> {
+    // Made with mode 0600.
+    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+    temporary.write_all(text.as_bytes())?;
+    if let Ok(existing) = fs::metadata(path) {
+        temporary.as_file().set_permissions(existing.permissions())?;
+    }
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    fn new_client(seed: u64) -> NewClient {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let now = Timestamp::from_unix_millis(1_795_337_700_999);
+        NewClient::generate(&format!("client {seed}"), [Scope::TokensMint], now, &mut rng).unwrap()
+    }
+
+    fn file() -> (tempfile::TempDir, ClientsFile) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = ClientsFile::new(folder.path().join("config/clients.toml"));
+        (folder, file)
+    }
+
+    #[test]
+    fn clients_are_added_and_revoked() {
+        let (_folder, file) = file();
+        let (one, two) = (new_client(1), new_client(2));
+        assert!(file.list().unwrap().is_empty());
+        file.add(&one.client).unwrap();
+        file.add(&two.client).unwrap();
+        let clients = file.list().unwrap();
+        assert!(clients.authenticate(&one.credential).is_some());
+        assert_eq!(clients.authenticate(&two.credential).unwrap().name(), "client 2");
+        assert!(matches!(file.add(&one.client), Err(EditError::Exists(_))));
+
+        file.revoke(one.client.id()).unwrap();
+        file.revoke(two.client.id()).unwrap();
+        assert!(file.list().unwrap().is_empty());
+        assert!(fs::read_to_string(file.path()).unwrap().starts_with("# Who may call"));
+        assert_eq!(
+            file.revoke(two.client.id()).unwrap_err().to_string(),
+            format!(
+                "No client has the id {}. List them with `ivs-playback-auth clients list`.",
+                two.client.id()
+            )
+        );
+    }
+
+    #[test]
+    fn comments_of_people_stay_with_their_entries() {
+        let (_folder, file) = file();
+        let clients = [new_client(1), new_client(2), new_client(3)];
+        let [one, two, three] = clients.each_ref().map(|new| new.client.to_toml());
+        let text = format!("# ours\n\n# first\n{one}\n# second\n{two}\n\n# third\n{three}");
+        fs::create_dir_all(file.path().parent().unwrap()).unwrap();
+        fs::write(file.path(), text).unwrap();
+
+        file.revoke(clients[1].client.id()).unwrap();
+        let expected = format!("# ours\n\n# first\n{one}\n# third\n{three}");
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), expected);
+        file.revoke(clients[2].client.id()).unwrap();
+        let expected = format!("# ours\n\n# first\n{one}\n");
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_document_of_another_style_is_written_anew() {
+        let (_folder, file) = file();
+        let clients = [new_client(1), new_client(2), new_client(3)];
+        let inline = |new: &NewClient| {
+            let entry = new.client.to_toml().replace("[[clients]]\n", "");
+            format!("{{ {} }}", entry.trim_end().replace('\n', ", "))
+        };
+        let text = format!("clients = [{}, {}]\n", inline(&clients[0]), inline(&clients[1]));
+        fs::create_dir_all(file.path().parent().unwrap()).unwrap();
+        fs::write(file.path(), text).unwrap();
+        file.add(&clients[2].client).unwrap();
+        file.revoke(clients[0].client.id()).unwrap();
+        let names: Vec<_> =
+            file.list().unwrap().iter().map(|client| client.name().to_owned()).collect();
+        assert_eq!(names, ["client 2", "client 3"]);
+    }
+
+    #[test]
+    fn revoking_the_last_client_leaves_no_blank_file() {
+        let (_folder, file) = file();
+        let only = new_client(1);
+        fs::create_dir_all(file.path().parent().unwrap()).unwrap();
+        fs::write(file.path(), only.client.to_toml()).unwrap();
+        file.revoke(only.client.id()).unwrap();
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), HEADER);
+    }
+
+    #[test]
+    fn a_broken_file_is_not_touched() {
+        let (_folder, file) = file();
+        fs::create_dir_all(file.path().parent().unwrap()).unwrap();
+        fs::write(file.path(), "[[clients").unwrap();
+        assert!(matches!(file.add(&new_client(1).client), Err(EditError::Current(_))));
+        assert_eq!(fs::read_to_string(file.path()).unwrap(), "[[clients");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_new_file_is_private_and_an_existing_one_keeps_mode_and_link() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let (folder, file) = file();
+        file.add(&new_client(1).client).unwrap();
+        assert_eq!(mode(file.path()), 0o600);
+
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o640)).unwrap();
+        let link = folder.path().join("link.toml");
+        symlink(file.path(), &link).unwrap();
+        ClientsFile::new(link.clone()).add(&new_client(2).client).unwrap();
+        assert_eq!(mode(file.path()), 0o640);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(file.list().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn two_writers_lose_nothing() {
+        let (_folder, file) = file();
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let file = &file;
+                scope.spawn(move || {
+                    for number in 0..5 {
+                        file.add(&new_client(writer * 100 + number).client).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(file.list().unwrap().len(), 20);
+    }
+
+    #[test]
+    fn a_client_needs_a_name_and_a_scope() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let now = Timestamp::from_unix_seconds(0);
+        let fault = |name: &str, scopes: &[Scope], rng: &mut StdRng| {
+            NewClient::generate(name, scopes.iter().copied(), now, rng).unwrap_err()
+        };
+        assert_eq!(fault("", &[Scope::TokensMint], &mut rng), EntryFault::Name);
+        assert_eq!(fault(&"x".repeat(65), &[Scope::TokensMint], &mut rng), EntryFault::Name);
+        assert_eq!(fault("web", &[], &mut rng), EntryFault::NoScope);
+    }
+}

@@ -1,0 +1,282 @@
+//! The clients of a running service: read at start, read again when their file changes.
+//!
+//! A mint reads an immutable snapshot without a lock. A document that cannot be read or used leaves
+//! the snapshot as it is, because a slip of an editor must not lock everybody out; at start it is an
+//! error. A document without clients is taken at its word, because that is how the last credential
+//! is revoked; only a blank file is not, because that is what an interrupted write leaves behind.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::{ArcSwap, Guard};
+use secrecy::{ExposeSecret, SecretString};
+use tokio_util::sync::CancellationToken;
+
+use super::clients::{Clients, DocumentError};
+
+/// Where the clients document is.
+#[derive(Clone, Debug)]
+pub enum ClientsSource {
+    /// In a file (`access.clients`).
+    File(PathBuf),
+    /// In the configuration itself (`IVS_PLAYBACK_AUTH_CLIENTS`); never read again.
+    Inline(SecretString),
+}
+
+/// Why there are no clients to go by.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientsError {
+    /// The file is there and cannot be read.
+    #[error("The clients file {path} cannot be read: {cause}.", path = .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// The document is not as it must be.
+    #[error("{place}, {error}.")]
+    Invalid {
+        /// The file or variable.
+        place: String,
+        /// What is wrong with it.
+        error: DocumentError,
+    },
+    /// Nobody could call.
+    #[error(
+        "No clients are configured, so nobody could call. Make one with `ivs-playback-auth clients \
+         create NAME --scope tokens:mint --write`."
+    )]
+    None,
+    /// A file that had clients is empty or gone.
+    #[error("The clients file {path} is blank or gone.", path = .0.display())]
+    Vanished(PathBuf),
+}
+
+/// The clients of a running service.
+#[derive(Debug)]
+pub struct Registry {
+    source: ClientsSource,
+    clients: ArcSwap<Clients>,
+    /// The last reading; what a change is measured by.
+    last: Mutex<Reading>,
+}
+
+#[derive(Debug)]
+struct Reading {
+    text: Box<str>,
+    /// What was wrong with it, so that it is told once.
+    fault: Option<String>,
+}
+
+impl Registry {
+    /// Reads the clients for the first time.
+    ///
+    /// # Errors
+    ///
+    /// The document cannot be read or used, or names nobody.
+    pub fn load(source: ClientsSource) -> Result<Self, ClientsError> {
+        let (text, place) = match &source {
+            ClientsSource::File(path) => (read(path)?.unwrap_or_default(), place_of(path)),
+            ClientsSource::Inline(text) => {
+                (text.expose_secret().to_owned(), "IVS_PLAYBACK_AUTH_CLIENTS".to_owned())
+            }
+        };
+        let clients = parse(&text, place)?;
+        if clients.is_empty() {
+            return Err(ClientsError::None);
+        }
+        Ok(Self {
+            source,
+            clients: ArcSwap::from_pointee(clients),
+            last: Mutex::new(Reading { text: text.into(), fault: None }),
+        })
+    }
+
+    /// The clients now. Takes no lock.
+    pub fn clients(&self) -> Guard<Arc<Clients>> {
+        self.clients.load()
+    }
+
+    /// Reads the file again; says whether the clients are other ones now. Blocks on the file.
+    ///
+    /// # Errors
+    ///
+    /// The document cannot be read or used. The clients stay as they are.
+    pub fn reload(&self) -> Result<bool, ClientsError> {
+        let ClientsSource::File(path) = &self.source else { return Ok(false) };
+        let text = read(path)?.unwrap_or_default();
+        // Nothing panics while this lock is held, and a reading is replaced whole.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if *text == *last.text {
+            return Ok(false);
+        }
+        if text.trim().is_empty() {
+            return Err(ClientsError::Vanished(path.clone()));
+        }
+        self.clients.store(Arc::new(parse(&text, place_of(path))?));
+        last.text = text.into();
+        Ok(true)
+    }
+
+    /// Reads the file again every `every` until `shutdown`. Says in the log what became of it, each
+    /// fault once.
+    pub async fn run(self: Arc<Self>, every: Duration, shutdown: CancellationToken) {
+        if matches!(self.source, ClientsSource::Inline(_)) {
+            return;
+        }
+        while shutdown.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
+            let registry = Arc::clone(&self);
+            // A reading that panics is one that failed; the next one may not.
+            let _ = tokio::task::spawn_blocking(move || registry.reload_and_tell()).await;
+        }
+    }
+
+    fn reload_and_tell(&self) {
+        let outcome = self.reload();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Ok(changed) => {
+                let mended = last.fault.take().is_some();
+                if changed || mended {
+                    tracing::info!(clients = self.clients().len(), "clients are up to date");
+                }
+            }
+            Err(error) => {
+                let fault = error.to_string();
+                if last.fault.as_ref() != Some(&fault) {
+                    tracing::error!(fault, "clients are not reloaded; the former ones stay");
+                    last.fault = Some(fault);
+                }
+            }
+        }
+    }
+}
+
+/// The content of the file; nothing if there is none.
+pub(super) fn read(path: &Path) -> Result<Option<String>, ClientsError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(ClientsError::Unreadable { path: path.to_owned(), cause }),
+    }
+}
+
+pub(super) fn parse(text: &str, place: String) -> Result<Clients, ClientsError> {
+    Clients::parse(text).map_err(|error| ClientsError::Invalid { place, error })
+}
+
+pub(super) fn place_of(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+    use crate::{
+        access::{Client, Credential, Scope},
+        clock::Timestamp,
+    };
+
+    fn entry(seed: u64) -> (Credential, String) {
+        let credential = Credential::generate(&mut StdRng::seed_from_u64(seed));
+        let scopes = BTreeSet::from([Scope::TokensMint]);
+        let now = Timestamp::from_unix_seconds(0);
+        let client = Client::new("web", scopes, &credential, now).unwrap();
+        let entry = client.to_toml();
+        (credential, entry)
+    }
+
+    fn registry(text: &str) -> (tempfile::TempDir, PathBuf, Result<Registry, ClientsError>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clients.toml");
+        fs::write(&path, text).unwrap();
+        let registry = Registry::load(ClientsSource::File(path.clone()));
+        (folder, path, registry)
+    }
+
+    #[test]
+    fn a_changed_file_changes_who_may_call() {
+        let (first, first_entry) = entry(1);
+        let (second, second_entry) = entry(2);
+        let (_folder, path, registry) = registry(&first_entry);
+        let registry = registry.unwrap();
+        assert!(registry.clients().authenticate(&first).is_some());
+        assert!(!registry.reload().unwrap());
+
+        fs::write(&path, second_entry).unwrap();
+        assert!(registry.reload().unwrap());
+        assert!(registry.clients().authenticate(&first).is_none());
+        assert!(registry.clients().authenticate(&second).is_some());
+    }
+
+    #[test]
+    fn a_broken_file_keeps_the_former_clients_and_an_empty_document_does_not() {
+        let (credential, text) = entry(1);
+        let (_folder, path, registry) = registry(&text);
+        let registry = registry.unwrap();
+        for broken in ["", " \n", "[[clients", "[[clients]]\nid = 5\n"] {
+            fs::write(&path, broken).unwrap();
+            assert!(registry.reload().is_err(), "{broken:?}");
+            assert!(registry.clients().authenticate(&credential).is_some());
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(registry.reload(), Err(ClientsError::Vanished(_))));
+        fs::write(&path, &text).unwrap();
+        assert!(!registry.reload().unwrap());
+        fs::write(&path, "# nobody\n").unwrap();
+        assert!(registry.reload().unwrap());
+        assert!(registry.clients().is_empty());
+    }
+
+    #[test]
+    fn at_start_there_must_be_clients() {
+        let (_folder, path, blank) = registry("");
+        let sentence = "No clients are configured, so nobody could call. Make one with \
+                        `ivs-playback-auth clients create NAME --scope tokens:mint --write`.";
+        assert_eq!(blank.unwrap_err().to_string(), sentence);
+        let absent = Registry::load(ClientsSource::File(path.with_file_name("absent.toml")));
+        assert_eq!(absent.unwrap_err().to_string(), sentence);
+        let (_folder, path, broken) = registry("[[clients]]\n");
+        assert_eq!(
+            broken.unwrap_err().to_string(),
+            format!("{}, line 1: id is missing or of a wrong type.", path.display())
+        );
+        let folder = Registry::load(ClientsSource::File(path.parent().unwrap().to_owned()));
+        assert!(matches!(folder, Err(ClientsError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn inline_clients_are_read_once() {
+        let (credential, text) = entry(1);
+        let registry = Registry::load(ClientsSource::Inline(text.into())).unwrap();
+        assert!(registry.clients().authenticate(&credential).is_some());
+        assert!(!registry.reload().unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_loop_reloads_until_shutdown() {
+        let (_, first_entry) = entry(1);
+        let (second, second_entry) = entry(2);
+        let (_folder, path, registry) = registry(&first_entry);
+        let registry = Arc::new(registry.unwrap());
+        let shutdown = CancellationToken::new();
+        let run = Arc::clone(&registry).run(Duration::from_secs(5), shutdown.clone());
+        let check = async {
+            fs::write(&path, second_entry).unwrap();
+            while registry.clients().authenticate(&second).is_none() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            shutdown.cancel();
+        };
+        tokio::join!(run, check);
+    }
+}
