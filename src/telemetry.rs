@@ -15,6 +15,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::clock::Clock;
+pub use line::instant;
 use line::{LineLayer, Style};
 
 /// The target of everything that this crate logs.

@@ -207,8 +207,8 @@ fn is_plain(text: &str) -> bool {
         && text.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"' && c != '=')
 }
 
-/// RFC 3339 in UTC with milliseconds.
-fn instant(now: Timestamp) -> String {
+/// RFC 3339 in UTC with milliseconds, as `ts` in every log line.
+pub fn instant(now: Timestamp) -> String {
     let format =
         format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(now.unix_millis()) * 1_000_000)

@@ -1,0 +1,444 @@
+//! The audit log: one JSON line a mint decision, made or refused.
+//!
+//! A line is made by the request and written by a thread of its own, with a bounded queue between
+//! them: a mint waits for no disk and takes no lock. When the sink cannot be written, the writer
+//! keeps what it has and tries again; once that is known, or the queue is full, [`AuditLog::record`]
+//! refuses where a mint without its line must not be (`audit.on_failure = "deny"`), and otherwise
+//! counts what is lost and says so in the log.
+//!
+//! This is the only place where a viewer id is written down.
+
+mod writer;
+
+use std::{
+    fs::OpenOptions,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{SyncSender, TrySendError, sync_channel},
+    },
+    thread::Thread,
+    time::Duration,
+};
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use self::writer::Writer;
+use super::ClientId;
+use crate::{
+    clock::Timestamp,
+    config::{AuditFailure, AuditSink},
+    ivs::arn::{ChannelArn, Region},
+    telemetry,
+};
+
+/// Lines that may wait for the writer.
+const QUEUE: usize = 10_000;
+
+/// How long the writer waits after a failed write.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What became of a mint request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// A token was minted.
+    Minted,
+    /// The request was refused; `code` says why.
+    Refused,
+}
+
+/// One mint decision. Absent members are left out of its line.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Decision<'a> {
+    /// When it was made.
+    #[serde(skip)]
+    pub ts: Timestamp,
+    /// The response's `x-request-id`.
+    pub request_id: &'a str,
+    /// The trace that the request belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<&'a str>,
+    /// Who asked.
+    pub client_id: &'a ClientId,
+    /// For which channel, once that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel_arn: Option<&'a ChannelArn>,
+    /// The channel's region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<&'a Region>,
+    /// For which viewer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub viewer_id: Option<&'a str>,
+    /// The token's id, as in the response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<&'a str>,
+    /// The fingerprint of the key that signed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_fingerprint: Option<&'a str>,
+    /// Its lifetime.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u64>,
+    /// What became of the request.
+    pub outcome: Outcome,
+    /// The problem's code, where it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'a str>,
+    /// `fresh`, `stale` or `unverified`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel_freshness: Option<&'a str>,
+    /// How long the decision took.
+    pub duration_ms: u64,
+}
+
+/// The audit log could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file cannot be written.
+    #[error(
+        "The audit log {path} cannot be written: {cause}. Make its folder writable or change \
+         audit.path.", path = .path.display()
+    )]
+    File {
+        /// `audit.path`.
+        path: PathBuf,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// The operating system gives no thread.
+    #[error("The audit log's thread cannot be started: {0}.")]
+    Thread(io::Error),
+}
+
+/// A decision could not be recorded, and `audit.on_failure` is `deny`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the audit log cannot be written, and audit.on_failure is deny")]
+pub struct AuditUnavailable;
+
+/// Where decisions are recorded. Cheap to clone; the writer ends with the last clone.
+#[derive(Clone, Debug)]
+pub struct AuditLog(Option<Arc<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    queue: SyncSender<Vec<u8>>,
+    on_failure: AuditFailure,
+    state: Arc<State>,
+    written: watch::Receiver<u64>,
+    writer: Thread,
+}
+
+/// What the request side and the writer know of each other.
+#[derive(Debug, Default)]
+struct State {
+    /// Lines put into the queue.
+    queued: AtomicU64,
+    /// Lines lost since the last one that was queued.
+    lost: AtomicU64,
+    /// The last write failed.
+    broken: AtomicBool,
+    /// Nobody is left to record, or to wait for what cannot be written.
+    closed: AtomicBool,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.state.closed.store(true, Ordering::Relaxed);
+        self.writer.unpark();
+    }
+}
+
+impl AuditLog {
+    /// Opens the sink and starts its writer.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written, or there is no thread.
+    pub fn open(sink: AuditSink, on_failure: AuditFailure) -> Result<Self, OpenError> {
+        match sink {
+            AuditSink::Off => Ok(Self(None)),
+            AuditSink::Stdout => Self::start(on_failure, QUEUE, RETRY_AFTER, || Ok(io::stdout())),
+            AuditSink::File(path) => {
+                // Fails here rather than at the first mint.
+                open_file(&path).map_err(|cause| OpenError::File { path: path.clone(), cause })?;
+                // Opened anew for each batch, so that a log may be moved away at any time.
+                Self::start(on_failure, QUEUE, RETRY_AFTER, move || open_file(&path))
+            }
+        }
+    }
+
+    fn start<W: io::Write>(
+        on_failure: AuditFailure,
+        capacity: usize,
+        retry_after: Duration,
+        open: impl FnMut() -> io::Result<W> + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let (queue, lines) = sync_channel(capacity);
+        let (progress, written) = watch::channel(0);
+        let state = Arc::new(State::default());
+        let writer = Writer { lines, open, state: Arc::clone(&state), progress, retry_after };
+        let thread = std::thread::Builder::new()
+            .name("audit".to_owned())
+            .spawn(move || writer.run())
+            .map_err(OpenError::Thread)?;
+        let writer = thread.thread().clone();
+        Ok(Self(Some(Arc::new(Inner { queue, on_failure, state, written, writer }))))
+    }
+
+    /// Refuses early what [`AuditLog::record`] would refuse later. Costs one atomic read.
+    ///
+    /// # Errors
+    ///
+    /// The sink is known to be broken, and a decision must not go unrecorded.
+    pub fn check(&self) -> Result<(), AuditUnavailable> {
+        match &self.0 {
+            Some(inner) if inner.state.broken.load(Ordering::Relaxed) => inner.failed(),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Queues the line of a decision. Waits for nothing.
+    ///
+    /// # Errors
+    ///
+    /// The sink is known to be broken or the queue is full, and a decision must not go unrecorded.
+    pub fn record(&self, decision: &Decision<'_>) -> Result<(), AuditUnavailable> {
+        let Some(inner) = &self.0 else { return Ok(()) };
+        if inner.on_failure == AuditFailure::Deny {
+            self.check()?;
+        }
+        let ts = telemetry::instant(decision.ts);
+        let line = Line { ts, level: "info", event: "mint", decision };
+        let Ok(mut line) = serde_json::to_vec(&line) else { return inner.failed() };
+        line.push(b'\n');
+        match inner.queue.try_send(line) {
+            Ok(()) => {
+                inner.state.queued.fetch_add(1, Ordering::Relaxed);
+                let lost = inner.state.lost.swap(0, Ordering::Relaxed);
+                if lost > 0 {
+                    tracing::warn!(lost, "audit lines were lost; the log is written again");
+                }
+                Ok(())
+            }
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                if inner.state.lost.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::error!("audit lines are being lost: the sink is too slow or broken");
+                }
+                inner.failed()
+            }
+        }
+    }
+
+    /// Waits until everything recorded so far is written, at most `deadline`. Says whether it is.
+    pub async fn flush(&self, deadline: Duration) -> bool {
+        let Some(inner) = &self.0 else { return true };
+        let queued = inner.state.queued.load(Ordering::Relaxed);
+        let mut written = inner.written.clone();
+        let flushed = written.wait_for(|written| *written >= queued);
+        matches!(tokio::time::timeout(deadline, flushed).await, Ok(Ok(_)))
+    }
+}
+
+impl Inner {
+    fn failed(&self) -> Result<(), AuditUnavailable> {
+        match self.on_failure {
+            AuditFailure::Deny => Err(AuditUnavailable),
+            AuditFailure::Warn => Ok(()),
+        }
+    }
+}
+
+/// A decision as it is written.
+#[derive(Serialize)]
+struct Line<'a> {
+    ts: String,
+    level: &'static str,
+    event: &'static str,
+    #[serde(flatten)]
+    decision: &'a Decision<'a>,
+}
+
+/// Appended to; made with mode 0600, since it holds viewer ids.
+fn open_file(path: &Path) -> io::Result<std::fs::File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, mpsc};
+
+    use super::*;
+
+    const PROMPTLY: Duration = Duration::from_millis(1);
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    fn decision<'a>(client_id: &'a ClientId, request_id: &'a str) -> Decision<'a> {
+        Decision {
+            ts: Timestamp::from_unix_millis(1_795_337_700_012),
+            request_id,
+            trace_id: None,
+            client_id,
+            channel_arn: None,
+            region: None,
+            viewer_id: Some("viewer \"7\"\n"),
+            token_id: Some("9f2c4be1a07d3358"),
+            key_fingerprint: None,
+            ttl_seconds: Some(300),
+            outcome: Outcome::Minted,
+            code: None,
+            channel_freshness: Some("fresh"),
+            duration_ms: 2,
+        }
+    }
+
+    fn record(log: &AuditLog, request_id: &str) -> Result<(), AuditUnavailable> {
+        log.record(&decision(&"k3v9x0aq71pd".parse().unwrap(), request_id))
+    }
+
+    /// A sink of two bytes a write that, while it is told to fail, takes no more than six.
+    #[derive(Clone, Default)]
+    struct Faulty {
+        failing: Arc<AtomicBool>,
+        written: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl io::Write for Faulty {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut written = self.written.lock().unwrap();
+            if self.failing.load(Ordering::SeqCst) && written.len() >= 6 {
+                return Err(io::Error::other("no space left"));
+            }
+            let some = &bytes[..bytes.len().min(2)];
+            written.extend_from_slice(some);
+            Ok(some.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn faulty(on_failure: AuditFailure, capacity: usize) -> (AuditLog, Faulty) {
+        let sink = Faulty::default();
+        let opened = sink.clone();
+        let open = move || Ok(opened.clone());
+        (AuditLog::start(on_failure, capacity, PROMPTLY, open).unwrap(), sink)
+    }
+
+    async fn until(condition: impl Fn() -> bool) {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_gets_a_line_a_decision_with_the_fields_of_the_contract() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let log = AuditLog::open(AuditSink::File(path.clone()), AuditFailure::Deny).unwrap();
+        record(&log, "r1").unwrap();
+        assert!(log.flush(DEADLINE).await);
+        std::fs::rename(&path, folder.path().join("moved.jsonl")).unwrap();
+        record(&log, "r2").unwrap();
+        assert!(log.flush(DEADLINE).await);
+
+        let line = |name: &str| -> serde_json::Value {
+            let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
+            assert_eq!(text.matches('\n').count(), 1, "{text}");
+            serde_json::from_str(&text).unwrap()
+        };
+        assert_eq!(
+            line("moved.jsonl"),
+            serde_json::json!({
+                "ts": "2026-11-22T08:55:00.012Z", "level": "info", "event": "mint",
+                "requestId": "r1", "clientId": "k3v9x0aq71pd", "viewerId": "viewer \"7\"\n",
+                "tokenId": "9f2c4be1a07d3358", "ttlSeconds": 300, "outcome": "minted",
+                "channelFreshness": "fresh", "durationMs": 2,
+            })
+        );
+        assert_eq!(line("audit.jsonl")["requestId"], "r2");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[tokio::test]
+    async fn deny_refuses_while_the_sink_is_broken_and_loses_nothing() {
+        let (log, sink) = faulty(AuditFailure::Deny, 100);
+        sink.failing.store(true, Ordering::SeqCst);
+        record(&log, "r1").unwrap();
+        until(|| log.check().is_err()).await;
+        assert_eq!(record(&log, "r2"), Err(AuditUnavailable));
+        assert!(!log.flush(PROMPTLY).await);
+
+        sink.failing.store(false, Ordering::SeqCst);
+        assert!(log.flush(DEADLINE).await);
+        until(|| log.check().is_ok()).await;
+        record(&log, "r3").unwrap();
+        assert!(log.flush(DEADLINE).await);
+        let text = String::from_utf8(sink.written.lock().unwrap().clone()).unwrap();
+        let ids: Vec<_> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|line| line["requestId"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(ids, ["r1", "r3"]);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_under_deny_and_only_loses_lines_under_warn() {
+        for on_failure in [AuditFailure::Deny, AuditFailure::Warn] {
+            // The writer is held in opening its sink until the test lets it go.
+            let (go, gate) = mpsc::channel::<()>();
+            let written = Faulty::default();
+            let sink = written.clone();
+            let open = move || {
+                let _ = gate.recv();
+                Ok(sink.clone())
+            };
+            let log = AuditLog::start(on_failure, 1, PROMPTLY, open).unwrap();
+            let lost = || log.0.as_ref().unwrap().state.lost.load(Ordering::SeqCst);
+            let outcome = loop {
+                let outcome = record(&log, "r");
+                if lost() > 0 {
+                    break outcome;
+                }
+            };
+            let expected = match on_failure {
+                AuditFailure::Deny => Err(AuditUnavailable),
+                AuditFailure::Warn => Ok(()),
+            };
+            assert_eq!(outcome, expected);
+            assert_eq!(log.check(), Ok(()));
+            drop(go);
+            assert!(log.flush(DEADLINE).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn off_records_nothing_and_is_never_in_the_way() {
+        let log = AuditLog::open(AuditSink::Off, AuditFailure::Deny).unwrap();
+        record(&log, "r1").unwrap();
+        assert!(log.flush(DEADLINE).await);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_told_at_start() {
+        let path = PathBuf::from("/nonexistent/audit.jsonl");
+        let error = AuditLog::open(AuditSink::File(path), AuditFailure::Warn).unwrap_err();
+        assert!(
+            error.to_string().starts_with("The audit log /nonexistent/audit.jsonl cannot be"),
+            "{error}"
+        );
+    }
+}

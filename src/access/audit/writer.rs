@@ -1,0 +1,78 @@
+//! The thread that writes audit lines, and goes on trying when it cannot.
+
+use std::{
+    io::{self, Write},
+    sync::{Arc, atomic::Ordering, mpsc::Receiver},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use super::State;
+
+/// A batch is written once it is this large, in bytes.
+const LARGEST_BATCH: usize = 1 << 20;
+
+pub(super) struct Writer<O> {
+    pub(super) lines: Receiver<Vec<u8>>,
+    /// Opens the sink, anew for each batch.
+    pub(super) open: O,
+    pub(super) state: Arc<State>,
+    /// How many lines have been written.
+    pub(super) progress: watch::Sender<u64>,
+    /// How long to wait after a failed write.
+    pub(super) retry_after: Duration,
+}
+
+impl<O, W> Writer<O>
+where
+    O: FnMut() -> io::Result<W>,
+    W: Write,
+{
+    /// Writes until every sender is gone and the queue is empty.
+    pub(super) fn run(mut self) {
+        while let Ok(first) = self.lines.recv() {
+            let mut batch = first;
+            let mut count = 1;
+            while batch.len() < LARGEST_BATCH
+                && let Ok(line) = self.lines.try_recv()
+            {
+                batch.extend_from_slice(&line);
+                count += 1;
+            }
+            self.write_batch(&batch);
+            self.progress.send_modify(|written| *written += count);
+        }
+    }
+
+    /// Writes the batch, however often that takes, unless nobody is left to wait for it.
+    fn write_batch(&mut self, batch: &[u8]) {
+        let mut rest = batch;
+        while let Err(error) = (self.open)().and_then(|mut sink| write_rest(&mut sink, &mut rest)) {
+            if !self.state.broken.swap(true, Ordering::Relaxed) {
+                tracing::error!(%error, "the audit log cannot be written; trying again");
+            }
+            if self.state.closed.load(Ordering::Relaxed) {
+                tracing::error!(bytes = rest.len(), "audit lines are lost at shutdown");
+                return;
+            }
+            std::thread::park_timeout(self.retry_after);
+        }
+        if self.state.broken.swap(false, Ordering::Relaxed) {
+            tracing::info!("the audit log is written again");
+        }
+    }
+}
+
+/// Writes `rest`, which shrinks by what is written, so that a further try writes nothing twice.
+fn write_rest(sink: &mut impl Write, rest: &mut &[u8]) -> io::Result<()> {
+    while !rest.is_empty() {
+        match sink.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => *rest = rest.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    sink.flush()
+}
