@@ -14,7 +14,8 @@ pub(in crate::emulator) mod records;
 pub(in crate::emulator) mod viewers;
 
 use std::{
-    fs, io,
+    fs::{self, TryLockError},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -30,6 +31,8 @@ use super::ids::{self, IdError};
 const FORMAT: u128 = 1;
 
 const FILE_NAME: &str = "emulator.redb";
+const LOCK_NAME: &str = "emulator.lock";
+const UNFINISHED_NAME: &str = "emulator.redb.new";
 
 /// Facts about the file: [`FORMAT_KEY`], [`PAGE_KEY`], and the collections' last sequence number.
 const META: TableDefinition<'_, &str, u128> = TableDefinition::new("meta");
@@ -41,6 +44,8 @@ const PAGE_KEY: &str = "page-key";
 pub(in crate::emulator) struct Store {
     database: Database,
     page_key: u128,
+    /// Locked for as long as it is open.
+    _lock: fs::File,
 }
 
 impl Store {
@@ -48,19 +53,28 @@ impl Store {
     pub(in crate::emulator) fn open(data_dir: &Path) -> Result<Self, StoreError> {
         let at = |error: io::Error| StoreError::DataDir { path: data_dir.to_owned(), error };
         create_private_dir(data_dir).map_err(at)?;
-        let path = data_dir.join(FILE_NAME);
-        create_private_file(&path).map_err(at)?;
-        let database = Builder::new().create(&path).map_err(|error| {
-            if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
-                StoreError::InUse { path: data_dir.to_owned() }
-            } else {
-                StoreError::Open { path, error }
+        let lock = create_private_file(&data_dir.join(LOCK_NAME)).map_err(at)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::InUse { path: data_dir.to_owned() });
             }
-        })?;
+            Err(TryLockError::Error(error)) => return Err(at(error)),
+        }
+        let path = data_dir.join(FILE_NAME);
+        if !path.try_exists().map_err(at)? {
+            // A crash while the file is made leaves one that cannot be opened, so that it gets its
+            // name only once it can.
+            let unfinished = data_dir.join(UNFINISHED_NAME);
+            remove_if_there(&unfinished).map_err(at)?;
+            create_private_file(&unfinished).map_err(at)?;
+            prepare(&open_database(&unfinished)?)?;
+            fs::rename(&unfinished, &path).map_err(at)?;
+            sync_dir(data_dir).map_err(at)?;
+        }
+        let database = open_database(&path)?;
         let page_key = prepare(&database)?;
-        // The names of a new folder and a new file are durable once their folders are.
-        sync_dir(data_dir).map_err(at)?;
-        Ok(Self { database, page_key })
+        Ok(Self { database, page_key, _lock: lock })
     }
 
     /// A random number of this file, with which page tokens are told from made-up ones.
@@ -147,6 +161,11 @@ fn prepare(database: &Database) -> Result<u128, StoreError> {
     Ok(page_key)
 }
 
+fn open_database(path: &Path) -> Result<Database, StoreError> {
+    let opened = Builder::new().create(path);
+    opened.map_err(|error| StoreError::Open { path: path.to_owned(), error })
+}
+
 fn create_private_dir(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -156,12 +175,19 @@ fn create_private_dir(path: &Path) -> io::Result<()> {
 }
 
 /// The file holds stream keys, so that others on the machine must not read it.
-fn create_private_file(path: &Path) -> io::Result<()> {
+fn create_private_file(path: &Path) -> io::Result<fs::File> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop)
+    options.open(path)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn sync_dir(path: &Path) -> io::Result<()> {
@@ -265,6 +291,14 @@ mod tests {
         let error = Store::open(dir.path()).unwrap_err();
         assert!(error.to_string().contains(FILE_NAME), "{error}");
         assert_eq!(fs::read(dir.path().join(FILE_NAME)).unwrap(), b"not a database");
+    }
+
+    #[test]
+    fn a_crash_while_the_file_was_made_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(UNFINISHED_NAME), [0; 4096]).unwrap();
+        Store::open(dir.path()).unwrap();
+        assert!(!dir.path().join(UNFINISHED_NAME).exists());
     }
 
     #[test]
