@@ -1,1 +1,13 @@
-//! Emulator tests.
+//! The emulator, asked over HTTP: by the real `aws-sdk-ivs` client over loopback where a client
+//! can ask it, by hand where the wire matters.
+//!
+//! One binary, because each test binary links the AWS crates.
+
+mod channels;
+mod durability;
+mod edge;
+mod key_pairs;
+mod streams;
+mod support;
+mod tags;
+mod wire;
