@@ -3,4 +3,5 @@
 pub mod keyring;
 pub mod material;
 pub mod signer;
+pub mod snapshot;
 pub mod store;

@@ -4,7 +4,7 @@
 //! used by `tokens::mint`. It knows which pair in IVS its signatures belong to, so that a token and
 //! its audit record can name it.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -20,11 +20,8 @@ use crate::{ivs::arn::PlaybackKeyArn, secret::constant_time_eq};
 /// The length of an ES384 signature: r and s, 48 bytes each (RFC 7518, section 3.4).
 pub const SIGNATURE_LENGTH: usize = 96;
 
-/// A parsed signing key. Cheap to clone.
-#[derive(Clone)]
-pub struct Signer(Arc<Inner>);
-
-struct Inner {
+/// A parsed signing key. Shared as `Arc<Signer>`; there is one in memory for each active version.
+pub struct Signer {
     key: EcdsaKeyPair,
     public: PublicKey,
     arn: PlaybackKeyArn,
@@ -50,7 +47,7 @@ impl Signer {
         if !constant_time_eq(key.public_key().as_ref(), public.as_sec1_point()) {
             return Err(SignError::HalvesDiffer);
         }
-        Ok(Self(Arc::new(Inner { key, public, arn, version_id })))
+        Ok(Self { key, public, arn, version_id })
     }
 
     /// The ES384 signature of `message`: r and s, as JWS wants them, not DER.
@@ -60,28 +57,28 @@ impl Signer {
     /// The random source of the machine failed.
     pub fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LENGTH], SignError> {
         let signature =
-            self.0.key.sign(&SystemRandom::new(), message).map_err(|_| SignError::Failed)?;
+            self.key.sign(&SystemRandom::new(), message).map_err(|_| SignError::Failed)?;
         signature.as_ref().try_into().map_err(|_| SignError::Failed)
     }
 
     /// How Amazon IVS names the key.
     pub fn fingerprint(&self) -> Fingerprint {
-        self.0.public.fingerprint()
+        self.public.fingerprint()
     }
 
     /// The public half, for checking what was signed.
     pub fn public_key(&self) -> &PublicKey {
-        &self.0.public
+        &self.public
     }
 
     /// The playback key pair in IVS that verifies the signatures.
     pub fn arn(&self) -> &PlaybackKeyArn {
-        &self.0.arn
+        &self.arn
     }
 
     /// The version in the keyring.
     pub fn version_id(&self) -> &VersionId {
-        &self.0.version_id
+        &self.version_id
     }
 }
 

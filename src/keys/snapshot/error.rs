@@ -1,0 +1,97 @@
+//! Why a region cannot sign.
+
+use std::time::Duration;
+
+use crate::{
+    ivs::arn::{PlaybackKeyArn, Region},
+    keys::{signer::SignError, store::StoreError},
+};
+
+/// Why there is no key to sign with. All of them are `no_active_key` to a caller.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NoSigner {
+    /// The region is not one of ours.
+    #[error("{region} is not configured; add it to ivs.regions")]
+    UnknownRegion {
+        /// The region that was asked for.
+        region: Region,
+    },
+    /// Nobody made a key yet.
+    #[error("{region} has no playback key yet; make one with `keys rotate --region {region}`")]
+    EmptyKeyring {
+        /// The region.
+        region: Region,
+    },
+    /// There are keys, but none is active.
+    #[error("{region} has no active playback key; make one with `keys rotate --region {region}`")]
+    NoActiveKey {
+        /// The region.
+        region: Region,
+    },
+    /// The pair in IVS is another key than the keyring says.
+    #[error(
+        "the active pair {arn} has another fingerprint in IVS than in the keyring, so tokens would \
+         be useless; rotate with `keys rotate --emergency --region {region}`",
+        region = arn.region()
+    )]
+    FingerprintMismatch {
+        /// The pair.
+        arn: PlaybackKeyArn,
+    },
+    /// The active key cannot be used.
+    #[error("the active key of {region} cannot sign: {cause}")]
+    Unusable {
+        /// The region.
+        region: Region,
+        /// Why.
+        cause: SignError,
+    },
+    /// The keyring could not be read since this process began.
+    #[error("the keyring of {region} could not be read: {cause}")]
+    NotRead {
+        /// The region.
+        region: Region,
+        /// Why.
+        cause: RefreshError,
+    },
+    /// The keyring was read too long ago to sign with it, and cannot be read now.
+    #[error(
+        "the keyring of {region} was last read {} s ago, which is too long to sign with it: {cause}",
+        age.as_secs()
+    )]
+    TooOld {
+        /// The region.
+        region: Region,
+        /// The age of what was read.
+        age: Duration,
+        /// Why it cannot be read now.
+        cause: RefreshError,
+    },
+}
+
+/// Why a keyring could not be read anew.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum RefreshError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store does not answer.
+    #[error("the store does not answer; check its disk or network")]
+    TimedOut,
+    /// This process would mint tokens for longer than the keyring knows, so that a rotation could
+    /// delete the key while they live; and it may not write the keyring.
+    #[error(
+        "tokens.max_ttl is {} s here and {} s in the keyring, and with keys.manage = false this \
+         process cannot raise that; lower it, or start a managing process with the same value",
+        configured.as_secs(), recorded.as_secs()
+    )]
+    MaxTtl {
+        /// `tokens.max_ttl` of this process.
+        configured: Duration,
+        /// `maxTtl` of the keyring.
+        recorded: Duration,
+    },
+    /// Nothing was tried yet.
+    #[error("it was not read yet")]
+    NotTried,
+}

@@ -1,0 +1,481 @@
+//! What each mint reads: the region's active signer, and the age rule.
+//!
+//! A [`Snapshot`] is immutable and exchanged as a whole, so a mint takes no lock and parses no key.
+//! It may be used until it is [`SigningKeysSettings::max_staleness`] old, by the wall clock or the
+//! monotonic one, whichever says more: a process that was frozen, or whose clock was set back, must
+//! not sign with a key that a rotation has since deleted. Rotations wait that long before they
+//! delete, which is what makes the rule sufficient.
+
+mod error;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use rand::RngExt as _;
+use tokio::sync::Notify;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    keyring::{KeyState, KeyVersion, Keyring, Present, VersionId},
+    material::{Fingerprint, PublicKey},
+    signer::Signer,
+    store::{Revision, Store, StoreError},
+};
+use crate::{
+    clock::{Clock, Timestamp},
+    ivs::arn::Region,
+    secret::system_rng,
+};
+
+pub use error::{NoSigner, RefreshError};
+
+/// How long a mint waits for a store that it cannot do without.
+const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
+/// Between two attempts that mints ask for, so that a rush on a dead store is no rush there.
+const REFRESH_PAUSE: Duration = Duration::from_secs(1);
+/// How often `maxTtl` is tried to be raised while others write.
+const RAISE_ATTEMPTS: usize = 5;
+
+/// The settings of [`SigningKeys`].
+#[derive(Clone, Copy, Debug)]
+pub struct SigningKeysSettings {
+    /// `keys.refresh_every`: how often the store is read again.
+    pub refresh_every: Duration,
+    /// `keys.max_staleness`: how old a keyring may be to sign with it.
+    pub max_staleness: Duration,
+    /// `tokens.max_ttl`: the longest lifetime of a token that this process mints.
+    pub max_ttl: Duration,
+    /// `keys.manage`: whether this process may write keyrings.
+    pub manage: bool,
+}
+
+/// The signing keys of all regions.
+#[derive(Debug)]
+pub struct SigningKeys {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    settings: SigningKeysSettings,
+    regions: BTreeMap<Region, RegionKeys>,
+}
+
+#[derive(Debug)]
+struct RegionKeys {
+    snapshot: ArcSwap<Snapshot>,
+    /// Held over a refresh; mints that must wait for one wait here, and share what it brings.
+    refreshing: tokio::sync::Mutex<()>,
+    /// A mint found the snapshot older than `refresh_every`.
+    wake: Notify,
+    /// Versions whose pair in IVS has another fingerprint. A pair cannot change, so they stay here.
+    distrusted: Mutex<BTreeSet<VersionId>>,
+}
+
+/// What was last read of one region.
+#[derive(Clone, Debug)]
+struct Snapshot {
+    /// `None` before the first successful read.
+    read: Option<Arc<Read>>,
+    /// When a read was last begun (monotonic).
+    tried_at: Option<Duration>,
+    /// Why the last read failed, and since when reads do.
+    failure: Option<(Timestamp, RefreshError)>,
+}
+
+#[derive(Debug)]
+struct Read {
+    /// Taken before the store was asked, so that the age is never understated.
+    at: Timestamp,
+    at_monotonic: Duration,
+    keyring: Option<Arc<Keyring<Present>>>,
+    signer: Result<Arc<Signer>, NoSigner>,
+}
+
+/// How one region stands, for readiness and metrics.
+#[derive(Clone, Debug)]
+pub struct RegionStatus {
+    /// The region.
+    pub region: Region,
+    /// The signer, judged by the age rule.
+    pub signer: Result<Arc<Signer>, NoSigner>,
+    /// How long ago the keyring was read; `None` if never.
+    pub keyring_age: Option<Duration>,
+    /// Since when reads fail, and why the last one did.
+    pub failing: Option<(Timestamp, RefreshError)>,
+}
+
+/// A public key that tokens may be signed with now or soon, for the JWK set.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PublishedKey {
+    /// The key.
+    pub public_key: PublicKey,
+    /// Its fingerprint: the `kid`.
+    pub fingerprint: Fingerprint,
+    /// Pending, imported, active or draining.
+    pub state: KeyState,
+}
+
+impl SigningKeys {
+    /// The signing keys of `regions`; nothing is read yet.
+    pub fn new(
+        store: Arc<dyn Store>,
+        regions: impl IntoIterator<Item = Region>,
+        clock: Clock,
+        settings: SigningKeysSettings,
+    ) -> Self {
+        let empty = || RegionKeys {
+            snapshot: ArcSwap::from_pointee(Snapshot { read: None, tried_at: None, failure: None }),
+            refreshing: tokio::sync::Mutex::default(),
+            wake: Notify::new(),
+            distrusted: Mutex::default(),
+        };
+        let regions = regions.into_iter().map(|region| (region, empty())).collect();
+        Self { store, clock, settings, regions }
+    }
+
+    /// The regions, in order.
+    pub fn regions(&self) -> impl Iterator<Item = &Region> {
+        self.regions.keys()
+    }
+
+    /// The key that signs for `region`.
+    ///
+    /// `now` and `monotonic` are the caller's, read together, and `now` must be the time that the
+    /// token is issued at: a process that is stopped after this call then signs a token that has
+    /// expired, not one that outlives its key.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or what is known of it is too old and cannot be renewed.
+    pub async fn signer(
+        &self,
+        region: &Region,
+        now: Timestamp,
+        monotonic: Duration,
+    ) -> Result<Arc<Signer>, NoSigner> {
+        let keys = self.keys(region)?;
+        {
+            let snapshot = keys.snapshot.load();
+            if let Some(read) = &snapshot.read {
+                let age = read.age(now, monotonic);
+                if age > self.settings.refresh_every {
+                    keys.wake.notify_one();
+                }
+                if age < self.settings.max_staleness {
+                    return read.signer.clone();
+                }
+            }
+        }
+        let cause = self.refresh_for_mint(region, keys, monotonic).await;
+        self.judge(region, &keys.snapshot.load_full(), now, monotonic, cause)
+    }
+
+    /// Reads the keyring of `region` anew. Calls that wait for the same read share it.
+    ///
+    /// # Errors
+    ///
+    /// It could not be read, or not be signed with; what was read before stays in use until it is
+    /// too old.
+    pub async fn refresh(&self, region: &Region) -> Result<(), RefreshError> {
+        let Ok(keys) = self.keys(region) else {
+            return Ok(());
+        };
+        let asked_at = self.clock.monotonic();
+        let _refreshing = keys.refreshing.lock().await;
+        let before = keys.snapshot.load_full();
+        if before.tried_at.is_some_and(|tried_at| tried_at > asked_at) {
+            return before.failure.as_ref().map_or(Ok(()), |(_, error)| Err(error.clone()));
+        }
+        let (at, at_monotonic) = (self.clock.now(), self.clock.monotonic());
+        let loaded = self.load(region).await;
+        let (read, failure) = match loaded {
+            Ok(keyring) => {
+                let distrusted = keys.distrusted().clone();
+                let signer = signer_of(region, keyring.as_ref(), before.signer(), &distrusted);
+                let keyring = keyring.map(|keyring| Arc::new(keyring.without_private_keys()));
+                (Some(Arc::new(Read { at, at_monotonic, keyring, signer })), None)
+            }
+            Err(error) => {
+                let since = before.failure.as_ref().map_or(at, |(since, _)| *since);
+                (before.read.clone(), Some((since, error)))
+            }
+        };
+        let after = Snapshot { read, tried_at: Some(at_monotonic), failure };
+        log_change(region, &before, &after);
+        let outcome = after.failure.as_ref().map_or(Ok(()), |(_, error)| Err(error.clone()));
+        keys.snapshot.store(Arc::new(after));
+        outcome
+    }
+
+    /// Reads every region once, at start.
+    pub async fn refresh_all(&self) {
+        for region in self.regions.keys() {
+            // A failure is in the status, and mints report it.
+            let _ = self.refresh(region).await;
+        }
+    }
+
+    /// Keeps every region fresh until `shutdown`.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let tasks = TaskTracker::new();
+        for region in self.regions.keys() {
+            let (keys, region) = (Arc::clone(&self), region.clone());
+            let shutdown = shutdown.clone();
+            tasks.spawn(async move {
+                shutdown.run_until_cancelled(keys.keep_fresh(&region)).await;
+            });
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    /// Never signs with `version` again: its pair in IVS has another fingerprint than its public
+    /// half.
+    pub async fn distrust(&self, region: &Region, version: &VersionId) {
+        let Ok(keys) = self.keys(region) else { return };
+        // Under the same lock as refreshes, so that none brings the signer back.
+        let _refreshing = keys.refreshing.lock().await;
+        keys.distrusted().insert(version.clone());
+        let mut snapshot = Snapshot::clone(&keys.snapshot.load());
+        let Some(read) = &snapshot.read else { return };
+        let Ok(signer) = &read.signer else { return };
+        if signer.version_id() != version {
+            return;
+        }
+        let mismatch = NoSigner::FingerprintMismatch { arn: signer.arn().clone() };
+        tracing::error!(event = "key_distrusted", %region, error = %mismatch, "signing stopped");
+        snapshot.read = Some(Arc::new(Read {
+            at: read.at,
+            at_monotonic: read.at_monotonic,
+            keyring: read.keyring.clone(),
+            signer: Err(mismatch),
+        }));
+        keys.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// How a region stands.
+    pub fn status(&self, region: &Region) -> RegionStatus {
+        let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
+        let snapshot = self.keys(region).ok().map(|keys| keys.snapshot.load_full());
+        let signer = match &snapshot {
+            Some(snapshot) => {
+                let cause = snapshot.failure.as_ref().map(|(_, error)| error.clone());
+                let cause = cause.unwrap_or(RefreshError::NotTried);
+                self.judge(region, snapshot, now, monotonic, cause)
+            }
+            None => Err(NoSigner::UnknownRegion { region: region.clone() }),
+        };
+        let read = snapshot.as_ref().and_then(|snapshot| snapshot.read.as_ref());
+        RegionStatus {
+            region: region.clone(),
+            signer,
+            keyring_age: read.map(|read| read.age(now, monotonic)),
+            failing: snapshot.and_then(|snapshot| snapshot.failure.clone()),
+        }
+    }
+
+    /// The keyring that was last read, without private halves.
+    pub fn keyring(&self, region: &Region) -> Option<Arc<Keyring<Present>>> {
+        let snapshot = self.keys(region).ok()?.snapshot.load_full();
+        snapshot.read.as_ref()?.keyring.clone()
+    }
+
+    /// The public keys of the region's pending, active and draining pairs.
+    pub fn public_keys(&self, region: &Region) -> Vec<PublishedKey> {
+        let published = |version: &KeyVersion<Present>| {
+            let state = version.state;
+            let (public_key, fingerprint) = (version.public_key.clone(), version.fingerprint);
+            match state {
+                KeyState::Pending | KeyState::Imported | KeyState::Active | KeyState::Draining => {
+                    Some(PublishedKey { public_key, fingerprint, state })
+                }
+                KeyState::Retiring | KeyState::Retired => None,
+            }
+        };
+        self.keyring(region)
+            .map(|keyring| keyring.keys.iter().filter_map(published).collect())
+            .unwrap_or_default()
+    }
+
+    fn keys(&self, region: &Region) -> Result<&RegionKeys, NoSigner> {
+        self.regions.get(region).ok_or_else(|| NoSigner::UnknownRegion { region: region.clone() })
+    }
+
+    /// Reads the keyring for a mint that cannot do without; returns why that failed, if it did.
+    async fn refresh_for_mint(
+        &self,
+        region: &Region,
+        keys: &RegionKeys,
+        monotonic: Duration,
+    ) -> RefreshError {
+        {
+            let snapshot = keys.snapshot.load();
+            let tried_at = snapshot.tried_at.unwrap_or_default();
+            let just_failed = monotonic.saturating_sub(tried_at) < REFRESH_PAUSE;
+            if let Some((_, error)) = snapshot.failure.as_ref().filter(|_| just_failed) {
+                return error.clone();
+            }
+        }
+        match tokio::time::timeout(REFRESH_DEADLINE, self.refresh(region)).await {
+            Ok(Ok(())) => RefreshError::NotTried,
+            Ok(Err(error)) => error,
+            Err(_) => RefreshError::TimedOut,
+        }
+    }
+
+    /// The age rule, on a snapshot that could not be made fresher because of `cause`.
+    fn judge(
+        &self,
+        region: &Region,
+        snapshot: &Snapshot,
+        now: Timestamp,
+        monotonic: Duration,
+        cause: RefreshError,
+    ) -> Result<Arc<Signer>, NoSigner> {
+        let region = region.clone();
+        let Some(read) = &snapshot.read else {
+            return Err(NoSigner::NotRead { region, cause });
+        };
+        let age = read.age(now, monotonic);
+        if age >= self.settings.max_staleness {
+            return Err(NoSigner::TooOld { region, age, cause });
+        }
+        read.signer.clone()
+    }
+
+    async fn load(&self, region: &Region) -> Result<Option<Keyring>, RefreshError> {
+        for _ in 0..RAISE_ATTEMPTS {
+            let Some((keyring, revision)) = self.store.load(region).await? else {
+                return Ok(None);
+            };
+            match self.raise_max_ttl(region, keyring, revision).await {
+                Err(RefreshError::Store(StoreError::Conflict)) => {}
+                raised => return raised.map(Some),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// Nothing is signed before the keyring knows how long the tokens may live: a rotation computes
+    /// from it when the old key may be deleted.
+    async fn raise_max_ttl(
+        &self,
+        region: &Region,
+        mut keyring: Keyring,
+        revision: Revision,
+    ) -> Result<Keyring, RefreshError> {
+        let (configured, recorded) = (self.settings.max_ttl, keyring.max_ttl);
+        if configured <= recorded || keyring.active().is_none() {
+            return Ok(keyring);
+        }
+        if !self.settings.manage {
+            return Err(RefreshError::MaxTtl { configured, recorded });
+        }
+        keyring.max_ttl = configured;
+        self.store.replace(region, Some(revision), &keyring).await?;
+        tracing::info!(
+            event = "max_ttl_raised",
+            %region,
+            from_seconds = recorded.as_secs(),
+            to_seconds = configured.as_secs(),
+            "the keyring now knows of longer-lived tokens"
+        );
+        Ok(keyring)
+    }
+
+    async fn keep_fresh(&self, region: &Region) {
+        let Ok(keys) = self.keys(region) else { return };
+        loop {
+            // Somewhat earlier than asked, so that replicas drift apart and never exceed it.
+            let pause = self.settings.refresh_every.mul_f64(system_rng().random_range(0.8..1.0));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = keys.wake.notified() => {
+                    let tried_at = keys.snapshot.load().tried_at.unwrap_or_default();
+                    if self.clock.monotonic().saturating_sub(tried_at) < REFRESH_PAUSE {
+                        continue;
+                    }
+                }
+            }
+            // A failure is in the status, and logged when it begins.
+            let _ = self.refresh(region).await;
+        }
+    }
+}
+
+impl RegionKeys {
+    fn distrusted(&self) -> std::sync::MutexGuard<'_, BTreeSet<VersionId>> {
+        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Snapshot {
+    fn signer(&self) -> Option<&Arc<Signer>> {
+        self.read.as_ref()?.signer.as_ref().ok()
+    }
+}
+
+impl Read {
+    /// By the wall clock or the monotonic one, whichever says more.
+    fn age(&self, now: Timestamp, monotonic: Duration) -> Duration {
+        now.saturating_since(self.at).max(monotonic.saturating_sub(self.at_monotonic))
+    }
+}
+
+/// The signer of the active version: the one that signed before, where that is still it.
+fn signer_of(
+    region: &Region,
+    keyring: Option<&Keyring>,
+    before: Option<&Arc<Signer>>,
+    distrusted: &BTreeSet<VersionId>,
+) -> Result<Arc<Signer>, NoSigner> {
+    let empty = || NoSigner::EmptyKeyring { region: region.clone() };
+    let none = || NoSigner::NoActiveKey { region: region.clone() };
+    let keyring = keyring.filter(|keyring| !keyring.keys.is_empty()).ok_or_else(empty)?;
+    let version = keyring.active().ok_or_else(none)?;
+    // The rules of keyrings promise both.
+    let (Some(private), Some(arn)) = (&version.private_key, &version.arn) else {
+        return Err(none());
+    };
+    if distrusted.contains(&version.id) {
+        return Err(NoSigner::FingerprintMismatch { arn: arn.clone() });
+    }
+    if let Some(before) = before.filter(|it| it.version_id() == &version.id && it.arn() == arn) {
+        return Ok(Arc::clone(before));
+    }
+    Signer::new(private, arn.clone(), version.id.clone())
+        .map(Arc::new)
+        .map_err(|cause| NoSigner::Unusable { region: region.clone(), cause })
+}
+
+fn log_change(region: &Region, before: &Snapshot, after: &Snapshot) {
+    match (&before.failure, &after.failure) {
+        (None, Some((_, error))) => {
+            tracing::warn!(event = "keyring_unreadable", %region, %error, "keyring not read");
+        }
+        (Some(_), None) => {
+            tracing::info!(event = "keyring_readable", %region, "the keyring is read again");
+        }
+        (None, None) | (Some(_), Some(_)) => {}
+    }
+    let id = |snapshot: &Snapshot| snapshot.signer().map(|signer| signer.version_id().clone());
+    if id(before) == id(after) {
+        return;
+    }
+    if let Some(signer) = after.signer() {
+        let (arn, fingerprint) = (signer.arn(), signer.fingerprint());
+        tracing::info!(
+            event = "signer_changed",
+            %region,
+            keyPairArn = %arn,
+            keyFingerprint = %fingerprint,
+            "another key signs"
+        );
+    } else {
+        tracing::warn!(event = "signer_lost", %region, "no key signs any more");
+    }
+}

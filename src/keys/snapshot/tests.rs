@@ -1,0 +1,325 @@
+//! Tests of the age rule and of what follows from it.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::*;
+use crate::{
+    clock::ManualClock,
+    keys::{
+        keyring::strategies,
+        store::{StoreFuture, dir::DirStore, suite},
+    },
+};
+
+const REFRESH_EVERY: Duration = Duration::from_secs(15);
+const MAX_STALENESS: Duration = Duration::from_hours(6);
+const JUST_BEFORE: Duration = Duration::from_millis(6 * 3_600_000 - 1);
+
+/// A `dir` store that can be cut off, and counts.
+#[derive(Debug)]
+struct CutOff {
+    store: DirStore,
+    is_cut: AtomicBool,
+    loads: AtomicUsize,
+}
+
+impl Store for CutOff {
+    fn load<'a>(&'a self, region: &'a Region) -> StoreFuture<'a, Option<(Keyring, Revision)>> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        if self.is_cut.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(unreachable_store()) });
+        }
+        self.store.load(region)
+    }
+
+    fn replace<'a>(
+        &'a self,
+        region: &'a Region,
+        expected: Option<Revision>,
+        keyring: &'a Keyring,
+    ) -> StoreFuture<'a, Revision> {
+        self.store.replace(region, expected, keyring)
+    }
+
+    fn describe(&self, region: &Region) -> String {
+        self.store.describe(region)
+    }
+}
+
+fn unreachable_store() -> StoreError {
+    StoreError::Busy { place: "cut off".to_owned() }
+}
+
+struct Bench {
+    _place: tempfile::TempDir,
+    store: Arc<CutOff>,
+    keys: Arc<SigningKeys>,
+    clock: Clock,
+    time: ManualClock,
+}
+
+impl Bench {
+    fn new(adjust: impl FnOnce(&mut SigningKeysSettings)) -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let store = Arc::new(CutOff {
+            store: DirStore::new(place.path().join("keys"), None),
+            is_cut: AtomicBool::new(false),
+            loads: AtomicUsize::new(0),
+        });
+        let (clock, time) = Clock::manual(suite::now());
+        let mut settings = SigningKeysSettings {
+            refresh_every: REFRESH_EVERY,
+            max_staleness: MAX_STALENESS,
+            max_ttl: Duration::from_hours(1),
+            manage: true,
+        };
+        adjust(&mut settings);
+        let dyn_store = Arc::clone(&store) as Arc<dyn Store>;
+        let keys = SigningKeys::new(dyn_store, [suite::region()], clock.clone(), settings);
+        Self { _place: place, store, keys: Arc::new(keys), clock, time }
+    }
+
+    fn cut_off(&self, is_cut: bool) {
+        self.store.is_cut.store(is_cut, Ordering::SeqCst);
+    }
+
+    fn loads(&self) -> usize {
+        self.store.loads.load(Ordering::SeqCst)
+    }
+
+    async fn signer(&self) -> Result<Arc<Signer>, NoSigner> {
+        let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
+        self.keys.signer(&suite::region(), now, monotonic).await
+    }
+
+    /// Makes key number `position` the active one, as a rotation does.
+    async fn activate(&self, position: usize) -> VersionId {
+        let region = suite::region();
+        let stored = self.store.store.load(&region).await.unwrap();
+        let (mut keyring, mut revision) = stored.unzip();
+        let keyring = keyring.get_or_insert_with(suite::empty);
+        let id = suite::add_key(keyring, position);
+        keyring.account_id = Some("123456789012".parse().unwrap());
+        let write = |keyring: Keyring, revision| async move {
+            self.store.store.replace(&suite::region(), revision, &keyring).await.unwrap()
+        };
+        let version = keyring.version_mut(&id).unwrap();
+        version.state = KeyState::Imported;
+        version.arn = Some(strategies::arn(position));
+        revision = Some(write(keyring.clone(), revision).await);
+        for version in &mut keyring.keys {
+            if version.state == KeyState::Active {
+                version.state = KeyState::Draining;
+                version.retires_at = Some(suite::now());
+            }
+            if version.id == id {
+                version.state = KeyState::Active;
+            }
+        }
+        write(keyring.clone(), revision).await;
+        id
+    }
+}
+
+#[tokio::test]
+async fn an_empty_keyring_says_which_command_to_run() {
+    let bench = Bench::new(|_| {});
+    let error = bench.signer().await.unwrap_err();
+    assert_eq!(error, NoSigner::EmptyKeyring { region: suite::region() });
+    assert!(error.to_string().contains("keys rotate --region us-west-2"), "{error}");
+    let elsewhere = "eu-west-1".parse().unwrap();
+    let error = bench.keys.signer(&elsewhere, suite::now(), Duration::ZERO).await.unwrap_err();
+    assert_eq!(error, NoSigner::UnknownRegion { region: elsewhere });
+}
+
+#[tokio::test]
+async fn a_fresh_snapshot_signs_without_asking_the_store() {
+    let bench = Bench::new(|_| {});
+    let id = bench.activate(0).await;
+    assert_eq!(*bench.signer().await.unwrap().version_id(), id);
+    bench.time.advance(REFRESH_EVERY);
+    for _ in 0..100 {
+        bench.signer().await.unwrap();
+    }
+    assert_eq!(bench.loads(), 1);
+}
+
+#[tokio::test]
+async fn an_unreachable_store_is_harmless_until_max_staleness() {
+    let bench = Bench::new(|_| {});
+    bench.activate(0).await;
+    bench.signer().await.unwrap();
+    bench.cut_off(true);
+    bench.time.advance(JUST_BEFORE);
+    assert!(bench.signer().await.is_ok());
+    assert_eq!(bench.loads(), 1);
+    bench.time.advance(Duration::from_millis(1));
+    let error = bench.signer().await.unwrap_err();
+    let expected = NoSigner::TooOld {
+        region: suite::region(),
+        age: MAX_STALENESS,
+        cause: unreachable_store().into(),
+    };
+    assert_eq!(error, expected);
+    assert_eq!(bench.keys.status(&suite::region()).signer.unwrap_err(), expected);
+
+    // A rush on the dead store is one attempt; when it is back, minting goes on.
+    for _ in 0..100 {
+        bench.signer().await.unwrap_err();
+    }
+    assert_eq!(bench.loads(), 2);
+    bench.cut_off(false);
+    bench.time.advance(REFRESH_PAUSE);
+    assert!(bench.signer().await.is_ok());
+}
+
+#[tokio::test]
+async fn neither_a_clock_set_back_nor_a_frozen_monotonic_one_hides_the_age() {
+    let bench = Bench::new(|_| {});
+    bench.activate(0).await;
+    bench.signer().await.unwrap();
+    bench.cut_off(true);
+
+    // The wall clock is set back while six hours pass.
+    bench.time.advance(MAX_STALENESS);
+    bench.time.set_wall(suite::now());
+    assert!(matches!(bench.signer().await, Err(NoSigner::TooOld { .. })));
+
+    // The machine sleeps: only the wall clock moved.
+    let bench = Bench::new(|_| {});
+    bench.activate(0).await;
+    bench.signer().await.unwrap();
+    bench.cut_off(true);
+    bench.time.set_wall(suite::now() + MAX_STALENESS);
+    assert!(matches!(bench.signer().await, Err(NoSigner::TooOld { .. })));
+}
+
+#[tokio::test]
+async fn a_process_that_wakes_up_signs_with_the_key_of_today() {
+    let bench = Bench::new(|_| {});
+    let old = bench.activate(0).await;
+    assert_eq!(*bench.signer().await.unwrap().version_id(), old);
+    let new = bench.activate(1).await;
+    bench.time.advance(Duration::from_hours(48));
+    assert_eq!(*bench.signer().await.unwrap().version_id(), new);
+}
+
+#[tokio::test]
+async fn the_key_is_parsed_once_a_version() {
+    let bench = Bench::new(|_| {});
+    bench.activate(0).await;
+    let first = bench.signer().await.unwrap();
+    bench.keys.refresh(&suite::region()).await.unwrap();
+    assert!(Arc::ptr_eq(&first, &bench.signer().await.unwrap()));
+    bench.activate(1).await;
+    bench.keys.refresh(&suite::region()).await.unwrap();
+    assert!(!Arc::ptr_eq(&first, &bench.signer().await.unwrap()));
+}
+
+#[tokio::test]
+async fn max_ttl_is_in_the_keyring_before_anything_is_signed() {
+    let bench = Bench::new(|settings| settings.max_ttl = Duration::from_hours(2));
+    bench.activate(0).await;
+    bench.signer().await.unwrap();
+    let (keyring, _) = suite::loaded(&bench.store.store).await;
+    assert_eq!(keyring.max_ttl, Duration::from_hours(2));
+
+    let bench = Bench::new(|settings| settings.max_ttl = Duration::from_mins(1));
+    bench.activate(0).await;
+    bench.signer().await.unwrap();
+    let (keyring, _) = suite::loaded(&bench.store.store).await;
+    assert_eq!(keyring.max_ttl, Duration::from_hours(1));
+}
+
+#[tokio::test]
+async fn who_may_not_write_the_keyring_does_not_sign_for_longer_than_it_says() {
+    let bench = Bench::new(|settings| {
+        settings.max_ttl = Duration::from_hours(2);
+        settings.manage = false;
+    });
+    bench.activate(0).await;
+    let cause = RefreshError::MaxTtl {
+        configured: Duration::from_hours(2),
+        recorded: Duration::from_hours(1),
+    };
+    let expected = NoSigner::NotRead { region: suite::region(), cause };
+    assert_eq!(bench.signer().await.unwrap_err(), expected);
+}
+
+#[tokio::test]
+async fn a_distrusted_key_never_signs_again() {
+    let bench = Bench::new(|_| {});
+    let region = suite::region();
+    let id = bench.activate(0).await;
+    let arn = bench.signer().await.unwrap().arn().clone();
+    bench.keys.distrust(&region, &strategies::stranger()).await;
+    assert!(bench.signer().await.is_ok());
+    bench.keys.distrust(&region, &id).await;
+    let expected = NoSigner::FingerprintMismatch { arn };
+    assert_eq!(bench.signer().await.unwrap_err(), expected);
+    bench.keys.refresh(&region).await.unwrap();
+    assert_eq!(bench.signer().await.unwrap_err(), expected);
+    bench.activate(1).await;
+    bench.keys.refresh(&region).await.unwrap();
+    assert!(bench.signer().await.is_ok());
+}
+
+#[tokio::test]
+async fn the_status_says_since_when_reads_fail() {
+    let bench = Bench::new(|_| {});
+    let region = suite::region();
+    bench.activate(0).await;
+    bench.signer().await.unwrap();
+    bench.cut_off(true);
+    bench.time.advance(Duration::from_secs(20));
+    let since = bench.clock.now();
+    for _ in 0..2 {
+        bench.keys.refresh(&region).await.unwrap_err();
+        bench.time.advance(Duration::from_secs(20));
+    }
+    let status = bench.keys.status(&region);
+    assert!(status.signer.is_ok());
+    assert_eq!(status.keyring_age, Some(Duration::from_mins(1)));
+    assert_eq!(status.failing, Some((since, unreachable_store().into())));
+    bench.cut_off(false);
+    bench.keys.refresh(&region).await.unwrap();
+    assert_eq!(bench.keys.status(&region).failing, None);
+}
+
+#[tokio::test]
+async fn the_jwk_set_has_active_pending_and_draining_keys() {
+    let bench = Bench::new(|_| {});
+    bench.activate(0).await;
+    bench.activate(1).await;
+    bench.keys.refresh(&suite::region()).await.unwrap();
+    let states: Vec<_> =
+        bench.keys.public_keys(&suite::region()).iter().map(|key| key.state).collect();
+    assert_eq!(states, [KeyState::Draining, KeyState::Active]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_background_task_follows_the_store_and_wakes_for_mints() {
+    let bench = Bench::new(|_| {});
+    let shutdown = CancellationToken::new();
+    let task = Arc::clone(&bench.keys).run(shutdown.clone());
+    let follow = async {
+        let first = bench.activate(0).await;
+        assert_eq!(*bench.signer().await.unwrap().version_id(), first);
+        let second = bench.activate(1).await;
+        // Manual and paused time move together.
+        bench.time.advance(REFRESH_EVERY);
+        tokio::time::sleep(REFRESH_EVERY).await;
+        while *bench.signer().await.unwrap().version_id() != second {
+            tokio::task::yield_now().await;
+        }
+        // The wall clock alone shows that time passed; the next mint asks for a refresh.
+        let third = bench.activate(2).await;
+        bench.time.set_wall(bench.clock.now() + Duration::from_mins(1));
+        while *bench.signer().await.unwrap().version_id() != third {
+            bench.time.advance(REFRESH_PAUSE);
+            tokio::task::yield_now().await;
+        }
+        shutdown.cancel();
+    };
+    tokio::join!(task, follow);
+}
