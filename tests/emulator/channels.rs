@@ -2,6 +2,7 @@
 
 use aws_sdk_ivs::{
     error::ProvideErrorMetadata,
+    operation::list_channels::ListChannelsOutput,
     types::{
         ChannelLatencyMode, ChannelType, ContainerFormat, MultitrackInputConfiguration,
         MultitrackMaximumResolution, MultitrackPolicy, TranscodePreset,
@@ -189,7 +190,7 @@ async fn the_paginator_sees_every_channel_once_in_order() {
     }
     let pages = client.list_channels().max_results(3).into_paginator().send();
     let pages: Vec<_> = pages.collect::<Result<Vec<_>, _>>().await.unwrap();
-    let listed: Vec<_> = pages.iter().flat_map(|page| page.channels()).collect();
+    let listed: Vec<_> = pages.iter().flat_map(ListChannelsOutput::channels).collect();
     let arns: Vec<&str> = listed.iter().map(|channel| channel.arn().unwrap()).collect();
     assert_eq!(arns, made);
     let filtered = client.list_channels().filter_by_name("even").max_results(2);

@@ -3,6 +3,12 @@
 //!
 //! One binary, because each test binary links the AWS crates.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 mod channels;
 mod durability;
 mod edge;

@@ -53,6 +53,12 @@ impl ApiError {
     pub(in crate::emulator) fn code(&self) -> ErrorCode {
         self.code
     }
+
+    /// What the caller is told.
+    #[cfg(test)]
+    pub(in crate::emulator) fn message(&self) -> &str {
+        &self.message
+    }
 }
 
 /// The errors that the emulator answers with.

@@ -19,6 +19,8 @@ mod stream_keys;
 pub(super) mod streams;
 mod tags;
 mod validate;
+#[cfg(test)]
+mod walk;
 
 use std::{convert::Infallible, sync::Arc};
 

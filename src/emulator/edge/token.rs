@@ -188,7 +188,7 @@ mod tests {
         let text = signed(&json!({"alg": "ES384"}));
         let good = with(&text, [1; 96]);
         let refused = [
-            "".to_owned(),
+            String::new(),
             "x".to_owned(),
             "..".to_owned(),
             text.clone(),
