@@ -1,5 +1,6 @@
 //! Playback key pairs.
 
+pub mod inventory;
 pub mod keyring;
 pub mod material;
 pub mod signer;
