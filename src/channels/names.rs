@@ -1,0 +1,159 @@
+//! What callers call a channel: its ARN, or an alias of the configuration.
+
+use std::{collections::BTreeMap, sync::OnceLock};
+
+use crate::ivs::arn::{AccountId, ArnError, ChannelArn, Region};
+
+/// The aliases, regions and account by which a channel's name is judged.
+#[derive(Debug)]
+pub struct ChannelNames {
+    aliases: BTreeMap<String, ChannelArn>,
+    regions: Vec<Region>,
+    /// Not always known at start: it may take a call to AWS.
+    account: OnceLock<AccountId>,
+}
+
+/// Why a text names no channel of this service.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ChannelRefError {
+    /// Neither an ARN nor an alias.
+    #[error("This is neither the ARN of a channel nor an alias in channels.aliases.")]
+    NotAChannel,
+    /// An ARN, but not one that a channel can have.
+    #[error("This is not the ARN of a channel: {0}.")]
+    OtherResource(ArnError),
+    /// A channel of a region that is not served.
+    #[error(
+        "The channel is in {region}; this service covers {served}. Add it to ivs.regions.",
+        served = list(.served)
+    )]
+    OtherRegion {
+        /// The channel's region.
+        region: Region,
+        /// The regions that are served.
+        served: Vec<Region>,
+    },
+    /// A channel that the signing keys do not belong to.
+    #[error(
+        "This channel belongs to {owner}; this service signs for {own}. Its tokens could never \
+         play there."
+    )]
+    OtherAccount {
+        /// The channel's account.
+        owner: AccountId,
+        /// This service's.
+        own: AccountId,
+    },
+}
+
+impl ChannelNames {
+    /// The names of a service that covers `regions`.
+    pub fn new(aliases: BTreeMap<String, ChannelArn>, regions: Vec<Region>) -> Self {
+        Self { aliases, regions, account: OnceLock::new() }
+    }
+
+    /// Tells whose channels this service signs for. What was told first stays. Until then channels
+    /// of any account pass, and IVS itself does not know those of others.
+    pub fn learn_account(&self, account: AccountId) {
+        // A second telling says the same.
+        let _ = self.account.set(account);
+    }
+
+    /// The aliases with their channels.
+    pub fn aliases(&self) -> impl Iterator<Item = (&str, &ChannelArn)> {
+        self.aliases.iter().map(|(name, arn)| (name.as_str(), arn))
+    }
+
+    /// The channel that `text` names.
+    ///
+    /// # Errors
+    ///
+    /// It names none, or one that this service cannot mint for.
+    pub fn resolve(&self, text: &str) -> Result<ChannelArn, ChannelRefError> {
+        let arn = match self.aliases.get(text) {
+            Some(arn) => arn.clone(),
+            None => text.parse().map_err(|error| reference_error(text, error))?,
+        };
+        if !self.regions.contains(arn.region()) {
+            return Err(ChannelRefError::OtherRegion {
+                region: arn.region().clone(),
+                served: self.regions.clone(),
+            });
+        }
+        match self.account.get() {
+            Some(own) if own != arn.account() => Err(ChannelRefError::OtherAccount {
+                owner: arn.account().clone(),
+                own: own.clone(),
+            }),
+            Some(_) | None => Ok(arn),
+        }
+    }
+}
+
+/// An ARN of something else is told apart from a name that means nothing.
+fn reference_error(text: &str, error: ArnError) -> ChannelRefError {
+    let is_arn = text.starts_with("arn:") && text.split(':').count() >= 6;
+    if is_arn { ChannelRefError::OtherResource(error) } else { ChannelRefError::NotAChannel }
+}
+
+fn list(regions: &[Region]) -> String {
+    regions.iter().map(Region::as_str).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEMO: &str = "arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGh1234";
+
+    fn names() -> ChannelNames {
+        let aliases = BTreeMap::from([("demo".to_owned(), DEMO.parse().unwrap())]);
+        ChannelNames::new(aliases, vec!["us-west-2".parse().unwrap()])
+    }
+
+    fn refusal(text: &str) -> String {
+        names().resolve(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_alias_is_as_good_as_the_arn() {
+        let names = names();
+        assert_eq!(names.resolve("demo").unwrap().as_str(), DEMO);
+        assert_eq!(names.resolve(DEMO).unwrap().as_str(), DEMO);
+        assert_eq!(names.aliases().map(|(name, _)| name).collect::<Vec<_>>(), ["demo"]);
+    }
+
+    #[test]
+    fn what_is_no_channel_is_told_apart() {
+        let neither = "This is neither the ARN of a channel nor an alias in channels.aliases.";
+        for text in ["", "Demo", "demo2", "arn:", "arn:aws:ivs", "channel/AbCdEfGh1234"] {
+            assert_eq!(refusal(text), neither, "{text:?}");
+        }
+        assert_eq!(
+            refusal("arn:aws:ivs:us-west-2:123456789012:stream-key/AbCd"),
+            "This is not the ARN of a channel: the ARN is of a stream-key, not of a channel."
+        );
+        let bucket = names().resolve("arn:aws:s3:::bucket");
+        assert_eq!(bucket, Err(ChannelRefError::OtherResource(ArnError::Prefix)));
+        let account = names().resolve("arn:aws:ivs:us-west-2:12345:channel/AbCd");
+        assert_eq!(account, Err(ChannelRefError::OtherResource(ArnError::Account)));
+    }
+
+    #[test]
+    fn another_region_or_account_is_named_with_what_is_served() {
+        assert_eq!(
+            refusal(&DEMO.replace("us-west-2", "eu-west-1")),
+            "The channel is in eu-west-1; this service covers us-west-2. Add it to ivs.regions."
+        );
+        let names = names();
+        let foreign = DEMO.replace("123456789012", "111111111111");
+        assert!(names.resolve(&foreign).is_ok());
+        names.learn_account("123456789012".parse().unwrap());
+        assert!(names.resolve(DEMO).is_ok());
+        assert_eq!(
+            names.resolve(&foreign).unwrap_err().to_string(),
+            "This channel belongs to 111111111111; this service signs for 123456789012. Its tokens \
+             could never play there."
+        );
+    }
+}
