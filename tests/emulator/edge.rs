@@ -104,7 +104,7 @@ async fn a_public_channel_plays_without_a_token_and_ignores_one() {
 async fn each_refusal_has_ivs_body_and_our_reason() {
     let edge = Edge::start().await;
     let other = format!("{}x", edge.channel);
-    let six = vec![PAGE; 6].join(",");
+    let six = [PAGE; 6].join(",");
     for (reason, claims) in [
         ("channel_mismatch", json!({"aws:channel-arn": other})),
         ("channel_arn_missing", json!({"aws:channel-arn": null})),
@@ -114,7 +114,7 @@ async fn each_refusal_has_ivs_body_and_our_reason() {
         ("expired", json!({"exp": NOW})),
         ("ttl_over_600", json!({"exp": NOW + 601, "aws:viewer-id": "v"})),
         ("ttl_over_600", json!({"exp": NOW + 601, "aws:single-use-uuid": UUID})),
-        ("ttl_over_600", json!({"exp": (NOW + 60) * 1000, "aws:viewer-id": "v"})),
+        ("exp_in_milliseconds", json!({"exp": (NOW + 60) * 1000, "aws:viewer-id": "v"})),
         ("claim_type", json!({"aws:maximum-resolution": "UHD"})),
         ("viewer_id_length", json!({"aws:viewer-id": "v".repeat(41)})),
         ("origin_invalid", json!({"aws:access-control-allow-origin": "https://site.example/#/"})),

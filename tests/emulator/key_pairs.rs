@@ -1,6 +1,8 @@
 //! Playback key pairs through the real client.
 
-use aws_sdk_ivs::error::ProvideErrorMetadata;
+use aws_sdk_ivs::{
+    error::ProvideErrorMetadata, operation::list_playback_key_pairs::ListPlaybackKeyPairsOutput,
+};
 use serde_json::json;
 
 use crate::support::{REGION, TestEmulator, key, pem};
@@ -78,6 +80,6 @@ async fn a_list_has_no_fingerprints_and_pages() {
     assert!(all.get("nextToken").is_none());
     let pages = client.list_playback_key_pairs().max_results(1).into_paginator().send();
     let pages: Vec<_> = pages.collect::<Result<Vec<_>, _>>().await.unwrap();
-    let listed: Vec<_> = pages.iter().flat_map(|page| page.key_pairs()).collect();
+    let listed: Vec<_> = pages.iter().flat_map(ListPlaybackKeyPairsOutput::key_pairs).collect();
     assert_eq!(listed.iter().map(|pair| pair.arn().unwrap()).collect::<Vec<_>>(), made);
 }

@@ -36,7 +36,8 @@ const QUOTA: usize = 3;
 /// is smaller.
 const DEFAULT_PAGE: usize = QUOTA;
 
-#[derive(Debug, Deserialize)]
+/// Not `Debug`: the material may be a private key, sent by mistake.
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Import {
     #[serde(default)]

@@ -11,6 +11,9 @@ use super::{
 };
 use crate::{clock::Timestamp, ivs::arn::ChannelArn};
 
+/// From here on `exp` is no second that anyone means (the year 5138), but a millisecond.
+const MILLISECONDS_FROM: i64 = 100_000_000_000;
+
 /// How far ahead `exp` may be of a token that names a viewer or plays once, in seconds. There is
 /// no tolerance: a clock that is ahead of this one shows.
 const MAX_SECONDS_AHEAD: i64 = 600;
@@ -89,6 +92,10 @@ impl Claims {
     pub(super) fn check_origin(&self, asking: &Asking) -> Result<(), Reason> {
         match (&self.origins, asking) {
             (None, _) if self.strict => Err(Reason::StrictWithoutOrigin),
+            // A lone `*` gives strict enforcement nothing to enforce.
+            (Some(origins), _) if self.strict && origins.len() == 1 && origins.allow_anyone() => {
+                Err(Reason::StrictWithoutOrigin)
+            }
             (Some(origins), _) if self.strict && origins.len() > MAX_STRICT_ORIGINS => {
                 Err(Reason::TooManyStrictOrigins)
             }
@@ -106,8 +113,12 @@ fn check_channel(payload: &Map<String, Value>, channel: &ChannelArn) -> Result<(
         Some(Value::String(_)) => Err(Reason::ChannelMismatch),
         Some(_) => Err(Reason::ClaimType),
         None => {
-            let unprefixed = ["channel-arn", "channel_arn", "channelArn"];
-            if unprefixed.iter().any(|name| payload.contains_key(*name)) {
+            // However its words are joined: channel-arn, channel_arn, channelArn.
+            let is_channel_arn = |name: &String| {
+                let letters = name.bytes().filter(|byte| !b"-_".contains(byte));
+                letters.map(|byte| byte.to_ascii_lowercase()).eq(*b"channelarn")
+            };
+            if payload.keys().any(is_channel_arn) {
                 Err(Reason::ClaimWithoutAwsPrefix)
             } else {
                 Err(Reason::ChannelArnMissing)
@@ -128,7 +139,8 @@ fn check_expiry(payload: &Map<String, Value>, now: Timestamp) -> Result<i64, Rea
     let is_short =
         ["aws:viewer-id", "aws:single-use-uuid"].iter().any(|name| payload.contains_key(*name));
     if is_short && exp > now.saturating_add(MAX_SECONDS_AHEAD) {
-        return Err(Reason::TtlOver600);
+        let in_milliseconds = exp >= MILLISECONDS_FROM;
+        return Err(if in_milliseconds { Reason::ExpInMilliseconds } else { Reason::TtlOver600 });
     }
     Ok(exp)
 }
@@ -143,8 +155,7 @@ fn claim<'a, T>(
 }
 
 fn uuid(value: &Value) -> Option<Uuid> {
-    // The hyphenated form of RFC 9562 alone; the parser knows more.
-    value.as_str().filter(|text| text.len() == 36)?.parse().ok()
+    value.as_str()?.parse().ok()
 }
 
 fn resolution(value: &Value) -> Option<Resolution> {
@@ -196,7 +207,9 @@ mod tests {
         assert_eq!(channel("aws:channel-arn", json!(other)), Reason::ChannelMismatch);
         assert_eq!(channel("aws:channel-arn", json!([CHANNEL])), Reason::ClaimType);
         assert_eq!(channel("aws:channel-arn", json!("")), Reason::ChannelMismatch);
-        assert_eq!(channel("channel-arn", json!(CHANNEL)), Reason::ClaimWithoutAwsPrefix);
+        for name in ["channel-arn", "channelArn", "CHANNEL_ARN"] {
+            assert_eq!(channel(name, json!(CHANNEL)), Reason::ClaimWithoutAwsPrefix);
+        }
         assert_eq!(channel("sub", json!(CHANNEL)), Reason::ChannelArnMissing);
     }
 
@@ -227,7 +240,7 @@ mod tests {
             };
             assert_eq!(exp(NOW + 600), None);
             assert_eq!(exp(NOW + 601), Some(Reason::TtlOver600));
-            assert_eq!(exp((NOW + 60) * 1000), Some(Reason::TtlOver600));
+            assert_eq!(exp((NOW + 60) * 1000), Some(Reason::ExpInMilliseconds));
         }
     }
 
@@ -239,7 +252,6 @@ mod tests {
             ("aws:viewer-session-version", json!("1")),
             ("aws:viewer-session-version", json!(1.5)),
             ("aws:single-use-uuid", json!("x")),
-            ("aws:single-use-uuid", json!("0b0e5f1e5b1c4b4e9b1e0b0e5f1e5b1c")),
             ("aws:single-use-uuid", json!(true)),
             ("aws:maximum-resolution", json!("4K")),
             ("aws:maximum-resolution", json!("sd")),
@@ -270,7 +282,10 @@ mod tests {
         };
         let from = |origin: &str| Asking::From(origin.to_owned());
         let five = ["https://a.example"; 5].join(",");
-        assert_eq!(strict(None, &from("https://a.example")), Err(Reason::StrictWithoutOrigin));
+        for none in [None, Some("*")] {
+            let result = strict(none, &from("https://a.example"));
+            assert_eq!(result, Err(Reason::StrictWithoutOrigin));
+        }
         assert_eq!(strict(Some(&five), &from("https://a.example")), Ok(()));
         assert_eq!(strict(Some(&five), &Asking::Unnamed), Err(Reason::OriginMissing));
         assert_eq!(strict(Some(&five), &from("https://b.example")), Err(Reason::OriginNotAllowed));

@@ -90,8 +90,7 @@ async fn variant(uri: Uri) -> Response {
     response
 }
 
-/// What a player asks.
-#[derive(Debug)]
+/// What a player asks. Not `Debug`, since it holds a token.
 struct Request {
     uri: Uri,
     token: Token,
@@ -190,7 +189,6 @@ fn spend(shared: &Shared, channel: &ChannelArn, claims: Option<&Claims>) -> Resu
 }
 
 /// The `token` parameter of a URL.
-#[derive(Debug)]
 enum Token {
     Absent,
     One(String),

@@ -85,11 +85,12 @@ impl Allowed {
             let host = Host::Exact(url.host_str()?.to_owned());
             return Some(Self::of(&url, host));
         };
-        // The dot after the wildcard is no part of a host name that a URL can have.
+        // A host that a URL can have does not begin with the dot, and is not empty.
         let (dot, name) = suffix.strip_prefix('.').map_or(("", suffix), |name| (".", name));
-        let url = parts(&format!("{scheme}://{name}"))?;
-        let host = Host::EndsIn(format!("{dot}{}", url.host_str()?));
-        Some(Self::of(&url, host))
+        let is_bare = suffix.is_empty() || suffix.starts_with(':');
+        let url = parts(&format!("{scheme}://{}{name}", if is_bare { "any" } else { "" }))?;
+        let end = if is_bare { String::new() } else { format!("{dot}{}", url.host_str()?) };
+        Some(Self::of(&url, Host::EndsIn(end)))
     }
 
     fn of(url: &Url, host: Host) -> Self {
@@ -161,6 +162,9 @@ mod tests {
         assert!(allow("https://*.a.example", "https://www.a.example"));
         assert!(allow("https://*.a.example", "https://x.www.a.example"));
         assert!(allow("https://*.a.example:8443", "https://www.a.example:8443"));
+        assert!(allow("https://*", "https://a.example"));
+        assert!(!allow("https://*", "http://a.example"));
+        assert!(allow("http://*:5173", "http://localhost:5173"));
         assert!(!allow("https://*.a.example", "https://a.example"));
         assert!(!allow("https://*.a.example", "https://evila.example"));
         assert!(!allow("https://*.a.example", "https://www.a.example.evil.example"));
@@ -183,7 +187,7 @@ mod tests {
             "https://a.example,",
             "ftp://a.example",
             "https://a.*.example",
-            "https://*",
+            "https://*.",
             "https://a.example:",
             "https://a.example:99999",
             "https://a\tb.example",

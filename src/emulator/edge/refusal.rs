@@ -34,6 +34,7 @@ pub(super) enum Reason {
     ClaimType,
     ClaimWithoutAwsPrefix,
     DerSignature,
+    ExpInMilliseconds,
     ExpMissing,
     ExpNotInteger,
     Expired,
@@ -68,6 +69,9 @@ impl Reason {
                 ("claim_without_aws_prefix", "claim channel-arn lacks its prefix aws:")
             }
             Self::DerSignature => ("der_signature", "signature is in DER, not r and s of 48 bytes"),
+            Self::ExpInMilliseconds => {
+                ("exp_in_milliseconds", "claim exp is in milliseconds, not in seconds")
+            }
             Self::ExpMissing => ("exp_missing", "claim exp is missing"),
             Self::ExpNotInteger => ("exp_not_integer", "claim exp is not an integer in seconds"),
             Self::Expired => ("expired", "token is expired"),
@@ -143,9 +147,7 @@ impl Denial {
     /// A player shows why it was refused, but for pages that the token keeps out.
     pub(super) const fn readable(self) -> Readable {
         match self {
-            Self::Refused(
-                Reason::OriginInvalid | Reason::OriginMissing | Reason::OriginNotAllowed,
-            ) => Readable::Nobody,
+            Self::Refused(Reason::OriginNotAllowed) => Readable::Nobody,
             Self::Refused(_) | Self::NotFound(_) | Self::Failed => Readable::Anyone,
         }
     }

@@ -13,7 +13,6 @@ use super::refusal::Reason;
 const SIGNATURE_LENGTH: usize = 96;
 
 /// A token that has the form of one. Nothing in it may be believed yet.
-#[derive(Debug)]
 pub(super) struct Unverified<'a> {
     /// What is signed: header, dot, payload, as they came.
     signed: &'a [u8],
@@ -45,11 +44,17 @@ impl<'a> Unverified<'a> {
         self,
         mut keys: impl Iterator<Item = &'k [u8]>,
     ) -> Result<Map<String, Value>, Reason> {
-        if self.algorithm.as_deref() != Some("ES384") {
-            return Err(Reason::WrongAlgorithm);
+        match self.algorithm.as_deref() {
+            Some("ES384") => {}
+            // The same algorithm with a key of P-256, secp256k1 or P-521.
+            Some("ES256" | "ES256K" | "ES512") => return Err(Reason::WrongCurve),
+            Some(_) | None => return Err(Reason::WrongAlgorithm),
         }
         if self.signature.len() != SIGNATURE_LENGTH {
             return Err(wrong_length(&self.signature));
+        }
+        if is_padded_p256(&self.signature) {
+            return Err(Reason::WrongCurve);
         }
         let signature = Signature::from_slice(&self.signature).map_err(|_| Reason::BadSignature)?;
         let fits = |point: &[u8]| {
@@ -78,6 +83,14 @@ fn wrong_length(signature: &[u8]) -> Reason {
         64 | 132 => Reason::WrongCurve,
         _ => Reason::BadSignature,
     }
+}
+
+/// Whether r and s fit into 32 bytes each. On P-384 that does not happen; the `jsonwebtoken` of
+/// Node pads the numbers of a P-256 key so when it is told to sign ES384 with one.
+fn is_padded_p256(signature: &[u8]) -> bool {
+    let (r, s) = signature.split_at(signature.len() / 2);
+    let is_small = |number: &[u8]| number.iter().take(16).all(|byte| *byte == 0);
+    is_small(r) && is_small(s) && r.iter().any(|byte| *byte != 0)
 }
 
 /// Whether this is an ASN.1 sequence of two integers and nothing else.
@@ -153,7 +166,6 @@ mod tests {
             bytes[index] ^= 1;
             assert_eq!(verdict(&with(&text, bytes), &[&key(1)]), Err(Reason::BadSignature));
         }
-        assert_eq!(verdict(&with(&text, [0; 96]), &[&key(1)]), Err(Reason::BadSignature));
         let other = signed(&json!({"alg": "ES384"}));
         assert_eq!(
             verdict(&with(&other, signature.to_bytes()), &[&key(1)]),
@@ -170,8 +182,13 @@ mod tests {
         assert_eq!(verdict(&with(&text, [1; 132]), &[&key(1)]), Err(Reason::WrongCurve));
         assert_eq!(verdict(&with(&text, [1; 95]), &[&key(1)]), Err(Reason::BadSignature));
         assert_eq!(verdict(&with(&text, []), &[&key(1)]), Err(Reason::BadSignature));
+        let padded = [[0; 16].as_slice(), &[1; 32], &[0; 16], &[1; 32]].concat();
+        assert_eq!(verdict(&with(&text, padded), &[&key(1)]), Err(Reason::WrongCurve));
+        assert_eq!(verdict(&with(&text, [0; 96]), &[&key(1)]), Err(Reason::BadSignature));
+        let other_curve = with(&signed(&json!({"alg": "ES256"})), [1; 64]);
+        assert_eq!(verdict(&other_curve, &[&key(1)]), Err(Reason::WrongCurve));
         for header in [
-            json!({"alg": "ES256"}),
+            json!({"alg": "HS256"}),
             json!({"alg": "none"}),
             json!({"typ": "JWT"}),
             json!({"alg": 1}),
