@@ -8,10 +8,10 @@
 //! mistake shared by signer and verifier cannot pass here. `docs/emulator.md` lists what is
 //! emulated, what is not, and each choice where the behaviour of AWS is not known.
 //!
-//! - [`api`]: the control plane, `POST /CreateChannel` and its siblings
-//! - [`edge`]: playback, `GET /api/video/v1/….m3u8?token=…`
-//! - [`control`]: what AWS has no call for, such as a stream that goes live
-//! - [`store`]: the durable state behind all three
+//! - `api`: the control plane, `POST /CreateChannel` and its siblings
+//! - `edge`: playback, `GET /api/video/v1/….m3u8?token=…`
+//! - `control`: what AWS has no call for, such as a stream that goes live
+//! - `store`: the durable state behind all three
 
 mod api;
 mod control;

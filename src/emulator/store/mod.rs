@@ -14,6 +14,7 @@ pub(in crate::emulator) mod records;
 pub(in crate::emulator) mod viewers;
 
 use std::{
+    fmt,
     fs::{self, TryLockError},
     io,
     path::{Path, PathBuf},
@@ -40,7 +41,6 @@ const FORMAT_KEY: &str = "format";
 const PAGE_KEY: &str = "page-key";
 
 /// The open state. One process has it at a time.
-#[derive(Debug)]
 pub(in crate::emulator) struct Store {
     database: Database,
     page_key: u128,
@@ -105,6 +105,12 @@ impl Store {
         let answer = write(&transaction)?;
         transaction.commit().map_err(redb::Error::from).map_err(StoreError::from)?;
         Ok(answer)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
     }
 }
 
