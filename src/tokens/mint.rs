@@ -342,17 +342,14 @@ fn check(
 
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::{
-        rand::SystemRandom,
-        signature::{
-            ECDSA_P384_SHA384_FIXED, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
-            UnparsedPublicKey,
-        },
-    };
+    use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
-    use crate::tokens::grant::{Terms, TermsRequest};
+    use crate::tokens::{
+        grant::{Terms, TermsRequest},
+        testing::{CHANNEL, TestKey},
+    };
 
     const POLICY: Policy = Policy {
         default_ttl: Duration::from_mins(5),
@@ -378,20 +375,8 @@ mod tests {
         }
     }
 
-    struct Key(EcdsaKeyPair);
-
-    impl Sign for Key {
-        fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LENGTH], SignError> {
-            let signature = self.0.sign(&SystemRandom::new(), message).map_err(|_| SignError)?;
-            signature.as_ref().try_into().map_err(|_| SignError)
-        }
-    }
-
     fn grant(request: TermsRequest) -> Grant {
-        Grant {
-            channel: "arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGh1234".parse().unwrap(),
-            terms: Terms::parse(request, &POLICY).unwrap(),
-        }
+        Grant { channel: CHANNEL.parse().unwrap(), terms: Terms::parse(request, &POLICY).unwrap() }
     }
 
     fn everything() -> TermsRequest {
@@ -494,14 +479,14 @@ mod tests {
 
     #[test]
     fn the_signature_verifies_and_the_id_is_of_the_token() {
-        let key = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
-        let public = key.public_key().as_ref().to_vec();
-        let key: &dyn Sign = &Key(key);
+        let key = TestKey::generate();
+        let public = key.public_key();
+        let key: &dyn Sign = &key;
         let mut rng = StdRng::seed_from_u64(1);
         let minted = mint(&grant(everything()), &POLICY, key, NOW, &mut rng).unwrap();
         let (message, signature) = minted.token.expose().rsplit_once('.').unwrap();
         let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();
-        UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, public)
+        UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, public.as_sec1_point())
             .verify(message.as_bytes(), &signature)
             .unwrap();
         assert_eq!(minted.token_id, token_id(minted.token.expose()));

@@ -1,0 +1,191 @@
+//! `exp`: whether it is there, a number of seconds, in the future, and not too far ahead.
+//!
+//! One finding at most, for the first of these that does not hold. All judge by `now`, as the edge
+//! of IVS does.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    clock::Timestamp,
+    tokens::claims::{CAPPED_TTL, EXP, SINGLE_USE_UUID, VIEWER_ID},
+};
+
+use super::finding::{Finding, FindingCode, Severity};
+
+/// `exp` from here on is no second that anyone means (the year 5138), and every millisecond since
+/// March 1973 is: what tells the two apart.
+const MILLISECONDS_FROM: i64 = 100_000_000_000;
+
+/// [`CAPPED_TTL`] in seconds.
+const CAPPED_SECONDS: i64 = CAPPED_TTL.as_secs().cast_signed();
+
+/// Beyond this many seconds a token that nobody can revoke is warned about: the default of
+/// `tokens.max_ttl`.
+const LONG_LIVED_SECONDS: i64 = 3600;
+
+pub(super) fn check(claims: &Map<String, Value>, now: Timestamp) -> Option<Finding> {
+    let find = |code, detail: String| Some(Finding::new(code, detail).about(EXP));
+    let Some(exp) = claims.get(EXP) else {
+        return find(FindingCode::ExpMissing, "There is no exp; IVS demands one.".to_owned());
+    };
+    // What lies between the two 64-bit integers is too far ahead either way.
+    let Some(exp) = exp.as_i64().or_else(|| exp.as_u64().map(|_| i64::MAX)) else {
+        let detail = "exp must be a whole number of seconds, without quotes or fraction. Round \
+                      it down.";
+        return find(FindingCode::ExpNotInteger, detail.to_owned());
+    };
+    let ahead = exp.saturating_sub(now.unix_seconds());
+    let cap = cap(claims);
+    if exp >= MILLISECONDS_FROM {
+        Some(milliseconds(cap))
+    } else if ahead <= 0 {
+        find(FindingCode::Expired, expired(claims, exp, now))
+    } else if let Some(cap) = cap {
+        (ahead > CAPPED_SECONDS).then(|| too_far_ahead(ahead, cap))
+    } else if ahead > LONG_LIVED_SECONDS {
+        let detail = format!(
+            "The token starts playback for another {}, and without {VIEWER_ID} nobody can be cut \
+             off. Use minutes.",
+            in_words(ahead)
+        );
+        find(FindingCode::LongLivedWithoutViewer, detail)
+    } else {
+        None
+    }
+}
+
+/// The claim that makes IVS hold `exp` to 600 s.
+fn cap(claims: &Map<String, Value>) -> Option<&'static str> {
+    [VIEWER_ID, SINGLE_USE_UUID].into_iter().find(|claim| claims.contains_key(*claim))
+}
+
+fn milliseconds(cap: Option<&str>) -> Finding {
+    let (severity, detail) = match cap {
+        Some(cap) => (
+            Severity::Error,
+            format!(
+                "exp is in milliseconds, so IVS sees it thousands of years ahead and refuses it \
+                 beside {cap}. Divide by 1000."
+            ),
+        ),
+        None => (
+            Severity::Warning,
+            "exp is in milliseconds, so the token is valid for thousands of years. Divide by 1000."
+                .to_owned(),
+        ),
+    };
+    Finding::new(FindingCode::ExpInMilliseconds, detail).about(EXP).with_severity(severity)
+}
+
+fn too_far_ahead(ahead: i64, cap: &str) -> Finding {
+    let detail = format!(
+        "exp is {ahead} s ahead; beside {cap} IVS takes at most {CAPPED_SECONDS}. Use 590, which \
+         leaves room for clocks that differ."
+    );
+    Finding::new(FindingCode::TtlOver600, detail).about(EXP)
+}
+
+/// A token is often inspected long after it was refused, so it is told here, too, that it was
+/// refused when it was new. That is no finding of its own: the edge judges `exp` by its clock alone.
+fn expired(claims: &Map<String, Value>, exp: i64, now: Timestamp) -> String {
+    let ago = in_words(now.unix_seconds().saturating_sub(exp));
+    let was = Timestamp::from_unix_seconds(exp);
+    let detail = format!("exp was {was}, {ago} ago. Fetch a token right before playback starts.");
+    let lifetime =
+        claims.get("iat").and_then(Value::as_i64).map_or(0, |iat| exp.saturating_sub(iat));
+    match cap(claims) {
+        Some(cap) if lifetime > CAPPED_SECONDS => format!(
+            "{detail} By its iat it was made for {lifetime} s, so beside {cap} IVS refused it when \
+             it was new, too."
+        ),
+        _ => detail,
+    }
+}
+
+/// A time span for people.
+fn in_words(seconds: i64) -> String {
+    match seconds {
+        ..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        172_800.. => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: i64 = 1_795_337_700;
+
+    fn code(claims: Value) -> Option<&'static str> {
+        let Value::Object(claims) = claims else { panic!() };
+        check(&claims, Timestamp::from_unix_millis(NOW * 1000 + 999)).map(|found| {
+            assert_eq!(found.claim.as_deref(), Some("exp"));
+            found.code.as_str()
+        })
+    }
+
+    #[test]
+    fn exp_is_a_whole_number_in_the_future() {
+        assert_eq!(code(json!({})), Some("exp_missing"));
+        for exp in [json!("1795338000"), json!(1_795_338_000.0), json!(1.5), json!(null), json!([])]
+        {
+            assert_eq!(code(json!({ "exp": exp })), Some("exp_not_integer"), "{exp}");
+        }
+        let beyond_64_bits: Value = serde_json::from_str("{\"exp\":99999999999999999999}").unwrap();
+        assert_eq!(code(beyond_64_bits), Some("exp_not_integer"));
+        for exp in [NOW, NOW - 1, 0, -1, i64::MIN] {
+            assert_eq!(code(json!({ "exp": exp })), Some("expired"), "{exp}");
+        }
+        assert_eq!(code(json!({"exp": NOW + 1})), None);
+    }
+
+    #[test]
+    fn beside_a_viewer_or_single_use_600_seconds_are_the_limit() {
+        for cap in [VIEWER_ID, SINGLE_USE_UUID] {
+            assert_eq!(code(json!({"exp": NOW + 600, cap: "x"})), None);
+            assert_eq!(code(json!({"exp": NOW + 601, cap: "x"})), Some("ttl_over_600"));
+        }
+        assert_eq!(code(json!({"exp": NOW + 601})), None);
+    }
+
+    #[test]
+    fn hours_without_a_viewer_are_warned_about() {
+        assert_eq!(code(json!({"exp": NOW + 3600})), None);
+        assert_eq!(code(json!({"exp": NOW + 3601})), Some("long_lived_without_viewer"));
+    }
+
+    #[test]
+    fn milliseconds_are_told_from_seconds() {
+        let severity = |claims: &Value| {
+            let found =
+                check(claims.as_object().unwrap(), Timestamp::from_unix_seconds(NOW)).unwrap();
+            assert_eq!(found.code, FindingCode::ExpInMilliseconds);
+            found.severity
+        };
+        // Now, long past, and in nanoseconds.
+        for exp in [NOW * 1000, (NOW - 100_000_000) * 1000, NOW * 1_000_000_000] {
+            assert_eq!(severity(&json!({ "exp": exp })), Severity::Warning);
+            assert_eq!(severity(&json!({"exp": exp, VIEWER_ID: "v"})), Severity::Error);
+            assert_eq!(severity(&json!({"exp": exp, SINGLE_USE_UUID: "u"})), Severity::Error);
+        }
+        assert_eq!(severity(&json!({ "exp": u64::MAX })), Severity::Warning);
+    }
+
+    #[test]
+    fn an_old_token_is_told_that_it_was_never_good() {
+        let detail = |iat: i64| {
+            let claims = json!({"exp": NOW - 60, "iat": iat, VIEWER_ID: "v"});
+            let found =
+                check(claims.as_object().unwrap(), Timestamp::from_unix_seconds(NOW)).unwrap();
+            assert_eq!(found.code, FindingCode::Expired);
+            found.detail
+        };
+        assert!(detail(NOW - 3660).contains("made for 3600 s"));
+        assert!(!detail(NOW - 360).contains("made for"));
+        assert!(detail(i64::MIN).contains("made for"));
+    }
+}

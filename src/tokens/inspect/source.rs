@@ -1,0 +1,326 @@
+//! What people have in hand when playback fails: a token, a playback URL, a browser's "Copy as
+//! cURL", the body of a 403. This file finds the token, the channel and the origin in it.
+
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use crate::{
+    ivs::arn::{ChannelArn, ResourceKind},
+    tokens::TOKEN_PARAMETER,
+};
+
+use super::{curl, edge};
+
+/// What is to be inspected. `Debug` hides it, since there may be a token in it.
+#[derive(Clone, Default)]
+pub struct Input {
+    /// A token or a URL with one.
+    pub subject: Option<Subject>,
+    /// The body of a 403 from IVS.
+    pub edge_error: Option<String>,
+    /// The channel that the token shall play.
+    pub channel: Option<ChannelArn>,
+    /// The `Origin` of the request, or the address of the page that plays; empty where the request
+    /// is known to have had none.
+    pub origin: Option<String>,
+}
+
+/// A token, by itself or on its way to IVS.
+#[derive(Clone)]
+pub enum Subject {
+    /// A token, exactly as it would be sent.
+    Token(String),
+    /// The URL that a player loads.
+    PlaybackUrl(String),
+}
+
+impl Input {
+    /// Takes whatever was pasted for what it looks like: a `curl` command, a URL, the body of a
+    /// 403, else a token, which may be in quotes or percent-encoded.
+    ///
+    /// # Errors
+    ///
+    /// There is nothing in the text, or a `curl` command that has no URL.
+    pub fn from_text(text: &str) -> Result<Self, InputError> {
+        let text = text.trim().trim_start_matches('\u{feff}').trim();
+        if text.is_empty() {
+            return Err(InputError::Empty);
+        }
+        if let Some(command) = curl::Command::parse(text) {
+            let url = command.url.ok_or(InputError::CurlWithoutUrl)?;
+            return Ok(Self {
+                subject: Some(Subject::PlaybackUrl(url)),
+                // The command shows the whole request, so what it lacks was not sent.
+                origin: Some(command.origin.unwrap_or_default()),
+                ..Self::default()
+            });
+        }
+        if edge::looks_like_one(text) {
+            return Ok(Self { edge_error: Some(text.to_owned()), ..Self::default() });
+        }
+        let text = text.trim_matches(['"', '\'', '`']);
+        let subject = if text.contains("://") || text.contains(".m3u8") {
+            Subject::PlaybackUrl(text.to_owned())
+        } else {
+            Subject::Token(strip_wrapping(text))
+        };
+        Ok(Self { subject: Some(subject), ..Self::default() })
+    }
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Input").field("channel", &self.channel).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Token(_) => "Token([redacted])",
+            Self::PlaybackUrl(_) => "PlaybackUrl([redacted])",
+        })
+    }
+}
+
+/// Why there is nothing to inspect. Never repeats the text.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InputError {
+    /// No text.
+    #[error("there is nothing to inspect; give a token, a playback URL, or the body of a 403")]
+    Empty,
+    /// A `curl` command without an `http` or `https` URL.
+    #[error("the curl command has no URL; copy it from the request that failed")]
+    CurlWithoutUrl,
+}
+
+/// `Bearer …`, `token=…`, and percent-encoding, none of which belongs to a token.
+fn strip_wrapping(text: &str) -> String {
+    let text = match text.split_once("token=") {
+        Some((_, token)) => token.split(['&', '#']).next().unwrap_or_default(),
+        None => text.strip_prefix("Bearer ").unwrap_or(text).trim_start(),
+    };
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+/// What a playback URL tells.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(super) struct UrlFacts {
+    /// The token that was most probably meant to be sent.
+    pub(super) token: Option<String>,
+    /// The channel, which IVS writes into the path.
+    pub(super) channel: Option<ChannelArn>,
+    /// What keeps IVS from reading the token.
+    pub(super) fault: Option<UrlFault>,
+    /// Whether this is a media file rather than a playlist.
+    pub(super) segment: bool,
+}
+
+/// Why IVS cannot read the token of a URL. Never repeats the URL.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum UrlFault {
+    #[error("This is no URL. Take the playback URL as GetChannel returns it.")]
+    NotAUrl,
+    #[error("A playback URL begins with https://.")]
+    Scheme,
+    #[error(
+        "The URL has a second ? before its token, so the token is not in the parameter token. \
+         Append ?token= once, to the URL as GetChannel returns it."
+    )]
+    SecondQuestionMark,
+    #[error("The URL has more than one token. Start from the URL as GetChannel returns it.")]
+    TwoTokens,
+    #[error("The token stands behind #, which is never sent. Put it into the query.")]
+    Fragment,
+    #[error("The token is in another query parameter than token, the one that IVS reads.")]
+    OtherParameter,
+}
+
+impl UrlFacts {
+    /// Reads a URL. Where it is faulty the token is looked for all the same.
+    pub(super) fn read(text: &str) -> Self {
+        let text = text.trim();
+        let Ok(url) = Url::parse(text) else {
+            return Self {
+                token: after_last_marker(text),
+                fault: Some(UrlFault::NotAUrl),
+                ..Self::default()
+            };
+        };
+        let (token, fault) = find_token(&url);
+        let scheme_fault = (!matches!(url.scheme(), "https" | "http")).then_some(UrlFault::Scheme);
+        Self {
+            token,
+            channel: channel_of(&url),
+            fault: scheme_fault.or(fault),
+            segment: is_segment(&url),
+        }
+    }
+}
+
+/// The token of a URL, and what keeps IVS from reading it.
+fn find_token(url: &Url) -> (Option<String>, Option<UrlFault>) {
+    let mut tokens = url.query_pairs().filter(|(name, _)| name == TOKEN_PARAMETER);
+    if let Some((_, token)) = tokens.next() {
+        if let Some(second) = after_last_marker(&token) {
+            return (Some(second), Some(UrlFault::TwoTokens));
+        }
+        let fault = tokens.next().map(|_| UrlFault::TwoTokens);
+        return (Some(token.into_owned()).filter(|token| !token.is_empty()), fault);
+    }
+    for (name, value) in url.query_pairs() {
+        // `?token.m3u8?token=…` is one parameter whose name ends in `?token`.
+        if name.ends_with("?token") {
+            return (Some(value.into_owned()), Some(UrlFault::SecondQuestionMark));
+        }
+        if let Some(token) = after_last_marker(&value) {
+            return (Some(token), Some(UrlFault::SecondQuestionMark));
+        }
+        if looks_like_a_token(&value) {
+            return (Some(value.into_owned()), Some(UrlFault::OtherParameter));
+        }
+    }
+    match url.fragment().and_then(after_last_marker) {
+        Some(token) => (Some(token), Some(UrlFault::Fragment)),
+        None => (None, None),
+    }
+}
+
+/// What follows the last `token=`.
+fn after_last_marker(text: &str) -> Option<String> {
+    let (_, token) = text.rsplit_once("token=")?;
+    let token = token.split(['&', '#', '"', '\'', ' ']).next().filter(|token| !token.is_empty())?;
+    Some(percent_decode_str(token).decode_utf8_lossy().into_owned())
+}
+
+/// Whether a value is a JWT by its looks: two dots, and a header that begins with `{"`.
+fn looks_like_a_token(value: &str) -> bool {
+    value.starts_with("eyJ") && value.bytes().filter(|byte| *byte == b'.').count() == 2
+}
+
+/// The channel of `…/REGION.ACCOUNT.channel.ID.m3u8`.
+fn channel_of(url: &Url) -> Option<ChannelArn> {
+    let file = url.path_segments()?.next_back()?;
+    let mut parts = file.strip_suffix(".m3u8")?.splitn(4, '.');
+    let (region, account) = (parts.next()?, parts.next()?);
+    if parts.next()? != ResourceKind::Channel.as_str() {
+        return None;
+    }
+    ChannelArn::new(&region.parse().ok()?, &account.parse().ok()?, parts.next()?).ok()
+}
+
+fn is_segment(url: &Url) -> bool {
+    const MEDIA: [&str; 6] = [".ts", ".m4s", ".mp4", ".m4v", ".m4a", ".aac"];
+    let path = url.path().to_ascii_lowercase();
+    MEDIA.iter().any(|suffix| path.ends_with(suffix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &str = "https://a1b2.us-west-2.playback.live-video.net/api/video/v1/us-west-2.123456789012.channel.AbCdEfGh1234.m3u8";
+    const TOKEN: &str = "eyJhbGci.eyJleHAi.c2ln";
+
+    fn facts(url: &str) -> (Option<String>, Option<UrlFault>) {
+        let facts = UrlFacts::read(url);
+        (facts.token, facts.fault)
+    }
+
+    fn token_and(fault: UrlFault) -> (Option<String>, Option<UrlFault>) {
+        (Some(TOKEN.to_owned()), Some(fault))
+    }
+
+    #[test]
+    fn a_good_url_gives_token_and_channel() {
+        let facts = UrlFacts::read(&format!("{BASE}?player=1&token={TOKEN}"));
+        assert_eq!(facts.token.as_deref(), Some(TOKEN));
+        let arn = "arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGh1234";
+        assert_eq!(facts.channel.unwrap().as_str(), arn);
+        assert_eq!(facts.fault, None);
+        assert!(!facts.segment);
+        let encoded = TOKEN.replace('.', "%2E");
+        assert_eq!(
+            UrlFacts::read(&format!("{BASE}?token={encoded}")).token.as_deref(),
+            Some(TOKEN)
+        );
+    }
+
+    #[test]
+    fn urls_that_hide_their_token_are_told_apart() {
+        let second = UrlFault::SecondQuestionMark;
+        assert_eq!(facts(&format!("{BASE}?token.m3u8?token={TOKEN}")), token_and(second));
+        assert_eq!(facts(&format!("{BASE}?player=1?token={TOKEN}")), token_and(second));
+        let two = UrlFault::TwoTokens;
+        assert_eq!(facts(&format!("{BASE}?token=a.b.c?token={TOKEN}")), token_and(two));
+        assert_eq!(facts(&format!("{BASE}?token={TOKEN}&token=a.b.c")), token_and(two));
+        assert_eq!(facts(&format!("{BASE}#token={TOKEN}")), token_and(UrlFault::Fragment));
+        assert_eq!(facts(&format!("{BASE}?jwt={TOKEN}")), token_and(UrlFault::OtherParameter));
+        let bare = format!("a1b2.live-video.net/a.m3u8?token={TOKEN}");
+        assert_eq!(facts(&bare), token_and(UrlFault::NotAUrl));
+        assert_eq!(facts(&format!("rtmps://a/b?token={TOKEN}")), token_and(UrlFault::Scheme));
+    }
+
+    #[test]
+    fn a_url_without_a_token_is_a_good_url() {
+        for url in [BASE.to_owned(), format!("{BASE}?token="), format!("{BASE}?a=b#c")] {
+            assert_eq!(facts(&url), (None, None), "{url}");
+        }
+    }
+
+    #[test]
+    fn other_paths_name_no_channel() {
+        for path in
+            ["/a.m3u8", "/us-west-2.1.channel.a.m3u8", "/us-west-2.123456789012.stream.a.m3u8", "/"]
+        {
+            assert_eq!(UrlFacts::read(&format!("https://a.test{path}")).channel, None, "{path}");
+        }
+        assert!(UrlFacts::read("https://a.test/v1/segment/x.TS?token=a").segment);
+    }
+
+    fn token_of(text: &str) -> String {
+        match Input::from_text(text).unwrap().subject.unwrap() {
+            Subject::Token(token) | Subject::PlaybackUrl(token) => token,
+        }
+    }
+
+    #[test]
+    fn what_is_pasted_is_taken_for_what_it_is() {
+        for wrapped in [
+            format!(" {TOKEN}\n"),
+            format!("\"{TOKEN}\""),
+            format!("Bearer {TOKEN}"),
+            format!("?token={TOKEN}&x=1"),
+            TOKEN.replace('.', "%2e"),
+            format!("\u{feff}{TOKEN}"),
+        ] {
+            assert_eq!(token_of(&wrapped), TOKEN, "{wrapped}");
+        }
+        let url = format!("{BASE}?token={TOKEN}");
+        assert_eq!(token_of(&format!("'{url}'")), url);
+        assert!(Input::from_text(&url).unwrap().origin.is_none());
+        for body in ["[{\"error\": 1}]", "origin required", "Forbidden\n", "<html>"] {
+            let input = Input::from_text(body).unwrap();
+            assert!(input.subject.is_none() && input.edge_error.is_some(), "{body}");
+        }
+        assert_eq!(Input::from_text(" \n").unwrap_err(), InputError::Empty);
+    }
+
+    #[test]
+    fn a_curl_command_shows_the_whole_request() {
+        let url = format!("{BASE}?token={TOKEN}");
+        let input = Input::from_text(&format!("curl '{url}' -H 'Origin: https://a.test'")).unwrap();
+        assert_eq!(input.origin.as_deref(), Some("https://a.test"));
+        let input = Input::from_text(&format!("curl '{url}'")).unwrap();
+        assert_eq!(input.origin.as_deref(), Some(""), "no Origin was sent");
+        assert_eq!(Input::from_text("curl -v").unwrap_err(), InputError::CurlWithoutUrl);
+    }
+
+    #[test]
+    fn debug_shows_no_token() {
+        let input = Input::from_text(TOKEN).unwrap();
+        assert!(!format!("{input:?} {:?}", input.subject).contains("eyJ"));
+    }
+}
