@@ -11,6 +11,8 @@ mod link;
 pub mod mint;
 pub mod origin;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 pub(crate) mod testing;
 
 pub use link::{PlaybackUrlError, TOKEN_PARAMETER, playback_url};
