@@ -153,20 +153,32 @@ impl Visit for Fields {
     }
 }
 
-fn json_line(now: Timestamp, level: Level, fields: Fields) -> String {
-    let mut line = format!(
-        "{{\"ts\":\"{}\",\"level\":\"{}\",\"event\":{}",
-        instant(now),
-        level.as_str().to_ascii_lowercase(),
-        Value::String(fields.message),
-    );
+/// `event` is the event's own field of that name, which stays the same when its sentence is
+/// reworded; without one, the sentence itself.
+fn json_line(now: Timestamp, level: Level, mut fields: Fields) -> String {
+    let mut line = format!("{{\"ts\":\"{}\",\"level\":\"{}\"", instant(now), lower_case(level));
+    let message = Value::String(fields.message);
+    let _ = match fields.values.remove("event") {
+        Some(event) => write!(line, ",\"event\":{event},\"message\":{message}"),
+        None => write!(line, ",\"event\":{message}"),
+    };
     for (name, value) in fields.values {
-        if !matches!(name.as_str(), "ts" | "level" | "event") {
+        if !matches!(name.as_str(), "ts" | "level" | "message") {
             let _ = write!(line, ",{}:{value}", Value::String(name));
         }
     }
     line.push_str("}\n");
     line
+}
+
+fn lower_case(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    }
 }
 
 fn text_line(now: Timestamp, level: Level, fields: Fields, colour: bool) -> String {
@@ -295,6 +307,12 @@ mod tests {
             "2026-11-22T08:55:00.012Z INFO  minted a token code=ok fresh=true requestId=r1 \
              ttlSeconds=300\n"
         );
+    }
+
+    #[test]
+    fn an_event_may_have_a_name_of_its_own() {
+        let line = logged(Style::Json, || tracing::info!(event = "signer_changed", "new key"));
+        assert!(line.contains("\"event\":\"signer_changed\",\"message\":\"new key\"}"), "{line}");
     }
 
     #[test]
