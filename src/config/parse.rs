@@ -42,12 +42,16 @@ pub(super) fn boolean(value: &Value) -> Parsed<bool> {
     }
 }
 
-/// A duration of any length.
+/// No setting is about more than a century, and instants that far away can still be reckoned with.
+const LONGEST: Duration = Duration::from_hours(24 * 36_500);
+
+/// A duration, zero included.
 pub(super) fn duration(value: &Value) -> Parsed<Duration> {
-    text_of(value).and_then(parse_duration).ok_or_else(|| {
+    let duration = text_of(value).and_then(parse_duration).ok_or_else(|| {
         "must be a duration: a whole number and one of ms, s, m, h, d, w, such as \"30s\""
             .to_owned()
-    })
+    })?;
+    if duration > LONGEST { Err("must be at most \"36500d\"".to_owned()) } else { Ok(duration) }
 }
 
 /// A duration that is not zero.
@@ -236,6 +240,7 @@ mod tests {
     fn durations_have_their_bounds() {
         assert_eq!(duration(&text("0s")), Ok(Duration::ZERO));
         assert_eq!(period(&text("0s")), Err("must be longer than zero".to_owned()));
+        assert_eq!(duration(&text("36501d")), Err("must be at most \"36500d\"".to_owned()));
         assert!(duration(&Value::Integer(5)).unwrap_err().contains("such as \"30s\""));
         assert!(seconds(&text("1500ms")).unwrap_err().starts_with("must be whole seconds"));
         assert_eq!(lifetime(&text("1000ms")), Ok(Duration::from_secs(1)));

@@ -201,7 +201,8 @@ fn channels(reader: &mut Reader<'_>) -> Option<Channels> {
 }
 
 fn aliases(reader: &mut Reader<'_>) -> Option<BTreeMap<String, ChannelArn>> {
-    let mut aliases = Some(BTreeMap::new());
+    let mut aliases = BTreeMap::new();
+    let mut complete = true;
     for (key, name) in reader.entries("channels.aliases") {
         let arn = reader.read(&key, parse::channel_arn);
         let named = is_alias_name(&name);
@@ -212,12 +213,14 @@ fn aliases(reader: &mut Reader<'_>) -> Option<BTreeMap<String, ChannelArn>> {
                  letter or digit.",
             );
         }
-        aliases = aliases.zip(arn.filter(|_| named)).map(|(mut aliases, arn)| {
-            aliases.insert(name, arn);
-            aliases
-        });
+        match arn {
+            Some(arn) if named => {
+                aliases.insert(name, arn);
+            }
+            Some(_) | None => complete = false,
+        }
     }
-    aliases
+    complete.then_some(aliases)
 }
 
 /// `[a-z0-9][a-z0-9_-]{0,63}`

@@ -1,5 +1,6 @@
 //! Whole configurations: layers over each other, all problems at once, what is shown.
 
+use proptest::prelude::*;
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
@@ -390,6 +391,13 @@ fn problems_never_repeat_a_value() {
         if let Err(error) = load(&[(variable.as_str(), "hunter2")]) {
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_file_makes_loading_panic(text in "(\\[(server|channels\\.aliases|x)\\]\n|(listen|a|\"\") = (1|-1\\.5|\"x\"|\\[1, []{}]\\]|\\{\\}|2026-11-22)\n|\\PC{0,10}\n){0,6}") {
+        let _ = load_file(&text);
     }
 }
 
