@@ -1,0 +1,182 @@
+//! Why an operation on key pairs was not done.
+
+use std::fmt;
+
+use crate::{
+    clock::Timestamp,
+    ivs::{
+        IvsError,
+        arn::{AccountId, PlaybackKeyArn, Region},
+    },
+    keys::{keyring::ClaimOp, material::KeyMaterialError, store::StoreError},
+};
+
+/// Why an operation on key pairs was not done. Unless the variant says otherwise, the same operation
+/// may be asked for again, and goes on where it stopped.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum OperationError {
+    /// This process was told to leave keys alone.
+    #[error(
+        "this process does not manage keys (keys.manage = false); run the command where it is true"
+    )]
+    NotManaged,
+    /// The region signs already, and exchanging its key is not possible here.
+    #[error("{active} signs already; the key of a region that has one cannot be exchanged yet")]
+    RotationUnavailable {
+        /// The pair that signs.
+        active: PlaybackKeyArn,
+    },
+    /// IVS has pairs of a keyring of ours, and the store lacks their private halves.
+    #[error(
+        "IVS has playback key pairs in {region} that this program imported, and their private keys \
+         are not in {store}: {}. Either point this process at the store that has them, import a \
+         private key with `keys import --private-key FILE`, or start anew with \
+         `keys rotate --new-keyring`",
+        Names(pairs)
+    )]
+    LostKeyring {
+        /// The region.
+        region: Region,
+        /// Which store lacks them.
+        store: String,
+        /// The pairs.
+        pairs: Vec<PairName>,
+    },
+    /// IVS holds as many pairs as it allows.
+    #[error(
+        "IVS allows {} playback key pairs in a region, and there are: {}. Delete one that nobody \
+         signs with, with `keys delete ARN`",
+        super::KEY_PAIR_QUOTA,
+        Names(pairs)
+    )]
+    Quota {
+        /// The pairs that are there.
+        pairs: Vec<PairName>,
+    },
+    /// The credentials are of another account than the keyring.
+    #[error(
+        "the keyring is of account {keyring}, but the AWS credentials are of account {found}; use \
+         the credentials of {keyring}, or another store"
+    )]
+    OtherAccount {
+        /// Whose the keyring is.
+        keyring: AccountId,
+        /// Whose the pairs are that IVS shows.
+        found: AccountId,
+    },
+    /// The ARN is of another region.
+    #[error("the key pair is in {found}, not in {expected}")]
+    OtherRegion {
+        /// The region of the ARN.
+        found: Region,
+        /// The region of this keyring.
+        expected: Region,
+    },
+    /// What IVS imported is another key than what was sent.
+    #[error(
+        "{arn} has another fingerprint in IVS than the key has here, so it was not used; delete \
+         it with `keys delete {arn}` and try again"
+    )]
+    FingerprintMismatch {
+        /// The pair.
+        arn: PlaybackKeyArn,
+    },
+    /// Somebody else is at it.
+    #[error("another process is busy with this key until {until} at the latest; try again then")]
+    Claimed {
+        /// What it is doing.
+        op: ClaimOp,
+        /// When its claim ends.
+        until: Timestamp,
+    },
+    /// The pair cannot be deleted.
+    #[error("{arn} cannot be deleted: {reason}")]
+    InUse {
+        /// The pair.
+        arn: PlaybackKeyArn,
+        /// Why.
+        reason: InUse,
+    },
+    /// There is no such pair.
+    #[error("there is no such playback key pair in {region}; see `keys list`")]
+    NotFound {
+        /// Where it was looked for.
+        region: Region,
+    },
+    /// The key is known to be in wrong hands.
+    #[error("this key was retired as compromised and is not imported again; make a new one")]
+    Compromised,
+    /// The version was cancelled or deleted while it was being imported.
+    #[error("the key was deleted by somebody else in the meantime")]
+    Deleted,
+    /// The same `Idempotency-Key` came with another request. Not to be repeated.
+    #[error("this Idempotency-Key was used for another request; use a new one")]
+    IdempotencyKeyReused,
+    /// Others wrote the keyring without end.
+    #[error("the keyring is being written by other processes all the time; try again")]
+    Contended,
+    /// The program is shutting down.
+    #[error("the operation was broken off; ask for it again")]
+    BrokenOff,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// IVS failed.
+    #[error(transparent)]
+    Ivs(#[from] IvsError),
+    /// The key itself.
+    #[error(transparent)]
+    KeyMaterial(#[from] KeyMaterialError),
+}
+
+/// Why a pair cannot be deleted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum InUse {
+    /// It signs.
+    Active,
+    /// Tokens that it signed may still be about to start playback; `force` cuts them.
+    Draining,
+    /// It is being deleted already.
+    Retiring,
+    /// Somebody is at it.
+    Claimed,
+}
+
+impl fmt::Display for InUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "it signs; rotate first",
+            Self::Draining => {
+                "tokens that it signed may still be about to start playback; delete it with force \
+                 to cut them off"
+            }
+            Self::Retiring => "it is being deleted already",
+            Self::Claimed => "another process is busy with it; try again in a minute",
+        })
+    }
+}
+
+/// A pair as messages name it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PairName {
+    /// Its ARN.
+    pub arn: PlaybackKeyArn,
+    /// Its name in IVS.
+    pub name: String,
+}
+
+struct Names<'a>(&'a [PairName]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, pair) in self.0.iter().enumerate() {
+            let comma = if position > 0 { ", " } else { "" };
+            write!(f, "{comma}{}", pair.arn)?;
+            // IVS's pattern for names allows nothing that could confuse a terminal.
+            if !pair.name.is_empty() {
+                write!(f, " ({})", pair.name)?;
+            }
+        }
+        Ok(())
+    }
+}

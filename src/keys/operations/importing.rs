@@ -1,0 +1,325 @@
+//! Generating and importing, with the claim around `ImportPlaybackKeyPair`.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    CLAIM_LIFETIME, GenerateKey, ImportPrivateKey, ImportPublicKey, KeyOperations, OperationError,
+    enroll::{Candidate, Enrolment, Recorded, activate_if_none, claim, record_import},
+    survey,
+};
+use crate::{
+    ivs::{IvsError, KeyPair, KeyPairSummary, arn::PlaybackKeyArn},
+    keys::{
+        inventory::KeyPairView,
+        keyring::{ClaimOp, KeyState, KeyVersion, Keyring, VersionId},
+        material::{Fingerprint, PrivateKey},
+    },
+    secret::system_rng,
+};
+
+/// How often somebody else's claim is looked at again.
+const CLAIM_POLL: Duration = Duration::from_secs(1);
+/// A call to IVS begins only while this much of the claim is left: three attempts of five seconds,
+/// their pauses, and clocks that differ.
+const CLAIM_RESERVE: Duration = Duration::from_secs(30);
+
+/// A pair of ours in IVS.
+struct Found {
+    pair: KeyPair,
+    /// Others with the same tags: IVS accepted an import twice.
+    duplicates: BTreeSet<PlaybackKeyArn>,
+}
+
+/// Why a pair was neither found nor imported.
+struct Failure {
+    error: OperationError,
+    /// IVS certainly did nothing, so others may try at once.
+    give_up: bool,
+}
+
+/// Before the call that changes IVS, any error means that nothing was done.
+impl From<OperationError> for Failure {
+    fn from(error: OperationError) -> Self {
+        Self { error, give_up: true }
+    }
+}
+
+/// What winning a claim came to.
+enum Turn {
+    /// The version is ours to import.
+    Ours(Box<(Keyring, KeyVersion)>),
+    /// It is imported already.
+    Done,
+}
+
+impl KeyOperations {
+    pub(super) async fn generate_now(
+        &self,
+        request: GenerateKey,
+    ) -> Result<KeyPairView, OperationError> {
+        let enrolment = Enrolment {
+            candidate: Candidate::Generated(PrivateKey::generate(&mut system_rng())?),
+            label: request.label,
+            idempotency: request.idempotency,
+            found: None,
+        };
+        let id = self.enrol(enrolment).await?;
+        self.ensure_imported(&id).await?;
+        self.view(&id).await
+    }
+
+    pub(super) async fn import_private_now(
+        &self,
+        request: ImportPrivateKey,
+    ) -> Result<KeyPairView, OperationError> {
+        let ImportPrivateKey { key, label, exclusive, longest_ttl } = request;
+        let candidate = Candidate::Private { key, exclusive, longest_ttl };
+        let id = self.enrol(Enrolment { candidate, label, idempotency: None, found: None }).await?;
+        self.ensure_imported(&id).await?;
+        self.edit(|keyring| {
+            activate_if_none(keyring, &id, self.clock.now());
+            Ok(())
+        })
+        .await?;
+        self.view(&id).await
+    }
+
+    pub(super) async fn import_public_now(
+        &self,
+        request: ImportPublicKey,
+    ) -> Result<KeyPairView, OperationError> {
+        let ImportPublicKey { key, label, idempotency } = request;
+        let candidate = Candidate::Public(key);
+        let id = self.enrol(Enrolment { candidate, label, idempotency, found: None }).await?;
+        self.ensure_imported(&id).await?;
+        self.view(&id).await
+    }
+
+    /// Brings the key into the keyring, after a look at IVS that spares beginning in vain.
+    async fn enrol(&self, mut enrolment: Enrolment) -> Result<VersionId, OperationError> {
+        let keyring = self.load().await?;
+        let listed = self.list(keyring.as_ref()).await?;
+        enrolment.found = match &enrolment.candidate {
+            Candidate::Generated(_) => None,
+            Candidate::Private { .. } | Candidate::Public(_) => {
+                let fingerprint = enrolment.candidate.public_key().fingerprint();
+                self.find_by_fingerprint(&listed, fingerprint).await?
+            }
+        };
+        let lost = match &enrolment.candidate {
+            Candidate::Generated(_) => survey::lost(keyring.as_ref(), &listed),
+            // Bringing the private key is one of the ways out.
+            Candidate::Private { .. } | Candidate::Public(_) => Vec::new(),
+        };
+        let driver = &self.settings.driver;
+        self.edit(|keyring| {
+            let now = self.clock.now();
+            if enrolment.existing(keyring, driver, now)?.is_none() {
+                if keyring.keys.is_empty() && !lost.is_empty() {
+                    return Err(self.lost_keyring(lost.clone()));
+                }
+                if enrolment.found.is_none() {
+                    survey::check_quota(&listed)?;
+                }
+            }
+            enrolment.enrol(keyring, driver, now)
+        })
+        .await
+    }
+
+    /// Sees to it that IVS has a version: finds it there, or wins the claim and imports it.
+    pub(super) async fn ensure_imported(&self, id: &VersionId) -> Result<(), OperationError> {
+        let began = self.clock.monotonic();
+        loop {
+            let (won_at, turn) = (self.clock.monotonic(), self.win_import(id).await);
+            let (keyring, version) = match turn {
+                Ok(Turn::Done) => return Ok(()),
+                Ok(Turn::Ours(ours)) => *ours,
+                Err(claimed @ OperationError::Claimed { .. }) => {
+                    if self.clock.monotonic().saturating_sub(began) >= self.settings.claim_wait {
+                        return Err(claimed);
+                    }
+                    tokio::time::sleep(CLAIM_POLL).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            return match self.find_or_import(&keyring, &version, won_at).await {
+                Ok(Some(found)) => self.record(id, found).await,
+                // The claim ran out before the call; somebody else may hold it now.
+                Ok(None) => continue,
+                Err(Failure { error, give_up }) => {
+                    if give_up {
+                        self.give_up_claim(id).await;
+                    }
+                    Err(error)
+                }
+            };
+        }
+    }
+
+    async fn win_import(&self, id: &VersionId) -> Result<Turn, OperationError> {
+        self.edit(|keyring| {
+            let version = keyring.version_mut(id).ok_or(OperationError::Deleted)?;
+            match version.state {
+                KeyState::Pending => {
+                    claim(version, ClaimOp::Import, &self.settings.driver, self.clock.now())?;
+                    let version = version.clone();
+                    Ok(Turn::Ours(Box::new((keyring.clone(), version))))
+                }
+                KeyState::Imported | KeyState::Active | KeyState::Draining => Ok(Turn::Done),
+                KeyState::Retiring | KeyState::Retired => Err(OperationError::Deleted),
+            }
+        })
+        .await
+    }
+
+    /// The version's pair; `None` where the claim is too old to call IVS under it.
+    async fn find_or_import(
+        &self,
+        keyring: &Keyring,
+        version: &KeyVersion,
+        won_at: Duration,
+    ) -> Result<Option<Found>, Failure> {
+        // An earlier attempt may have imported it and lost the answer.
+        let listed = self.list(Some(keyring)).await?;
+        if let Some(found) = self.find_tagged(keyring, version, &listed).await? {
+            return Ok(Some(found));
+        }
+        // A process that was stopped since it won must not act on what it won.
+        let until = version.claim.as_ref().map(|claim| claim.until);
+        let age = self.clock.monotonic().saturating_sub(won_at);
+        let is_young = age + CLAIM_RESERVE < CLAIM_LIFETIME
+            && until.is_some_and(|until| self.clock.now() + CLAIM_RESERVE < until);
+        if !is_young {
+            return Ok(None);
+        }
+        let (pem, tags) = (version.public_key.to_pem(), keyring.pair_tags(version));
+        match self.ivs.import_playback_key_pair(pem, &version.name, &tags).await {
+            Ok(pair) => {
+                tracing::info!(
+                    event = "key_pair_imported",
+                    region = %self.region(),
+                    keyPairArn = %pair.arn,
+                    keyFingerprint = %version.fingerprint,
+                    "a playback key pair was imported"
+                );
+                Ok(Some(Found { pair, duplicates: BTreeSet::new() }))
+            }
+            Err(error) => self.find_after(keyring, version, error).await.map(Some),
+        }
+    }
+
+    /// Looks for the pair after an import that failed. Whatever the last attempt of the call says,
+    /// one before it may have been carried out.
+    async fn find_after(
+        &self,
+        keyring: &Keyring,
+        version: &KeyVersion,
+        error: IvsError,
+    ) -> Result<Found, Failure> {
+        let unknown = |error| Failure { error, give_up: false };
+        let listed = self.list(Some(keyring)).await.map_err(unknown)?;
+        if let Some(found) = self.find_tagged(keyring, version, &listed).await.map_err(unknown)? {
+            return Ok(found);
+        }
+        if matches!(error, IvsError::Conflict { .. }) {
+            // Somebody imported this very key without our tags, or took them away.
+            let fingerprint = version.fingerprint;
+            let pair = self.find_by_fingerprint(&listed, fingerprint).await.map_err(unknown)?;
+            if let Some(pair) = pair {
+                return Ok(Found { pair, duplicates: BTreeSet::new() });
+            }
+        }
+        let give_up = match &error {
+            IvsError::Denied { .. }
+            | IvsError::NoCredentials
+            | IvsError::QuotaExceeded { .. }
+            | IvsError::Invalid { .. } => true,
+            IvsError::Throttled
+            | IvsError::NotFound
+            | IvsError::Conflict { .. }
+            | IvsError::Unavailable { .. }
+            | IvsError::TimedOut => false,
+        };
+        let error = if matches!(error, IvsError::QuotaExceeded { .. }) {
+            OperationError::Quota { pairs: listed.iter().map(survey::name_of).collect() }
+        } else {
+            error.into()
+        };
+        Err(Failure { error, give_up })
+    }
+
+    async fn record(&self, id: &VersionId, found: Found) -> Result<(), OperationError> {
+        let Found { pair, duplicates } = found;
+        self.tell_pair(&pair);
+        let recorded =
+            self.edit(|keyring| record_import(keyring, id, &pair, self.clock.now())).await?;
+        match recorded {
+            Recorded::Imported => {
+                for arn in &duplicates {
+                    self.delete_duplicate(arn).await?;
+                }
+                Ok(())
+            }
+            // Two imports at once, both accepted. The keyring says which one counts.
+            Recorded::Duplicate => self.delete_duplicate(&pair.arn).await,
+            Recorded::Mismatch => Err(OperationError::FingerprintMismatch { arn: pair.arn }),
+        }
+    }
+
+    async fn delete_duplicate(&self, arn: &PlaybackKeyArn) -> Result<(), OperationError> {
+        tracing::warn!(
+            event = "duplicate_deleted",
+            region = %self.region(),
+            keyPairArn = %arn,
+            "IVS has a key of ours twice; the pair that the keyring does not name is deleted"
+        );
+        self.delete_in_ivs(arn).await
+    }
+
+    async fn find_tagged(
+        &self,
+        keyring: &Keyring,
+        version: &KeyVersion,
+        listed: &[KeyPairSummary],
+    ) -> Result<Option<Found>, OperationError> {
+        let mut arns = survey::tagged(keyring, version, listed);
+        let Some(arn) = arns.pop_first() else {
+            return Ok(None);
+        };
+        Ok(Some(Found { pair: self.get(&arn).await?, duplicates: arns }))
+    }
+
+    /// The list has no fingerprints, so each pair is asked for; there are three at most.
+    async fn find_by_fingerprint(
+        &self,
+        listed: &[KeyPairSummary],
+        fingerprint: Fingerprint,
+    ) -> Result<Option<KeyPair>, OperationError> {
+        for summary in listed {
+            match self.get(&summary.arn).await {
+                Ok(pair) if pair.fingerprint.parse() == Ok(fingerprint) => return Ok(Some(pair)),
+                Ok(_) | Err(OperationError::Ivs(IvsError::NotFound)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Lets others try at once.
+    pub(super) async fn give_up_claim(&self, id: &VersionId) {
+        let given_up = self
+            .edit(|keyring| {
+                if let Some(version) = keyring.version_mut(id) {
+                    let driver = &self.settings.driver;
+                    version.claim = version.claim.take().filter(|claim| claim.by != *driver);
+                }
+                Ok(())
+            })
+            .await;
+        if let Err(error) = given_up {
+            tracing::debug!(%error, "a claim was not given up; it expires by itself");
+        }
+    }
+}

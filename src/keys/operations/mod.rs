@@ -1,0 +1,331 @@
+//! What people do with key pairs: generate, import, delete, and make a region's first key.
+//!
+//! One law rules here: no call that changes IVS is made before its intent is in the keyring. So each
+//! operation first writes what it is about to do (a pending version with a claim, a retiring one), then
+//! calls IVS, then writes what came of it. A crash in between leaves an intent that the same operation,
+//! asked for again, picks up: what a lost answer imported is found by its tags.
+//!
+//! Operations run to their end even when the caller goes away, and one at a time in a process; among
+//! processes the claims keep order.
+
+mod delete;
+mod enroll;
+mod error;
+mod first_key;
+mod importing;
+mod label;
+mod survey;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::task::TaskTracker;
+
+use super::{
+    inventory::{Inventory, KeyPairView, ListedPair, merge},
+    keyring::{DriverId, IdempotencyRecord, Keyring, Rotation, VersionId},
+    material::{PrivateKey, PublicKey},
+    store::{Store, StoreError},
+};
+use crate::{
+    clock::Clock,
+    ivs::{
+        KeyPair, KeyPairSummary, RegionalIvs,
+        arn::{PlaybackKeyArn, Region},
+    },
+    secret::system_rng,
+};
+
+pub use error::{InUse, OperationError, PairName};
+pub use label::{Label, LabelFault};
+
+/// How many playback key pairs IVS allows in a region (Service Quotas; not adjustable).
+pub const KEY_PAIR_QUOTA: usize = 3;
+
+/// How long a claim holds. Longer than any call to IVS with its retries; as short as someone will
+/// wait after a crash.
+pub const CLAIM_LIFETIME: Duration = Duration::from_mins(1);
+
+/// How often a write of the keyring is tried anew because others wrote in between.
+const WRITE_ATTEMPTS: usize = 50;
+
+/// The settings of [`KeyOperations`].
+#[derive(Clone, Debug)]
+pub struct OperationSettings {
+    /// Who claims; see [`DriverId`]. Nobody else in this process may use the same one.
+    pub driver: DriverId,
+    /// `keys.manage`: whether this process may write keyrings and change IVS.
+    pub manage: bool,
+    /// `tokens.max_ttl`, for a keyring that is made anew.
+    pub max_ttl: Duration,
+    /// How long to wait for the claim of another process: nothing for a server, whose callers have
+    /// time-outs; more than [`CLAIM_LIFETIME`] for a command that a person runs again after a crash.
+    pub claim_wait: Duration,
+}
+
+/// The operations on one region's key pairs.
+#[derive(Debug)]
+pub struct KeyOperations {
+    store: Arc<dyn Store>,
+    ivs: RegionalIvs,
+    clock: Clock,
+    settings: OperationSettings,
+    tasks: TaskTracker,
+    inventory: Option<Arc<Inventory>>,
+    /// Held over each operation.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// A pair to generate.
+#[derive(Clone, Debug, Default)]
+pub struct GenerateKey {
+    /// Its name and tags in IVS.
+    pub label: Label,
+    /// The request, where it must not be carried out twice.
+    pub idempotency: Option<IdempotencyRecord>,
+}
+
+/// A private key that somebody brings.
+#[derive(Clone, Debug)]
+pub struct ImportPrivateKey {
+    /// The key.
+    pub key: PrivateKey,
+    /// Name and tags in IVS, unless IVS has the pair already.
+    pub label: Label,
+    /// No other signer uses the key.
+    pub exclusive: bool,
+    /// The longest lifetime of the tokens of the other signer.
+    pub longest_ttl: Option<Duration>,
+}
+
+/// A public key that somebody brings, whose private half is elsewhere.
+#[derive(Clone, Debug)]
+pub struct ImportPublicKey {
+    /// The key.
+    pub key: PublicKey,
+    /// Name and tags in IVS, unless IVS has the pair already.
+    pub label: Label,
+    /// The request, where it must not be carried out twice.
+    pub idempotency: Option<IdempotencyRecord>,
+}
+
+/// A region's first key.
+#[derive(Clone, Debug)]
+pub struct FirstKey {
+    /// The client or command that asks.
+    pub requested_by: String,
+    /// Go on although IVS has pairs of a keyring that was lost.
+    pub new_keyring: bool,
+}
+
+/// A region's first key, made.
+#[derive(Clone, Debug)]
+pub struct FirstKeyMade {
+    /// The pair, active.
+    pub key_pair: KeyPairView,
+    /// The rotation that made it so.
+    pub rotation: Rotation,
+}
+
+impl KeyOperations {
+    /// The operations on the region of `ivs`. Shutting down waits for `tasks`.
+    pub fn new(
+        store: Arc<dyn Store>,
+        ivs: RegionalIvs,
+        clock: Clock,
+        settings: OperationSettings,
+        tasks: TaskTracker,
+    ) -> Self {
+        let turn = tokio::sync::Mutex::default();
+        Self { store, ivs, clock, settings, tasks, inventory: None, turn }
+    }
+
+    /// Tells `inventory`, and the signing keys behind it, of each step.
+    #[must_use]
+    pub fn telling(mut self, inventory: Arc<Inventory>) -> Self {
+        self.inventory = Some(inventory);
+        self
+    }
+
+    /// The region.
+    pub fn region(&self) -> &Region {
+        self.ivs.region()
+    }
+
+    /// Generates a pair, stores it and imports its public half. It is pending: the next rotation
+    /// uses it.
+    ///
+    /// # Errors
+    ///
+    /// See [`OperationError`].
+    pub async fn generate(
+        self: &Arc<Self>,
+        request: GenerateKey,
+    ) -> Result<KeyPairView, OperationError> {
+        let this = Arc::clone(self);
+        self.to_the_end(async move { this.generate_now(request).await }).await
+    }
+
+    /// Takes over a private key: of a pair that IVS has, found by its fingerprint, or else of one
+    /// that is imported now. It becomes active where none is, else it is pending.
+    ///
+    /// # Errors
+    ///
+    /// See [`OperationError`].
+    pub async fn import_private_key(
+        self: &Arc<Self>,
+        request: ImportPrivateKey,
+    ) -> Result<KeyPairView, OperationError> {
+        let this = Arc::clone(self);
+        self.to_the_end(async move { this.import_private_now(request).await }).await
+    }
+
+    /// Imports a public key. It never signs here.
+    ///
+    /// # Errors
+    ///
+    /// See [`OperationError`].
+    pub async fn import_public_key(
+        self: &Arc<Self>,
+        request: ImportPublicKey,
+    ) -> Result<KeyPairView, OperationError> {
+        let this = Arc::clone(self);
+        self.to_the_end(async move { this.import_public_now(request).await }).await
+    }
+
+    /// Deletes a pair in IVS and erases its private half; a draining one only with `force`. A pair
+    /// that is not ours is deleted, too: somebody asks for it by name.
+    ///
+    /// # Errors
+    ///
+    /// See [`OperationError`].
+    pub async fn delete(
+        self: &Arc<Self>,
+        arn: PlaybackKeyArn,
+        force: bool,
+    ) -> Result<(), OperationError> {
+        let this = Arc::clone(self);
+        self.to_the_end(async move { this.delete_now(&arn, force).await }).await
+    }
+
+    /// Makes a region's first key: generates or takes a pending one, imports it, and lets it sign at
+    /// once, since no token of another key is around that it could break.
+    ///
+    /// # Errors
+    ///
+    /// See [`OperationError`]; [`OperationError::RotationUnavailable`] where a key is active.
+    pub async fn rotate_first(
+        self: &Arc<Self>,
+        request: FirstKey,
+    ) -> Result<FirstKeyMade, OperationError> {
+        let this = Arc::clone(self);
+        self.to_the_end(async move { this.rotate_first_now(request).await }).await
+    }
+
+    /// Runs an operation in its turn, and to its end even when the caller goes away: one that is
+    /// dropped between a call and its record would look like a crash to the next.
+    async fn to_the_end<T: Send + 'static>(
+        self: &Arc<Self>,
+        operation: impl Future<Output = Result<T, OperationError>> + Send + 'static,
+    ) -> Result<T, OperationError> {
+        if !self.settings.manage {
+            return Err(OperationError::NotManaged);
+        }
+        let this = Arc::clone(self);
+        let task = self.tasks.spawn(async move {
+            let _turn = this.turn.lock().await;
+            operation.await
+        });
+        task.await.unwrap_or(Err(OperationError::BrokenOff))
+    }
+
+    /// Changes the keyring by compare-and-swap, as often as others write in between; `change` must
+    /// therefore not do anything but change. Without a keyring it gets a new one.
+    async fn edit<T>(
+        &self,
+        mut change: impl FnMut(&mut Keyring) -> Result<T, OperationError> + Send,
+    ) -> Result<T, OperationError> {
+        for _ in 0..WRITE_ATTEMPTS {
+            let stored = self.store.load(self.region()).await?;
+            let (before, revision) = stored.unzip();
+            let mut keyring = match before.clone() {
+                Some(keyring) => keyring,
+                None => {
+                    Keyring::new(self.region().clone(), self.settings.max_ttl, &mut system_rng())
+                }
+            };
+            let outcome = change(&mut keyring)?;
+            if before.as_ref() == Some(&keyring) {
+                return Ok(outcome);
+            }
+            match self.store.replace(self.region(), revision, &keyring).await {
+                Ok(_) => {
+                    self.tell_written().await;
+                    return Ok(outcome);
+                }
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(OperationError::Contended)
+    }
+
+    async fn load(&self) -> Result<Option<Keyring>, OperationError> {
+        Ok(self.store.load(self.region()).await?.map(|(keyring, _)| keyring))
+    }
+
+    /// What IVS lists, refused where that is another account's.
+    async fn list(&self, keyring: Option<&Keyring>) -> Result<Vec<KeyPairSummary>, OperationError> {
+        let listed = self.ivs.list_playback_key_pairs().await?;
+        survey::check_account(keyring, &listed)?;
+        if let Some(inventory) = &self.inventory {
+            inventory.note_listing(self.region(), listed.clone());
+        }
+        Ok(listed)
+    }
+
+    async fn get(&self, arn: &PlaybackKeyArn) -> Result<KeyPair, OperationError> {
+        let pair = self.ivs.get_playback_key_pair(arn).await?;
+        self.tell_pair(&pair);
+        Ok(pair)
+    }
+
+    /// The version as people are shown it, after an operation.
+    async fn view(&self, id: &VersionId) -> Result<KeyPairView, OperationError> {
+        let keyring = self.load().await?.ok_or(OperationError::Deleted)?;
+        let version = keyring.version(id).ok_or(OperationError::Deleted)?;
+        let mut listed = Vec::new();
+        if let Some(arn) = &version.arn {
+            // The tags of an adopted pair are known to IVS alone. The operation is done, so a
+            // failure here is not one of the operation.
+            let (name, tags) = match self.get(arn).await {
+                Ok(pair) => (pair.name, pair.tags),
+                Err(_) => (version.name.clone(), keyring.pair_tags(version)),
+            };
+            let fingerprint = Some(version.fingerprint);
+            listed.push(ListedPair { arn: arn.clone(), name, tags, fingerprint });
+        }
+        merge(self.region(), Some(&keyring), Some(&listed))
+            .into_iter()
+            .find(|view| view.fingerprint == Some(version.fingerprint))
+            .ok_or(OperationError::Deleted)
+    }
+
+    fn lost_keyring(&self, pairs: Vec<PairName>) -> OperationError {
+        let region = self.region().clone();
+        let store = self.store.describe(&region);
+        OperationError::LostKeyring { region, store, pairs }
+    }
+
+    fn tell_pair(&self, pair: &KeyPair) {
+        if let Some(inventory) = &self.inventory {
+            inventory.note_pair(self.region(), pair);
+        }
+    }
+
+    async fn tell_written(&self) {
+        if let Some(inventory) = &self.inventory {
+            // Where that fails, the background task tries again and readiness tells.
+            let _ = inventory.signing_keys().refresh(self.region()).await;
+        }
+    }
+}

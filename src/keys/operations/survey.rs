@@ -1,0 +1,129 @@
+//! What a listing of key pairs says about a keyring.
+
+use std::collections::BTreeSet;
+
+use super::{KEY_PAIR_QUOTA, OperationError, error::PairName};
+use crate::{
+    ivs::{KeyPairSummary, arn::PlaybackKeyArn},
+    keys::keyring::{KEYRING_TAG, KeyVersion, Keyring, VERSION_TAG},
+};
+
+/// Refuses pairs of another account than the keyring's.
+pub(super) fn check_account<P>(
+    keyring: Option<&Keyring<P>>,
+    listed: &[KeyPairSummary],
+) -> Result<(), OperationError> {
+    let Some(account) = keyring.and_then(|keyring| keyring.account_id.as_ref()) else {
+        return Ok(());
+    };
+    let other = listed.iter().map(|pair| pair.arn.account()).find(|found| *found != account);
+    other.map_or(Ok(()), |found| {
+        let (keyring, found) = (account.clone(), found.clone());
+        Err(OperationError::OtherAccount { keyring, found })
+    })
+}
+
+/// Refuses to begin with what could not be imported in the end.
+pub(super) fn check_quota(listed: &[KeyPairSummary]) -> Result<(), OperationError> {
+    if listed.len() < KEY_PAIR_QUOTA {
+        return Ok(());
+    }
+    Err(OperationError::Quota { pairs: listed.iter().map(name_of).collect() })
+}
+
+/// The pairs that this program imported, for a version that the keyring does not have: the keyring
+/// was lost, or belongs to another deployment.
+pub(super) fn lost<P>(keyring: Option<&Keyring<P>>, listed: &[KeyPairSummary]) -> Vec<PairName> {
+    let known: BTreeSet<_> = keyring
+        .iter()
+        .flat_map(|keyring| keyring.keys.iter().map(|version| version.id.as_str()))
+        .collect();
+    let arns: BTreeSet<_> = keyring
+        .iter()
+        .flat_map(|keyring| keyring.present().filter_map(|version| version.arn.as_ref()))
+        .collect();
+    let is_lost = |pair: &&KeyPairSummary| {
+        let version = pair.tags.get(VERSION_TAG).map(String::as_str);
+        let is_ours = pair.tags.contains_key(KEYRING_TAG) || version.is_some();
+        // One that was taken over by `keys import` keeps the tags of the keyring that it had.
+        let is_known = arns.contains(&pair.arn) || version.is_some_and(|id| known.contains(id));
+        is_ours && !is_known
+    };
+    listed.iter().filter(is_lost).map(name_of).collect()
+}
+
+/// The pairs that carry the tags of a version. More than one, where IVS accepted an import twice.
+pub(super) fn tagged<P>(
+    keyring: &Keyring<P>,
+    version: &KeyVersion<P>,
+    listed: &[KeyPairSummary],
+) -> BTreeSet<PlaybackKeyArn> {
+    let has = |pair: &KeyPairSummary, tag, id| pair.tags.get(tag).is_some_and(|it| it == id);
+    listed
+        .iter()
+        .filter(|pair| has(pair, KEYRING_TAG, keyring.id.as_str()))
+        .filter(|pair| has(pair, VERSION_TAG, version.id.as_str()))
+        .map(|pair| pair.arn.clone())
+        .collect()
+}
+
+pub(super) fn name_of(pair: &KeyPairSummary) -> PairName {
+    PairName { arn: pair.arn.clone(), name: pair.name.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::keys::{keyring::strategies, store::suite};
+
+    fn pair(position: usize, tags: BTreeMap<String, String>) -> KeyPairSummary {
+        KeyPairSummary { arn: strategies::arn(position), name: String::new(), tags }
+    }
+
+    #[test]
+    fn pairs_of_a_lost_keyring_are_told_from_our_own_and_from_foreign_ones() {
+        let mut keyring = suite::empty();
+        keyring.account_id = Some("123456789012".parse().unwrap());
+        suite::add_key(&mut keyring, 0);
+        let id = suite::add_key(&mut keyring, 1);
+        keyring.version_mut(&id).unwrap().arn = Some(strategies::arn(1));
+        let mut other = suite::empty();
+        suite::add_key(&mut other, 2);
+        let of_other = other.pair_tags(&other.keys[0]);
+        let listed = [
+            pair(0, keyring.pair_tags(&keyring.keys[0])),
+            // Taken over from a keyring that was lost.
+            pair(1, of_other.clone()),
+            pair(2, of_other),
+            pair(3, BTreeMap::from([("team".to_owned(), "video".to_owned())])),
+        ];
+        let lost_arns = |keyring| -> Vec<_> {
+            lost::<crate::keys::material::PrivateKey>(keyring, &listed)
+                .into_iter()
+                .map(|pair| pair.arn)
+                .collect()
+        };
+        assert_eq!(lost_arns(Some(&keyring)), [strategies::arn(2)]);
+        assert_eq!(lost_arns(None), [0, 1, 2].map(strategies::arn));
+        let found = tagged(&keyring, &keyring.keys[0], &listed);
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), [strategies::arn(0)]);
+        assert!(tagged(&keyring, &keyring.keys[1], &listed).is_empty());
+    }
+
+    #[test]
+    fn another_accounts_pairs_and_a_full_quota_are_refused() {
+        let mut keyring = suite::empty();
+        let listed: Vec<_> = (0..3).map(|position| pair(position, BTreeMap::new())).collect();
+        assert_eq!(check_account(Some(&keyring), &listed), Ok(()));
+        keyring.account_id = Some("123456789012".parse().unwrap());
+        assert_eq!(check_account(Some(&keyring), &listed), Ok(()));
+        keyring.account_id = Some("999999999999".parse().unwrap());
+        let refused = check_account(Some(&keyring), &listed);
+        assert!(matches!(refused, Err(OperationError::OtherAccount { .. })));
+        assert_eq!(check_quota(&listed[..2]), Ok(()));
+        let refused = check_quota(&listed).unwrap_err();
+        assert!(refused.to_string().contains(strategies::arn(2).as_str()), "{refused}");
+    }
+}
