@@ -1,4 +1,44 @@
 //! Playback authorization for Amazon IVS private channels.
+//!
+//! The library behind the `ivs-playback-auth` binary: it keeps the P-384 playback key pairs of a
+//! region, mints ES384 viewer tokens over HTTP, looks channels up through a cache that lives inside
+//! IVS's quotas, and carries an emulator of IVS to try all of it with.
+//!
+//! # Map
+//!
+//! From top to bottom; a module uses only what stands below it.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`cli`] | one file a subcommand |
+//! | [`app`] | composition root: configuration to components, router and background tasks |
+//! | [`http`] | the HTTP API; the only place with a status code |
+//! | [`access`] | who calls: credentials, scopes, audit |
+//! | [`tokens`] | what a viewer token says: grant, claims, rules, minting, inspection; no I/O |
+//! | [`channels`] | the cached channel lookup |
+//! | [`keys`] | key material, keyring, stores, and what changes them |
+//! | [`ivs`] | the only door to Amazon IVS |
+//! | [`config`] | one typed tree, loaded once; nobody reads it after `app` |
+//! | [`telemetry`], [`clock`], [`secret`] | what everyone may use |
+//!
+//! [`emulator`] stands apart. It uses [`clock`] and the ARN types alone, and verifies tokens with its
+//! own code and another crypto library than the one that signs, so that a mistake of one is not
+//! repeated by the other.
+//!
+//! # How a token is minted
+//!
+//! 1. `access` knows the caller from the headers, before a byte of the body is read.
+//! 2. `http::tokens` reads JSON into a `tokens` grant, with every fault at once.
+//! 3. `channels` looks the channel up; a warm hit takes no lock and makes no call.
+//! 4. `keys` hands out the region's active signer, parsed when the keyring was read.
+//! 5. `tokens::mint` builds the claims, signs them, and re-reads what it signed.
+//!
+//! # What always holds
+//!
+//! - No call that changes IVS is made before its intent is in the keyring.
+//! - No token is signed with a keyring that may be too old.
+//! - Time and randomness are arguments of every decision.
+//! - No private key, token or credential reaches a log, an error or a debug print.
 
 pub mod access;
 pub mod app;

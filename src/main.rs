@@ -1,3 +1,7 @@
-//! The `ivs-playback-auth` binary.
+//! The `ivs-playback-auth` binary: parses arguments, runs the command, returns an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ivs_playback_auth::cli::main()
+}

@@ -153,6 +153,11 @@ impl Drop for Inner {
 }
 
 impl AuditLog {
+    /// Records nothing.
+    pub fn off() -> Self {
+        Self(None)
+    }
+
     /// Opens the sink and starts its writer.
     ///
     /// # Errors

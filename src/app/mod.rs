@@ -1,1 +1,19 @@
-//! (being written)
+//! The composition root: configuration to components, components to a router and background tasks.
+//!
+//! Nothing else sees everything. [`App`] is the token service without its port, [`serve`] runs it
+//! until a signal, [`run_emulator`] the emulated IVS, and [`run_dev`] both in one process.
+
+mod compose;
+mod dev;
+mod emulator;
+mod serve;
+mod server;
+mod signals;
+mod tls;
+
+pub use compose::{App, StartError};
+pub use dev::{DevOptions, run_dev};
+pub use emulator::{EmulatorOptions, run_emulator};
+pub use serve::serve;
+pub use server::{ListenError, Listener};
+pub use tls::TlsError;

@@ -1,1 +1,279 @@
-//! (being written)
+//! The command line: one file a subcommand.
+//!
+//! Results go to stdout, everything else to stderr. A failure is one sentence that says what to do
+//! next, and exit code 1; bad usage is exit code 2.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokio::runtime::Runtime;
+use tracing::level_filters::LevelFilter;
+
+use crate::{
+    app::App,
+    clock::Clock,
+    config::{Config, Log, Overrides, Sources, parse_duration},
+    http::problem::ApiError,
+    ivs::{IvsRegions, RegionalIvs, arn::Region},
+    telemetry::{self, Directives},
+};
+
+mod channels;
+mod clients;
+mod config;
+mod dev;
+mod emulator;
+mod fetch;
+mod healthcheck;
+mod keys;
+mod openapi;
+mod output;
+mod serve;
+mod token;
+
+/// Playback authorization for Amazon IVS private channels: mints viewer tokens over HTTP, keeps the
+/// playback key pairs that sign them, and carries an IVS-compatible emulator.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ivs-playback-auth",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = "Try it without an AWS account:\n  ivs-playback-auth dev"
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug)]
+struct Global {
+    /// Configuration file (TOML); see `config show` for what is in force
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Form of the result; the JSON is that of the HTTP API
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// Log level of this program: error, warn, info, debug or trace
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// AWS region; may be left out where one is configured
+    #[arg(long, global = true)]
+    region: Option<String>,
+    /// AWS profile
+    #[arg(long, global = true)]
+    profile: Option<String>,
+    /// Endpoint instead of AWS's own, such as an emulator's
+    #[arg(long, global = true, value_name = "URL")]
+    endpoint_url: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the token service
+    Serve(serve::ServeArgs),
+    /// Run the token service and an emulated IVS together, with no AWS account
+    Dev(dev::DevArgs),
+    /// Run an IVS-compatible endpoint (not for production)
+    Emulator(emulator::EmulatorArgs),
+    /// Playback key pairs: list, get, generate, import, delete, make the first one
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Viewer tokens: mint one, or find out what is wrong with one
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Channels as the service sees them
+    #[command(subcommand)]
+    Channels(channels::ChannelsCommand),
+    /// Clients of the HTTP API and their credentials
+    #[command(subcommand)]
+    Clients(clients::ClientsCommand),
+    /// The configuration in force
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Print the OpenAPI document of the HTTP API
+    #[command(after_help = "Example:\n  ivs-playback-auth openapi > openapi.json")]
+    Openapi,
+    /// Ask a running service whether it is alive or ready; for container health checks
+    Healthcheck(healthcheck::HealthcheckArgs),
+}
+
+/// Why a command failed.
+#[derive(Debug)]
+enum Failure {
+    /// The arguments or the configuration are wrong: exit code 2.
+    Usage(String),
+    /// The command could not do its work: exit code 1.
+    Failed(String),
+    /// The result says no, and has been printed: exit code 1.
+    Negative,
+}
+
+impl Failure {
+    fn failed(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Parses the arguments and runs the command.
+#[expect(clippy::print_stderr, reason = "the one place that tells a person why a command failed")]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Prints help to stdout and usage errors to stderr. A closed pipe is nobody's fault.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Negative) => ExitCode::FAILURE,
+        Err(Failure::Failed(message)) => {
+            eprintln!("ivs-playback-auth: {message}");
+            ExitCode::FAILURE
+        }
+        Err(Failure::Usage(message)) => {
+            eprintln!("ivs-playback-auth: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let global = cli.global;
+    match cli.command {
+        Command::Serve(args) => serve::run(&global, args),
+        Command::Dev(args) => dev::run(&global, args),
+        Command::Emulator(args) => emulator::run(&global, args),
+        Command::Keys(command) => keys::run(&global, command),
+        Command::Token(command) => token::run(&global, command),
+        Command::Channels(command) => channels::run(&global, command),
+        Command::Clients(command) => clients::run(&global, command),
+        Command::Config(command) => config::run(&global, &command),
+        Command::Openapi => openapi::run(),
+        Command::Healthcheck(args) => healthcheck::run(&global, args),
+    }
+}
+
+impl Global {
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            region: self.region.clone(),
+            profile: self.profile.clone(),
+            endpoint_url: self.endpoint_url.clone(),
+            log_level: self.log_level.clone(),
+            ..Overrides::default()
+        }
+    }
+
+    fn sources(&self) -> Sources {
+        Sources::of_process(self.config.clone(), self.overrides())
+    }
+
+    /// The configuration in force: defaults, `--config`, environment, flags.
+    fn load_config(&self) -> Result<Config, Failure> {
+        load(self.sources())
+    }
+
+    /// For `dev` and `emulator`, which no file and no variable configures.
+    fn log_by_flags(&self) -> Result<(), Failure> {
+        let overrides = Overrides { log_level: self.log_level.clone(), ..Overrides::default() };
+        let config = load(Sources { overrides, ..Sources::default() })?;
+        log(&config.log)
+    }
+
+    /// For a command that does one thing: what it prints is its result, so that only trouble is
+    /// logged unless more is asked for.
+    fn log_trouble(&self, config: &Config) -> Result<(), Failure> {
+        let level = if config.is_chosen("log.level") {
+            config.log.level.clone()
+        } else {
+            Directives::level(LevelFilter::WARN)
+        };
+        log(&Log { format: config.log.format, level })
+    }
+
+    /// The components of a service, for a command that does one thing with them.
+    fn components(&self, config: &Config) -> Result<(Runtime, App), Failure> {
+        let runtime = small_runtime()?;
+        let app = runtime.block_on(App::for_command(config, Clock::system()));
+        Ok((runtime, app.map_err(Failure::failed)?))
+    }
+
+    fn json(&self) -> bool {
+        self.output == Output::Json
+    }
+}
+
+fn load(sources: Sources) -> Result<Config, Failure> {
+    Config::load(sources).map_err(|error| Failure::Usage(error.to_string()))
+}
+
+fn log(settings: &Log) -> Result<(), Failure> {
+    telemetry::init(settings.format, &settings.level).map_err(Failure::failed)
+}
+
+/// A refusal of the HTTP API, for a person.
+fn from_api_error(error: ApiError) -> Failure {
+    let problem = error.to_problem(None, true);
+    let mut message = problem.detail;
+    if problem.errors.len() > 1 {
+        for fault in &problem.errors {
+            message.push_str("\n  ");
+            message.push_str(&fault.detail);
+        }
+    }
+    Failure::Failed(message)
+}
+
+/// A duration as the configuration writes it.
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text)
+        .ok_or_else(|| "a duration is a whole number and a unit, such as 30s, 5m or 1h".to_owned())
+}
+
+/// The region that a command is about: the only one that is configured, or `--region`.
+fn only_region(ivs: &IvsRegions) -> Result<&RegionalIvs, Failure> {
+    let mut regions = ivs.iter();
+    match (regions.next(), regions.next()) {
+        (Some(only), None) => Ok(only),
+        _ => {
+            let names: Vec<&str> = ivs.names().iter().map(Region::as_str).collect();
+            Err(Failure::Usage(format!(
+                "several regions are configured ({}); choose one with --region",
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+/// For a command that waits for a few answers.
+fn small_runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("cannot start a runtime: {error}")))
+}
+
+/// For a server; zero workers means one for each core.
+fn server_runtime(workers: usize) -> Result<Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if workers > 0 {
+        builder.worker_threads(workers);
+    }
+    builder
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("cannot start a runtime: {error}")))
+}

@@ -14,6 +14,8 @@ pub enum CorsOrigin {
         /// `.example.com`, or with a port `.example.com:8443`.
         suffix: String,
     },
+    /// A page of this machine, on any port. No configuration says so; `dev` does.
+    Loopback,
 }
 
 impl CorsOrigin {
@@ -21,6 +23,10 @@ impl CorsOrigin {
     pub fn allows(&self, origin: &str) -> bool {
         match self {
             Self::Exact(exact) => origin == exact,
+            Self::Loopback => Url::parse(origin).is_ok_and(|url| {
+                matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
+                    && url.origin().ascii_serialization() == origin
+            }),
             Self::Subdomains { suffix } => origin
                 .strip_prefix("https://")
                 .and_then(|authority| authority.strip_suffix(suffix.as_str()))
@@ -85,6 +91,18 @@ fn parse_origin(text: &str) -> Result<String, CorsOriginError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn loopback_is_this_machine_on_any_port() {
+        for origin in ["http://localhost:5173", "http://127.0.0.1", "https://[::1]:8443"] {
+            assert!(CorsOrigin::Loopback.allows(origin), "{origin}");
+        }
+        for origin in
+            ["null", "http://localhost.evil.test", "http://localhost@evil.test", "http://10.0.0.1"]
+        {
+            assert!(!CorsOrigin::Loopback.allows(origin), "{origin}");
+        }
+    }
 
     fn allows(entry: &str, origin: &str) -> bool {
         entry.parse::<CorsOrigin>().unwrap().allows(origin)

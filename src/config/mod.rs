@@ -40,6 +40,7 @@ pub use self::{
         PublicChannels, Rotation, Server, Shared, SharedFailure, TlsFiles, Tokens, Unavailable,
         Viewers,
     },
+    units::parse_duration,
 };
 use self::{
     environment::{CLIENTS, FromEnvironment},
@@ -243,6 +244,11 @@ impl Config {
             clients_inline: clients,
             shown: Shown::new(&settings, secrets),
         })
+    }
+
+    /// Whether a layer above the defaults names this dotted key.
+    pub fn is_chosen(&self, key: &str) -> bool {
+        self.shown.is_chosen(key)
     }
 
     /// Every effective value and where it comes from, secrets redacted.

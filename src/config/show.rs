@@ -11,6 +11,9 @@ use super::{
     settings::{Settings, Value},
 };
 
+/// How `Origin::Default` is written.
+const DEFAULT_ORIGIN: &str = "default";
+
 /// What is shown in place of a secret.
 const REDACTED: &str = "(redacted)";
 
@@ -57,6 +60,13 @@ impl Shown {
         entries.sort_by_key(|entry| position(&entry.section));
         let secrets = secrets.into_iter().filter_map(|(name, is_set)| is_set.then_some(name));
         Self { entries, secrets: secrets.collect() }
+    }
+
+    pub(super) fn is_chosen(&self, key: &str) -> bool {
+        let (section, name) = split(key);
+        self.entries.iter().any(|entry| {
+            entry.section == section && entry.name == name && entry.origin != DEFAULT_ORIGIN
+        })
     }
 
     /// As a configuration file, each value with its origin as a comment.

@@ -1,1 +1,148 @@
-//! (being written)
+//! The HTTP API: axum, one file a resource, and the only place with a status code.
+//!
+//! [`router`] puts it together. A request passes [`layers`] from the outside in, is judged by the
+//! [`extract`]ors in the order in which its handler names them, and leaves as JSON or as a
+//! [`problem`]. Handlers hold no rules of their own: they turn JSON into the terms of the modules
+//! below, call them, and turn the answer back.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    http::Method,
+    routing::{get, post},
+};
+
+use crate::{
+    access::{audit::AuditLog, registry::Registry},
+    channels::{ChannelDirectory, ChannelNames},
+    clock::Clock,
+    config::{CorsOrigin, PublicChannels},
+    ivs::{IvsRegions, arn::Region},
+    keys::{inventory::Inventory, operations::KeyOperations, snapshot::SigningKeys},
+    tokens::grant::Policy,
+};
+
+pub mod channels;
+pub mod docs;
+pub mod extract;
+pub mod health;
+pub mod inspect;
+mod json;
+pub mod jwks;
+pub mod key_pairs;
+pub mod layers;
+pub mod openapi;
+pub mod problem;
+mod respond;
+pub mod tokens;
+
+/// Everything that handlers use. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Api(Arc<Components>);
+
+impl std::ops::Deref for Api {
+    type Target = Components;
+
+    fn deref(&self) -> &Components {
+        &self.0
+    }
+}
+
+impl From<Components> for Api {
+    fn from(components: Components) -> Self {
+        Self(Arc::new(components))
+    }
+}
+
+/// The parts of [`Api`], made by `app`.
+#[derive(Debug)]
+pub struct Components {
+    /// The time.
+    pub clock: Clock,
+    /// Who may call.
+    pub registry: Arc<Registry>,
+    /// What is recorded of each mint.
+    pub audit: AuditLog,
+    /// What callers call a channel.
+    pub names: ChannelNames,
+    /// The cached channel lookup.
+    pub channels: ChannelDirectory,
+    /// Each region's active signer.
+    pub keys: Arc<SigningKeys>,
+    /// Which key pairs there are.
+    pub inventory: Arc<Inventory>,
+    /// What changes key pairs, by region.
+    pub operations: BTreeMap<Region, Arc<KeyOperations>>,
+    /// The regions served.
+    pub ivs: IvsRegions,
+    /// Lifetimes of tokens.
+    pub policy: Policy,
+    /// What a mint for a public channel answers.
+    pub public_channels: PublicChannels,
+    /// Bounds of requests.
+    pub limits: Limits,
+    /// Whether the process is shutting down.
+    pub shutdown: health::ShutdownFlag,
+}
+
+/// Bounds of requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The largest body, in bytes (`server.max_body`).
+    pub max_body: usize,
+    /// The longest that a request may take (`server.request_timeout`).
+    pub request_timeout: Duration,
+}
+
+/// The whole HTTP API.
+pub fn router(api: Api, cors_origins: &[CorsOrigin]) -> Router {
+    let bounded = Router::new()
+        .route("/v1/tokens", post(tokens::mint_token))
+        .route("/v1/tokens/batch", post(tokens::mint_token_batch))
+        .route("/v1/tokens/inspect", post(inspect::inspect_token))
+        .route("/v1/channels/{channel}", get(channels::get_channel))
+        .route("/v1/channels/{channel}/refresh", post(channels::refresh_channel))
+        .route("/v1/key-pairs", get(key_pairs::list_key_pairs).post(key_pairs::create_key_pair))
+        .route(
+            "/v1/key-pairs/{key_pair}",
+            get(key_pairs::get_key_pair).delete(key_pairs::delete_key_pair),
+        );
+    let bounded = layers::bounded(bounded, api.limits.request_timeout);
+    let clock = api.clock.clone();
+    let routes = bounded
+        .route("/.well-known/jwks.json", get(jwks::get_jwks))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/openapi.json", get(openapi::get_openapi))
+        .route("/docs", get(docs::overview))
+        .route("/docs/errors/{code}", get(docs::problem))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        // The extractor bounds bodies by `server.max_body`; axum's own bound would come first.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(api);
+    layers::around(routes, cors_origins, clock)
+}
+
+async fn no_such_path() -> problem::ApiError {
+    problem::ApiError::new(
+        problem::ProblemType::NotFound,
+        "Nothing is served at this path; /openapi.json lists what is.",
+    )
+}
+
+async fn no_such_method(request: Request) -> problem::ApiError {
+    // A method is the caller's text; only a registered one is repeated.
+    let method = match *request.method() {
+        Method::GET | Method::POST | Method::PUT | Method::DELETE | Method::PATCH => {
+            request.method().as_str()
+        }
+        _ => "This method",
+    };
+    problem::ApiError::new(
+        problem::ProblemType::MethodNotAllowed,
+        format!("{method} is not served at this path; see the allow header."),
+    )
+}

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
+    keys::signer::Signer,
     secret::{ExposeSecret, SecretString},
 };
 
@@ -50,6 +51,12 @@ pub trait Sign {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the signing key could not sign; check that the key pair is one of P-384")]
 pub struct SignError;
+
+impl Sign for Signer {
+    fn sign(&self, message: &[u8]) -> Result<[u8; SIGNATURE_LENGTH], SignError> {
+        Self::sign(self, message).map_err(|_| SignError)
+    }
+}
 
 /// Mints the token that `grant` describes, valid from `now` on.
 ///

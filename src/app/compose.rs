@@ -1,0 +1,334 @@
+//! Configuration to components, components to a router and background tasks.
+
+use std::{io, io::Write as _, path::PathBuf, sync::Arc, time::Duration};
+
+use axum::Router;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{server::ListenError, tls::TlsError};
+use crate::{
+    access::{
+        audit::{AuditLog, OpenError},
+        edit::EditError,
+        registry::{ClientsError, ClientsSource, Registry},
+    },
+    channels::{ChannelDirectory, ChannelNames, Settings as ChannelSettings},
+    clock::Clock,
+    config::{Config, ConfigError, CorsOrigin, KeyStore},
+    emulator::EmulatorError,
+    http::{self, Api, Components, Limits, health::ShutdownFlag},
+    ivs::{AwsSettings, ConnectError, IvsRegions, arn::Region},
+    keys::{
+        inventory::Inventory,
+        keyring::DriverId,
+        operations::{FirstKey, FirstKeyMade, KeyOperations, OperationError, OperationSettings},
+        snapshot::{SigningKeys, SigningKeysSettings},
+        store::{Store, dir::DirStore},
+    },
+    secret::system_rng,
+    tokens::grant::Policy,
+};
+
+/// How long the start waits for the account of the credentials; without IVS the service starts all
+/// the same and mints what it can.
+const ACCOUNT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A command that a person runs again after a crash outwaits the claim of the one that crashed.
+const COMMAND_CLAIM_WAIT: Duration = Duration::from_secs(75);
+
+/// Why a server does not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The AWS configuration.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The clients.
+    #[error(transparent)]
+    Clients(#[from] ClientsError),
+    /// The clients file of `dev`.
+    #[error(transparent)]
+    EditClients(#[from] EditError),
+    /// The configuration that `dev` wrote.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] OpenError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The emulator's state.
+    #[error(transparent)]
+    Emulator(#[from] EmulatorError),
+    /// The first key pair of `dev`.
+    #[error("cannot make the first key pair: {0}")]
+    FirstKey(#[from] OperationError),
+    /// A file of `dev`.
+    #[error("cannot write {path}: {source}; choose another --data-dir or mend its permissions")]
+    DataDir {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// The operating system gives no signals.
+    #[error("cannot listen for signals: {0}")]
+    Signals(io::Error),
+    /// The listener broke while serving.
+    #[error("the listener ended: {0}")]
+    Ended(io::Error),
+}
+
+/// The token service without its port.
+#[derive(Debug)]
+pub struct App {
+    api: Api,
+    cors_origins: Vec<CorsOrigin>,
+    reload_every: Duration,
+    store: Arc<dyn Store>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl App {
+    /// For `serve`: connected to AWS, clients demanded, background tasks running.
+    ///
+    /// An IVS or a store that cannot be reached does not keep it from starting.
+    ///
+    /// # Errors
+    ///
+    /// - no region, or credentials of another account than `ivs.account_id`
+    /// - no clients, or a clients file that cannot be used
+    /// - an audit log that cannot be written
+    pub async fn for_serve(config: &Config, clock: Clock) -> Result<Self, StartError> {
+        let ivs = connect(config).await?;
+        match tokio::time::timeout(ACCOUNT_DEADLINE, ivs.check_account()).await {
+            Ok(checked) => checked?,
+            Err(_) => tracing::warn!("AWS does not answer; the account is not checked yet"),
+        }
+        let app = Self::build(config, ivs, clock).await?;
+        app.start_background();
+        Ok(app)
+    }
+
+    /// For a command that does one thing: nobody calls over HTTP, nothing runs in the background.
+    ///
+    /// # Errors
+    ///
+    /// No region is configured.
+    pub async fn for_command(config: &Config, clock: Clock) -> Result<Self, StartError> {
+        let ivs = connect(config).await?;
+        Ok(Self::assemble(
+            config,
+            ivs,
+            clock,
+            Registry::nobody(),
+            AuditLog::off(),
+            COMMAND_CLAIM_WAIT,
+        ))
+    }
+
+    /// With these regions, whatever the AWS configuration says; background tasks do not run yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`App::for_serve`], but for the regions.
+    pub async fn build(config: &Config, ivs: IvsRegions, clock: Clock) -> Result<Self, StartError> {
+        let source = match &config.clients_inline {
+            Some(inline) => ClientsSource::Inline(inline.clone()),
+            None => ClientsSource::File(config.access.clients.clone()),
+        };
+        let registry = Registry::load(source)?;
+        let audit = AuditLog::open(config.audit.sink.clone(), config.audit.on_failure)?;
+        let app = Self::assemble(config, ivs, clock, registry, audit, Duration::ZERO);
+        app.api.keys.refresh_all().await;
+        Ok(app)
+    }
+
+    fn assemble(
+        config: &Config,
+        ivs: IvsRegions,
+        clock: Clock,
+        registry: Registry,
+        audit: AuditLog,
+        claim_wait: Duration,
+    ) -> Self {
+        let tasks = TaskTracker::new();
+        let store = store(config);
+        let keys = Arc::new(SigningKeys::new(
+            Arc::clone(&store),
+            ivs.names().iter().cloned(),
+            clock.clone(),
+            SigningKeysSettings {
+                refresh_every: config.keys.refresh_every,
+                max_staleness: config.keys.max_staleness,
+                max_ttl: config.tokens.max_ttl,
+                manage: config.keys.manage,
+            },
+        ));
+        let inventory =
+            Arc::new(Inventory::new(Arc::clone(&keys), ivs.iter().cloned(), clock.clone()));
+        let operations = ivs
+            .iter()
+            .map(|regional| {
+                let settings = OperationSettings {
+                    driver: DriverId::random(&mut system_rng()),
+                    manage: config.keys.manage,
+                    max_ttl: config.tokens.max_ttl,
+                    claim_wait,
+                };
+                let operations = KeyOperations::new(
+                    Arc::clone(&store),
+                    regional.clone(),
+                    clock.clone(),
+                    settings,
+                    tasks.clone(),
+                );
+                let operations = operations.telling(Arc::clone(&inventory));
+                (regional.region().clone(), Arc::new(operations))
+            })
+            .collect();
+        let channels = ChannelDirectory::new(
+            ivs.clone(),
+            ChannelSettings {
+                fresh_for: config.channels.fresh_for,
+                stale_for: config.channels.stale_for,
+                not_found_for: config.channels.not_found_for,
+                capacity: config.channels.capacity,
+                deadline: config.channels.deadline,
+                on_unavailable: config.channels.on_unavailable,
+            },
+            clock.clone(),
+            tasks.clone(),
+        );
+        let names = ChannelNames::new(config.channels.aliases.clone(), ivs.names().to_vec());
+        if let Some(account) = &config.ivs.account_id {
+            names.learn_account(account.clone());
+        }
+        let api = Api::from(Components {
+            clock,
+            registry: Arc::new(registry),
+            audit,
+            names,
+            channels,
+            keys,
+            inventory,
+            operations,
+            ivs,
+            policy: Policy {
+                default_ttl: config.tokens.default_ttl,
+                max_ttl: config.tokens.max_ttl,
+                stamp_session_version: config.tokens.stamp_session_version,
+            },
+            public_channels: config.tokens.public_channels,
+            limits: Limits {
+                max_body: config.server.max_body,
+                request_timeout: config.server.request_timeout,
+            },
+            shutdown: ShutdownFlag::default(),
+        });
+        Self {
+            api,
+            cors_origins: config.server.cors_origins.clone(),
+            reload_every: config.access.reload_every,
+            store,
+            tasks,
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// What handlers use.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// Where the keyring of a region is, for people.
+    pub fn store_of(&self, region: &Region) -> String {
+        self.store.describe(region)
+    }
+
+    /// Makes the first key of a region, unless one signs already.
+    ///
+    /// # Errors
+    ///
+    /// IVS or the store failed; see [`OperationError`].
+    pub async fn ensure_first_key(
+        &self,
+        region: &Region,
+    ) -> Result<Option<FirstKeyMade>, OperationError> {
+        let Some(operations) = self.api.operations.get(region) else { return Ok(None) };
+        let request = FirstKey { requested_by: "dev".to_owned(), new_keyring: false };
+        match operations.rotate_first(request).await {
+            Ok(made) => Ok(Some(made)),
+            Err(OperationError::RotationUnavailable { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The HTTP API.
+    pub fn router(&self) -> Router {
+        http::router(self.api.clone(), &self.cors_origins)
+    }
+
+    /// Lets web pages of this machine call, on whatever port they are served.
+    pub(super) fn allow_loopback_origins(&mut self) {
+        self.cors_origins.push(CorsOrigin::Loopback);
+    }
+
+    /// Starts what runs beside the requests.
+    pub fn start_background(&self) {
+        let registry = Arc::clone(&self.api.registry);
+        self.tasks.spawn(registry.run(self.reload_every, self.stop.clone()));
+        self.tasks.spawn(Arc::clone(&self.api.keys).run(self.stop.clone()));
+    }
+
+    /// From now on the service is not ready.
+    pub fn begin_shutdown(&self) {
+        self.api.shutdown.set();
+    }
+
+    /// Ends background tasks and writes out the audit log, each within `grace`.
+    pub async fn end(self, grace: Duration) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
+            tracing::warn!("background tasks did not end in time");
+        }
+        if !self.api.audit.flush(grace).await {
+            tracing::error!("the audit log could not be written out");
+        }
+    }
+}
+
+async fn connect(config: &Config) -> Result<IvsRegions, ConnectError> {
+    let regions = match &config.ivs.region {
+        Some(region) => vec![region.clone()],
+        None => config.ivs.regions.clone(),
+    };
+    IvsRegions::connect(AwsSettings {
+        regions,
+        account_id: config.ivs.account_id.clone(),
+        profile: config.ivs.profile.clone(),
+        endpoint_url: config.ivs.endpoint_url.clone(),
+        timeout: config.ivs.timeout,
+    })
+    .await
+}
+
+fn store(config: &Config) -> Arc<dyn Store> {
+    match config.keys.store {
+        // The configuration refuses the other one in this version.
+        KeyStore::Dir | KeyStore::SecretsManager => {
+            Arc::new(DirStore::new(config.keys.dir.clone(), config.key_passphrase.clone()))
+        }
+    }
+}
+
+/// Tells whoever started the process something on stdout. A closed pipe is nobody's fault.
+pub(super) fn print(line: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}

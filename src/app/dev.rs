@@ -1,0 +1,327 @@
+//! `dev`: the token service and an emulated IVS in one process, with no AWS account.
+//!
+//! Everything is made on the first start and found again on the next, however the process ended:
+//! the channel, the key pair, the credential. No environment variable and no AWS profile is read,
+//! so that credentials of a real account that happen to be there can do nothing.
+
+use std::{
+    fs, io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use url::Url;
+
+use super::{
+    App, StartError,
+    compose::print,
+    emulator::{GRACE, connections, warn_if_public},
+    serve::Running,
+    server::Listener,
+    signals::StopSignals,
+};
+use crate::{
+    access::{Client, Credential, Scope, edit::ClientsFile},
+    clock::Clock,
+    config::{Config, Sources},
+    emulator::{Emulator, Options},
+    ivs::{
+        IvsRegions,
+        arn::{AccountId, ArnError, ChannelArn, Region},
+    },
+    secret::{ExposeSecret, system_rng},
+};
+
+/// The region of everything in `dev`.
+const REGION: &str = "us-west-2";
+/// The account of everything in `dev`.
+const ACCOUNT: &str = "123456789012";
+/// The name and alias of the channel that is there from the start.
+const CHANNEL: &str = "demo";
+/// What AWS clients sign with. The emulator accepts any; these are recognisably not real.
+const ACCESS_KEY_ID: &str = "EMULATED";
+const SECRET_ACCESS_KEY: &str = "emulated-and-not-secret";
+/// The emulator answers on the same machine.
+const IVS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What `dev` is told.
+#[derive(Clone, Debug)]
+pub struct DevOptions {
+    /// Where the token service listens.
+    pub listen: SocketAddr,
+    /// Where the emulated IVS listens.
+    pub emulator_listen: SocketAddr,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// What playback URLs begin with, if not the emulator's address.
+    pub public_url: Option<Url>,
+    /// Whether every channel is live from the start.
+    pub auto_live: bool,
+}
+
+/// Runs both until a signal.
+///
+/// # Errors
+///
+/// A port is taken, the data folder cannot be used, or another `dev` uses it.
+pub async fn run_dev(options: DevOptions, clock: Clock) -> Result<(), StartError> {
+    let signals = StopSignals::new().map_err(StartError::Signals)?;
+    let listener = Listener::bind(options.listen)?;
+    let emulator_listener = Listener::bind(options.emulator_listen)?;
+    warn_if_public(options.listen);
+    warn_if_public(options.emulator_listen);
+    let folder = DataFolder::open(&options.data_dir)?;
+
+    let emulator = Emulator::open(
+        Options {
+            data_dir: folder.path("emulator"),
+            account_id: account(),
+            public_url: options.public_url,
+            auto_live: options.auto_live,
+        },
+        clock.clone(),
+    )?;
+    let channel = emulator.ensure_live_channel(&region(), CHANNEL).await?;
+    let emulator_url = loopback_url(emulator_listener.address());
+    let emulator = Running::start_with(emulator_listener, emulator.router(), connections());
+
+    folder.credential(&clock)?;
+    let service_url = loopback_url(listener.address());
+    let place = Place { folder: &folder, channel: &channel, service: listener.address() };
+    folder.write("config.toml", &place.config())?;
+    folder.write("env", &place.env(&emulator_url))?;
+    let config =
+        Config::load(Sources { file: Some(folder.path("config.toml")), ..Sources::default() })?;
+    let ivs = IvsRegions::fixed(
+        &emulator_url,
+        region(),
+        account(),
+        ACCESS_KEY_ID,
+        SECRET_ACCESS_KEY,
+        IVS_TIMEOUT,
+    );
+    let mut app = App::build(&config, ivs, clock).await?;
+    app.allow_loopback_origins();
+    app.ensure_first_key(&region()).await?;
+    app.start_background();
+
+    let service = Running::start(listener, app.router(), &config)?;
+    introduce(&service_url, &emulator_url, &channel, &folder);
+    service.announce();
+    service.until_stopped(app, signals, &config).await?;
+    // Last, since the service may still ask it.
+    emulator.stop(GRACE).await;
+    Ok(())
+}
+
+fn region() -> Region {
+    constant(REGION.parse())
+}
+
+fn account() -> AccountId {
+    constant(ACCOUNT.parse())
+}
+
+#[expect(clippy::expect_used, reason = "the constants above are parsed by a test")]
+fn constant<T>(parsed: Result<T, ArnError>) -> T {
+    parsed.expect("a constant of this file")
+}
+
+/// Where a process on this machine reaches a listener, also one that listens everywhere.
+fn loopback_url(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    format!("http://{address}")
+}
+
+/// Where `dev` keeps everything; for the owner alone.
+struct DataFolder {
+    /// As the user gave it, for messages.
+    given: PathBuf,
+    /// Absolute, so that what is printed works in any folder.
+    absolute: PathBuf,
+}
+
+impl DataFolder {
+    fn open(path: &Path) -> Result<Self, StartError> {
+        let failed = |source| StartError::DataDir { path: path.to_owned(), source };
+        create_private(path).map_err(failed)?;
+        let absolute = fs::canonicalize(path).map_err(failed)?;
+        Ok(Self { given: path.to_owned(), absolute })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.absolute.join(name)
+    }
+
+    /// Replaces a file at once and durably; only the owner may read it.
+    fn write(&self, name: &str, text: &str) -> Result<(), StartError> {
+        let path = self.path(name);
+        let replace = || {
+            let mut file = tempfile::NamedTempFile::new_in(&self.absolute)?;
+            io::Write::write_all(&mut file, text.as_bytes())?;
+            file.as_file().sync_all()?;
+            file.persist(&path).map_err(|error| error.error)?;
+            fs::File::open(&self.absolute)?.sync_all()
+        };
+        replace().map_err(|source| StartError::DataDir { path: path.clone(), source })
+    }
+
+    /// The credential of the first start, known to the service under its id.
+    ///
+    /// The file comes first: whatever moment the process is killed at, the next start finds either
+    /// no credential or one that it makes known again.
+    fn credential(&self, clock: &Clock) -> Result<(), StartError> {
+        let path = self.path("api-key");
+        let credential = match fs::read_to_string(&path) {
+            Ok(text) => Credential::parse(text.trim_end()).map_err(|error| {
+                StartError::DataDir { path, source: io::Error::other(error.to_string()) }
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let credential = Credential::generate(&mut system_rng());
+                let text = format!("{}\n", credential.reveal().expose_secret());
+                self.write("api-key", &text)?;
+                credential
+            }
+            Err(source) => return Err(StartError::DataDir { path, source }),
+        };
+        let file = ClientsFile::new(self.path("clients.toml"));
+        if file.list()?.get(credential.id()).is_none() {
+            let client = Client::new(
+                "dev",
+                Scope::ALL.into_iter().collect(),
+                &credential,
+                clock.now().floor_to_second(),
+            )
+            .map_err(|fault| StartError::DataDir {
+                path: file.path().to_owned(),
+                source: io::Error::other(fault.to_string()),
+            })?;
+            file.add(&client)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a folder, and those above it, for the owner alone.
+fn create_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// What the files in the data folder say.
+struct Place<'a> {
+    folder: &'a DataFolder,
+    channel: &'a ChannelArn,
+    service: SocketAddr,
+}
+
+impl Place<'_> {
+    fn settings(&self) -> [(&'static str, String); 8] {
+        [
+            ("server.listen", self.service.to_string()),
+            ("ivs.regions", REGION.to_owned()),
+            ("ivs.account_id", ACCOUNT.to_owned()),
+            ("keys.dir", self.folder.path("keys").display().to_string()),
+            // Not on the terminal, where people read something else.
+            ("audit.sink", "file".to_owned()),
+            ("audit.path", self.folder.path("audit.log").display().to_string()),
+            ("access.clients", self.folder.path("clients.toml").display().to_string()),
+            ("channels.aliases.demo", self.channel.to_string()),
+        ]
+    }
+
+    /// For `--config`, and for this process itself.
+    fn config(&self) -> String {
+        let mut text = "# Written by `ivs-playback-auth dev` at each start.\n".to_owned();
+        for (key, value) in self.settings() {
+            let value = toml::Value::String(value);
+            if key == "ivs.regions" {
+                text.push_str(&format!("{key} = [{value}]\n"));
+            } else {
+                text.push_str(&format!("{key} = {value}\n"));
+            }
+        }
+        text
+    }
+
+    /// For `. <data-dir>/env`.
+    fn env(&self, emulator_url: &str) -> String {
+        let mut text = "# Written by `ivs-playback-auth dev` at each start. In a shell:\n\
+                        #   . .dev/env\n\
+                        # From then on ivs-playback-auth and aws work against it, not against AWS.\n\
+                        unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL_IVS\n"
+            .to_owned();
+        let aws = [
+            ("AWS_ENDPOINT_URL", emulator_url),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
+            ("AWS_ACCOUNT_ID", ACCOUNT),
+            ("AWS_REGION", REGION),
+            ("AWS_DEFAULT_REGION", REGION),
+        ];
+        for (name, value) in aws {
+            text.push_str(&format!("export {name}={}\n", quoted(value)));
+        }
+        for (key, value) in self.settings() {
+            let name = key.replace('.', "__").to_ascii_uppercase();
+            text.push_str(&format!("export IVS_PLAYBACK_AUTH__{name}={}\n", quoted(&value)));
+        }
+        text
+    }
+}
+
+/// For a POSIX shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Says what there is, and one line that mints as it stands. Never the credential itself.
+fn introduce(service: &str, emulator: &str, channel: &ChannelArn, folder: &DataFolder) {
+    let api_key = folder.path("api-key");
+    print(&format!(
+        "
+Everything here is emulated; not for production.
+
+  token service    {service}
+  emulated IVS at  {emulator} ({REGION}, account {ACCOUNT})
+  private channel  {channel} (alias {CHANNEL}, live)
+  credential       {}
+  state            {}
+
+Mint a viewer token:
+
+  curl -s -X POST {service}/v1/tokens -H \"Authorization: Bearer $(cat {})\" -H 'content-type: application/json' -d '{{\"channel\":\"{CHANNEL}\",\"viewerId\":\"alice\"}}'
+
+Point the aws CLI and this program at it, in another shell:
+
+  . {}
+",
+        api_key.display(),
+        folder.given.display(),
+        quoted(&api_key.display().to_string()),
+        quoted(&folder.path("env").display().to_string()),
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_constants_parse() {
+        assert_eq!((region().as_str(), account().as_str()), (REGION, ACCOUNT));
+    }
+
+    #[test]
+    fn a_listener_on_all_addresses_is_reached_over_loopback() {
+        assert_eq!(loopback_url("0.0.0.0:80".parse().unwrap()), "http://127.0.0.1:80");
+        assert_eq!(loopback_url("[::]:80".parse().unwrap()), "http://[::1]:80");
+        assert_eq!(loopback_url("127.0.0.2:80".parse().unwrap()), "http://127.0.0.2:80");
+    }
+}

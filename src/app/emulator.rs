@@ -1,0 +1,61 @@
+//! `emulator`: the emulated IVS alone, until a signal.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{
+    StartError,
+    compose::print,
+    serve::Running,
+    server::{ConnectionSettings, Listener},
+    signals::StopSignals,
+};
+use crate::{
+    clock::Clock,
+    emulator::{Emulator, Options},
+};
+
+/// Idle connections of the emulator are kept this long.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// Requests in flight may take this long when the emulator stops.
+pub(super) const GRACE: Duration = Duration::from_secs(5);
+
+/// What `emulator` is told.
+#[derive(Clone, Debug)]
+pub struct EmulatorOptions {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// What to emulate.
+    pub emulator: Options,
+}
+
+/// Runs the emulated IVS until a signal.
+///
+/// # Errors
+///
+/// Its state cannot be opened, or the port cannot be listened on.
+pub async fn run_emulator(options: EmulatorOptions, clock: Clock) -> Result<(), StartError> {
+    let mut signals = StopSignals::new().map_err(StartError::Signals)?;
+    let listener = Listener::bind(options.listen)?;
+    print("An emulated Amazon IVS, for development and tests; not for production.");
+    warn_if_public(options.listen);
+    let emulator = Emulator::open(options.emulator, clock)?;
+    let mut running = Running::start_with(listener, emulator.router(), connections());
+    running.announce();
+    tokio::select! {
+        ended = running.ended() => return Err(ended),
+        _ = signals.next() => {}
+    }
+    running.stop(GRACE).await;
+    Ok(())
+}
+
+pub(super) fn connections() -> ConnectionSettings {
+    ConnectionSettings { keep_alive: KEEP_ALIVE, tls: None }
+}
+
+pub(super) fn warn_if_public(listen: SocketAddr) {
+    if !listen.ip().is_loopback() {
+        tracing::warn!(%listen, "reachable from other machines, with no protection of its own");
+    }
+}

@@ -1,0 +1,128 @@
+//! `serve`: the token service until a signal.
+//!
+//! On SIGTERM or SIGINT the process stops in steps: not ready at once, then it serves on for
+//! `drain_delay`, so that load balancers notice; then it takes no new connection and finishes what
+//! is in flight, for at most `shutdown_grace`; then background tasks end and the audit log is
+//! written out. A second signal skips what is left of a step.
+
+use std::{net::SocketAddr, time::Duration};
+
+use axum::Router;
+use axum_server::Handle;
+use tokio::task::JoinHandle;
+
+use super::{
+    App, StartError,
+    server::{self, ConnectionSettings, Listener},
+    signals::StopSignals,
+    tls,
+};
+use crate::{clock::Clock, config::Config};
+
+/// How long background tasks may take to end; they hold no unsaved state.
+const TASKS_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs the token service until a signal.
+///
+/// # Errors
+///
+/// It cannot start, or its listener breaks.
+pub async fn serve(config: Config, clock: Clock) -> Result<(), StartError> {
+    let signals = StopSignals::new().map_err(StartError::Signals)?;
+    let listener = Listener::bind(config.server.listen)?;
+    let app = App::for_serve(&config, clock).await?;
+    let running = Running::start(listener, app.router(), &config)?;
+    running.announce();
+    running.until_stopped(app, signals, &config).await
+}
+
+/// A served port.
+pub(super) struct Running {
+    address: SocketAddr,
+    scheme: &'static str,
+    handle: Handle<SocketAddr>,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Running {
+    pub(super) fn start(
+        listener: Listener,
+        router: Router,
+        config: &Config,
+    ) -> Result<Self, StartError> {
+        let tls = config.server.tls.as_ref().map(tls::load).transpose()?;
+        let settings = ConnectionSettings { keep_alive: config.server.keep_alive, tls };
+        Ok(Self::start_with(listener, router, settings))
+    }
+
+    pub(super) fn start_with(
+        listener: Listener,
+        router: Router,
+        settings: ConnectionSettings,
+    ) -> Self {
+        let address = listener.address();
+        let scheme = if settings.tls.is_some() { "https" } else { "http" };
+        let handle = Handle::new();
+        #[expect(clippy::disallowed_methods, reason = "the server itself; its end is awaited")]
+        let task = tokio::spawn(server::serve(listener, router, settings, handle.clone()));
+        Self { address, scheme, handle, task }
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.address)
+    }
+
+    /// Tells whoever started the process where to find it.
+    pub(super) fn announce(&self) {
+        super::compose::print(&format!("listening on {}", self.url()));
+    }
+
+    /// Serves until a signal, then stops in steps.
+    pub(super) async fn until_stopped(
+        mut self,
+        app: App,
+        mut signals: StopSignals,
+        config: &Config,
+    ) -> Result<(), StartError> {
+        let signal = tokio::select! {
+            ended = self.ended() => return Err(ended),
+            signal = signals.next() => signal,
+        };
+        app.begin_shutdown();
+        let drain_delay = config.server.drain_delay;
+        tracing::info!(
+            signal,
+            drainSeconds = drain_delay.as_secs(),
+            "shutting down: not ready from now on"
+        );
+        tokio::select! {
+            () = tokio::time::sleep(drain_delay) => {}
+            _ = signals.next() => {}
+        }
+        self.handle.graceful_shutdown(Some(config.server.shutdown_grace));
+        tokio::select! {
+            _ = &mut self.task => {}
+            _ = signals.next() => self.handle.shutdown(),
+        }
+        app.end(TASKS_GRACE).await;
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    /// Waits for an end that nobody asked for.
+    pub(super) async fn ended(&mut self) -> StartError {
+        let cause = match (&mut self.task).await {
+            Ok(Ok(())) => std::io::Error::other("it stopped by itself"),
+            Ok(Err(error)) => error,
+            Err(error) => std::io::Error::other(error),
+        };
+        StartError::Ended(cause)
+    }
+
+    /// Takes no new connection and finishes what is in flight, for at most `grace`.
+    pub(super) async fn stop(self, grace: Duration) {
+        self.handle.graceful_shutdown(Some(grace));
+        // How the listener ended does not matter any more.
+        let _ = self.task.await;
+    }
+}

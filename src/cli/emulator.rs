@@ -1,0 +1,48 @@
+//! `emulator`.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+use url::Url;
+
+use super::{Failure, Global};
+use crate::{app, clock::Clock, ivs::arn::AccountId};
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  ivs-playback-auth emulator\n  aws ivs list-channels --endpoint-url \
+                  http://127.0.0.1:8090"
+)]
+pub(super) struct EmulatorArgs {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
+    listen: SocketAddr,
+    /// Where the state is kept
+    #[arg(long, value_name = "DIR", default_value = ".emulator")]
+    data_dir: PathBuf,
+    /// What playback URLs begin with [default: the address that a call was made to]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<Url>,
+    /// The account that owns everything
+    #[arg(long, value_name = "ACCOUNT", default_value = "123456789012")]
+    account_id: AccountId,
+    /// Every channel is live as soon as it is made
+    #[arg(long)]
+    auto_live: bool,
+}
+
+pub(super) fn run(global: &Global, args: EmulatorArgs) -> Result<(), Failure> {
+    global.log_by_flags()?;
+    let options = app::EmulatorOptions {
+        listen: args.listen,
+        emulator: crate::emulator::Options {
+            data_dir: args.data_dir,
+            account_id: args.account_id,
+            public_url: args.public_url,
+            auto_live: args.auto_live,
+        },
+    };
+    super::server_runtime(0)?
+        .block_on(app::run_emulator(options, Clock::system()))
+        .map_err(Failure::failed)
+}

@@ -1,0 +1,27 @@
+//! `serve`.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+
+use super::{Failure, Global};
+use crate::{app, clock::Clock};
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  ivs-playback-auth clients create backend --scope tokens:mint \
+                  --write\n  ivs-playback-auth keys rotate --region us-west-2\n  ivs-playback-auth \
+                  serve --region us-west-2")]
+pub(super) struct ServeArgs {
+    /// Where to listen; port 0 takes a free one [default: server.listen, 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+}
+
+pub(super) fn run(global: &Global, args: ServeArgs) -> Result<(), Failure> {
+    let mut sources = global.sources();
+    sources.overrides.listen = args.listen.map(|address| address.to_string());
+    let config = super::load(sources)?;
+    super::log(&config.log)?;
+    let runtime = super::server_runtime(config.server.workers)?;
+    runtime.block_on(app::serve(config, Clock::system())).map_err(Failure::failed)
+}

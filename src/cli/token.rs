@@ -1,0 +1,207 @@
+//! `token mint|inspect`.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::{Failure, Global, fetch, output};
+use crate::{
+    clock::Clock,
+    http::tokens::mint_members,
+    ivs::arn::ChannelArn,
+    tokens::inspect::{Context, Input, KeyRing, inspect, text::render},
+};
+
+/// The most that is read from standard input or a file, in bytes.
+const MAX_INPUT: u64 = 4 * 1024 * 1024;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Mint a viewer token with the configured keyring
+    Mint(MintArgs),
+    /// Say what is wrong with a token, a playback URL, an edge error, or a browser's "Copy as cURL"
+    Inspect(InspectArgs),
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  ivs-playback-auth token mint --channel demo --viewer-id alice \
+                        --ttl 5m"
+)]
+pub(super) struct MintArgs {
+    /// A channel ARN, or an alias of the configuration
+    #[arg(long)]
+    channel: String,
+    /// Whom the token is for, 1 to 40 characters; needed to revoke, lifetime at most 10 minutes
+    #[arg(long)]
+    viewer_id: Option<String>,
+    /// Session version; without it the issue time
+    #[arg(long, value_name = "N")]
+    viewer_session_version: Option<i64>,
+    /// A web origin that may play, such as https://*.example.com; may be repeated
+    #[arg(long = "origin", value_name = "O")]
+    origins: Vec<String>,
+    /// Check the origin of every request of the player
+    #[arg(long)]
+    strict_origin: bool,
+    /// Start playback once only; lifetime at most 10 minutes
+    #[arg(long)]
+    single_use: bool,
+    /// SD, HD or FULL_HD
+    #[arg(long, value_name = "R")]
+    max_resolution: Option<String>,
+    /// Lifetime, such as 5m or 300s
+    #[arg(long, value_name = "D", value_parser = super::duration)]
+    ttl: Option<std::time::Duration>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  ivs-playback-auth token inspect eyJhbGciOi…\n  pbpaste | \
+                        ivs-playback-auth token inspect - --public-key public.pem\n\nExit code 1 \
+                        when the token is not valid.")]
+pub(super) struct InspectArgs {
+    /// The token, URL, error body or cURL command; `-` or nothing reads standard input
+    #[arg(value_name = "TOKEN|URL|-")]
+    subject: Option<String>,
+    /// The channel that it should play
+    #[arg(long)]
+    channel: Option<ChannelArn>,
+    /// The web origin that it should play on
+    #[arg(long, value_name = "O")]
+    origin: Option<String>,
+    /// Check the signature with this public key (PEM)
+    #[arg(long, value_name = "FILE", conflicts_with = "jwks")]
+    public_key: Option<PathBuf>,
+    /// Check the signature with this JWK Set
+    #[arg(long, value_name = "FILE|URL")]
+    jwks: Option<String>,
+}
+
+pub(super) fn run(global: &Global, command: TokenCommand) -> Result<(), Failure> {
+    match command {
+        TokenCommand::Mint(args) => run_mint(global, args),
+        TokenCommand::Inspect(args) => run_inspect(global, args),
+    }
+}
+
+fn run_mint(global: &Global, args: MintArgs) -> Result<(), Failure> {
+    let config = global.load_config()?;
+    global.log_trouble(&config)?;
+    let (runtime, app) = global.components(&config)?;
+    let minted = runtime
+        .block_on(mint_members(app.api(), args.into_members()))
+        .map_err(super::from_api_error)?;
+    if global.json() {
+        return output::json(&minted);
+    }
+    output::line(&format!("token         {}", minted.token))?;
+    if let Some(url) = &minted.playback_url {
+        output::line(&format!("playback URL  {url}"))?;
+    }
+    output::line(&format!("expires       {} (in {} s)", minted.expires_at, minted.expires_in))?;
+    output::line(&format!("channel       {}", minted.channel_arn))?;
+    output::line(&format!("signed by     {}", minted.key_pair_arn))?;
+    for warning in &minted.warnings {
+        output::line(&format!("warning       {}: {}", warning.code, warning.detail))?;
+    }
+    Ok(())
+}
+
+impl MintArgs {
+    /// The body that the HTTP API would be sent, so that both are judged by the same rules.
+    fn into_members(self) -> Map<String, Value> {
+        let mut members = Map::new();
+        members.insert("channel".to_owned(), self.channel.into());
+        if let Some(viewer_id) = self.viewer_id {
+            members.insert("viewerId".to_owned(), viewer_id.into());
+        }
+        if let Some(version) = self.viewer_session_version {
+            members.insert("viewerSessionVersion".to_owned(), version.into());
+        }
+        if !self.origins.is_empty() {
+            members.insert("allowedOrigins".to_owned(), self.origins.into());
+        }
+        if self.strict_origin {
+            members.insert("strictOriginEnforcement".to_owned(), true.into());
+        }
+        if self.single_use {
+            members.insert("singleUse".to_owned(), true.into());
+        }
+        if let Some(resolution) = self.max_resolution {
+            members.insert("maximumResolution".to_owned(), resolution.into());
+        }
+        if let Some(ttl) = self.ttl {
+            members.insert("ttlSeconds".to_owned(), json!(ttl.as_secs()));
+        }
+        members
+    }
+}
+
+fn run_inspect(global: &Global, args: InspectArgs) -> Result<(), Failure> {
+    let keys = match (&args.public_key, &args.jwks) {
+        (Some(file), _) => {
+            let text = read_file(file)?;
+            Some(KeyRing::from_public_key(text).map_err(|error| {
+                Failure::Usage(format!("--public-key {}: {error}", file.display()))
+            })?)
+        }
+        (None, Some(place)) => Some(
+            KeyRing::from_jwks(&read_jwks(place)?)
+                .map_err(|error| Failure::Usage(format!("--jwks {place}: {error}")))?,
+        ),
+        (None, None) => None,
+    };
+    let text = match args.subject.as_deref() {
+        Some(text) if text != "-" => text.to_owned(),
+        _ => read_stdin()?,
+    };
+    let mut input = Input::from_text(&text).map_err(|error| Failure::Usage(error.to_string()))?;
+    input.channel = args.channel.or(input.channel);
+    input.origin = args.origin.or(input.origin);
+
+    let context = Context { keys: keys.as_ref(), channel: None };
+    let inspection = inspect(&input, &context, Clock::system().now());
+    if global.json() {
+        output::json(&inspection)?;
+    } else {
+        output::line(render(&inspection).trim_end())?;
+    }
+    if inspection.valid == Some(false) { Err(Failure::Negative) } else { Ok(()) }
+}
+
+fn read_jwks(place: &str) -> Result<String, Failure> {
+    let Some(url) = place.parse::<Url>().ok().filter(|url| url.has_host()) else {
+        let bytes = read_file(Path::new(place))?;
+        return String::from_utf8(bytes)
+            .map_err(|_| Failure::Usage(format!("--jwks {place}: the file is not text")));
+    };
+    let answer = super::small_runtime()?.block_on(fetch::get(&url));
+    match answer {
+        Ok((200, text)) => Ok(text),
+        Ok((status, _)) => Err(Failure::Failed(format!("--jwks {place} answered {status}"))),
+        Err(why) => Err(Failure::Failed(format!("--jwks {place}: {why}"))),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_INPUT).read_to_end(&mut bytes))
+        .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
+    Ok(bytes)
+}
+
+fn read_stdin() -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    std::io::stdin()
+        .take(MAX_INPUT)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Failure::Failed(format!("cannot read standard input: {error}")))?;
+    // Not UTF-8 is one of the things that can be wrong with a token.
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,125 @@
+//! `/v1/channels`: what the cached lookup knows of a channel.
+
+use axum::{extract::State, response::Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    Api,
+    extract::{Caller, ChannelsRead, PathText, QueryParameters},
+    problem::{ApiError, ProblemType},
+    respond::{json, no_store},
+};
+use crate::{
+    channels::{ChannelRefError, Lookup, LookupError},
+    clock::Timestamp,
+    ivs::arn::{AccountId, ChannelArn},
+};
+
+/// A channel as this service knows it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChannelBody {
+    arn: String,
+    name: String,
+    /// Whether playback demands a token: a private channel.
+    authorized: bool,
+    #[schema(example = "STANDARD")]
+    r#type: String,
+    #[schema(example = "LOW")]
+    latency_mode: String,
+    playback_url: String,
+    /// When Amazon IVS said so.
+    #[schema(value_type = String, format = DateTime)]
+    fetched_at: Timestamp,
+    /// `fresh`, or `stale` where it is older than `channels.fresh_for`.
+    freshness: &'static str,
+}
+
+impl From<&Lookup> for ChannelBody {
+    fn from(lookup: &Lookup) -> Self {
+        let channel = &lookup.channel;
+        Self {
+            arn: channel.arn.to_string(),
+            name: channel.name.clone(),
+            authorized: channel.authorized,
+            r#type: channel.channel_type.clone(),
+            latency_mode: channel.latency_mode.clone(),
+            playback_url: channel.playback_url.clone(),
+            fetched_at: channel.fetched_at,
+            freshness: lookup.freshness.as_str(),
+        }
+    }
+}
+
+/// Read a channel from the cache, or from Amazon IVS where it is not there.
+#[utoipa::path(
+    get, path = "/v1/channels/{channel}", operation_id = "getChannel", tag = "Channels",
+    params(("channel" = String, Path, description = "A channel ARN, percent-encoded, or an alias")),
+    responses((status = 200, body = ChannelBody))
+)]
+pub async fn get_channel(
+    State(api): State<Api>,
+    _: Caller<ChannelsRead>,
+    channel: PathText,
+    query: QueryParameters,
+) -> Result<Response, ApiError> {
+    query.finish()?;
+    let arn = api.names.resolve(&channel.0).map_err(|it| refuse_reference(&it))?;
+    let lookup = api.channels.lookup(&arn).await.map_err(refuse)?;
+    Ok(no_store(json(&ChannelBody::from(&lookup))))
+}
+
+/// Read a channel from Amazon IVS now, at most once a second a channel.
+#[utoipa::path(
+    post, path = "/v1/channels/{channel}/refresh", operation_id = "refreshChannel", tag = "Channels",
+    params(("channel" = String, Path, description = "A channel ARN, percent-encoded, or an alias")),
+    responses((status = 200, body = ChannelBody))
+)]
+pub async fn refresh_channel(
+    State(api): State<Api>,
+    _: Caller<ChannelsRead>,
+    channel: PathText,
+    query: QueryParameters,
+) -> Result<Response, ApiError> {
+    query.finish()?;
+    let arn = api.names.resolve(&channel.0).map_err(|it| refuse_reference(&it))?;
+    let lookup = api.channels.refresh(&arn).await.map_err(refuse)?;
+    Ok(no_store(json(&ChannelBody::from(&lookup))))
+}
+
+/// A text that names no channel of ours.
+pub(super) fn refuse_reference(error: &ChannelRefError) -> ApiError {
+    let detail = error.to_string();
+    match error {
+        ChannelRefError::NotAChannel => ApiError::new(ProblemType::ChannelNotFound, detail),
+        ChannelRefError::OtherResource { .. }
+        | ChannelRefError::OtherRegion { .. }
+        | ChannelRefError::OtherAccount { .. } => ApiError::invalid_member("/channel", detail),
+    }
+}
+
+/// A channel whose tokens would be signed by another account's key.
+pub(super) fn refuse_account(channel: &ChannelArn, own: &AccountId) -> ApiError {
+    let owner = channel.account().clone();
+    refuse_reference(&ChannelRefError::OtherAccount { owner, own: own.clone() })
+}
+
+/// A lookup that brought no channel.
+pub(super) fn refuse(error: LookupError) -> ApiError {
+    let detail = error.to_string();
+    match error {
+        // To the caller a denied channel is an absent one: which of the two it is, is not theirs
+        // to learn. The log tells them apart.
+        LookupError::NotFound | LookupError::Denied => {
+            ApiError::new(ProblemType::ChannelNotFound, LookupError::NotFound.to_string())
+                .caused_by(error)
+        }
+        LookupError::Throttled { retry_after } => {
+            ApiError::new(ProblemType::IvsThrottled, detail).retry_after(retry_after)
+        }
+        LookupError::Unavailable { retry_after, .. } => {
+            ApiError::new(ProblemType::IvsUnavailable, detail).retry_after(retry_after)
+        }
+    }
+}

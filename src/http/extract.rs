@@ -1,0 +1,255 @@
+//! Extractors whose rejections are problems. The ones of axum are banned by `clippy.toml`, because
+//! theirs are plain text.
+//!
+//! Parts of a request are judged in the order in which a handler names them: first [`Caller`], from
+//! the headers alone, and the body last, so that no byte of it is read for somebody unknown.
+
+use std::{marker::PhantomData, ops::Deref, sync::Arc};
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, FromRequestParts, Request},
+    http::{HeaderMap, header, request::Parts},
+};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::{Map, Value};
+
+use super::{
+    Api,
+    json::parse_object,
+    problem::{ApiError, ProblemType},
+};
+use crate::{
+    access::{self, AuthError, Client, Scope},
+    tokens::grant::Violation,
+};
+
+/// A scope as a type, so that a handler's signature says what it demands.
+pub trait RequiredScope {
+    /// The scope.
+    const SCOPE: Scope;
+}
+
+macro_rules! scopes {
+    ($($name:ident),+) => {$(
+        /// Demands the scope of the same name.
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl RequiredScope for $name {
+            const SCOPE: Scope = Scope::$name;
+        }
+    )+};
+}
+
+scopes!(TokensMint, TokensInspect, ChannelsRead, KeysRead, KeysWrite);
+
+/// The authenticated client, which holds the scope `S`.
+#[derive(Debug)]
+pub struct Caller<S> {
+    client: Arc<Client>,
+    scope: PhantomData<S>,
+}
+
+impl<S> Deref for Caller<S> {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl<S: RequiredScope> FromRequestParts<Api> for Caller<S> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
+        let client = authenticate(&parts.headers, api)?;
+        if let Some(known) = parts.extensions.get::<super::layers::RequestFacts>() {
+            known.set_client(client.id().as_str());
+        }
+        client
+            .require(S::SCOPE)
+            .map_err(|error| ApiError::new(ProblemType::Forbidden, error.to_string()))?;
+        Ok(Self { client, scope: PhantomData })
+    }
+}
+
+/// The client that the headers name, if it holds `scope`; an absent credential is nobody, a wrong
+/// one is an error.
+pub(super) fn optional_caller(
+    headers: &HeaderMap,
+    api: &Api,
+    scope: Scope,
+) -> Result<Option<Arc<Client>>, ApiError> {
+    if !headers.contains_key(header::AUTHORIZATION) {
+        return Ok(None);
+    }
+    let client = authenticate(headers, api)?;
+    Ok(client.require(scope).is_ok().then_some(client))
+}
+
+fn authenticate(headers: &HeaderMap, api: &Api) -> Result<Arc<Client>, ApiError> {
+    access::authenticate(headers, &api.registry).map_err(|error| match error {
+        AuthError::Missing => ApiError::no_credential(),
+        AuthError::Invalid => ApiError::invalid_credential(),
+    })
+}
+
+/// A body that is one JSON object without duplicate members.
+#[derive(Debug)]
+pub struct JsonObject(pub Map<String, Value>);
+
+impl FromRequest<Api> for JsonObject {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
+        if !is_json(request.headers()) {
+            return Err(ApiError::new(
+                ProblemType::UnsupportedMediaType,
+                "Send the body as JSON, with content-type: application/json.",
+            ));
+        }
+        let body = read_body(request.into_body(), api.limits.max_body).await?;
+        parse_object(&body).map(Self)
+    }
+}
+
+/// `application/json`, or a type with the suffix `+json`; parameters do not matter.
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    let essence = essence.trim().to_ascii_lowercase();
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+async fn read_body(body: Body, max_body: usize) -> Result<bytes::Bytes, ApiError> {
+    match Limited::new(body, max_body).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::new(
+            ProblemType::BodyTooLarge,
+            format!("The body is larger than {max_body} bytes, the limit of server.max_body."),
+        )),
+        Err(_) => Err(ApiError::new(
+            ProblemType::InvalidJson,
+            "The body broke off before its end; send it again.",
+        )),
+    }
+}
+
+/// The one parameter of the path, percent-decoded.
+#[derive(Debug)]
+pub struct PathText(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathText {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        #[expect(clippy::disallowed_types, reason = "this is the extractor that replaces it")]
+        type Decoded = axum::extract::Path<String>;
+        let text = Decoded::from_request_parts(parts, state).await.map_err(|_| {
+            ApiError::new(ProblemType::NotFound, "The path is not percent-encoded UTF-8.")
+        })?;
+        Ok(Self(text.0))
+    }
+}
+
+/// The parameters of the query, each at most once.
+#[derive(Debug)]
+pub struct QueryParameters {
+    parameters: Vec<(String, String)>,
+    violations: Vec<Violation>,
+}
+
+impl QueryParameters {
+    /// The value of a parameter.
+    pub fn text(&mut self, name: &str) -> Option<String> {
+        let mut found = None;
+        let mut twice = false;
+        self.parameters.retain_mut(|(key, value)| {
+            if key != name {
+                return true;
+            }
+            twice |= found.replace(std::mem::take(value)).is_some();
+            false
+        });
+        if twice {
+            self.violate(name, format!("{name} is given twice."));
+        }
+        found
+    }
+
+    /// `true` or `false`; absent is `false`.
+    pub fn flag(&mut self, name: &str) -> bool {
+        match self.text(name).as_deref() {
+            Some("true") => true,
+            None | Some("false") => false,
+            Some(_) => {
+                self.violate(name, format!("{name} must be true or false."));
+                false
+            }
+        }
+    }
+
+    /// Adds a fault of one's own.
+    pub fn violate(&mut self, name: &str, detail: impl Into<String>) {
+        self.violations.push(Violation { pointer: format!("?{name}"), detail: detail.into() });
+    }
+
+    /// Refuses what was wrong, and every parameter that nobody asked for.
+    pub fn finish(mut self) -> Result<(), ApiError> {
+        for (name, _) in std::mem::take(&mut self.parameters) {
+            let short: String = name.chars().take(64).collect();
+            self.violate(&short, "This parameter is unknown; see /openapi.json.");
+        }
+        if self.violations.is_empty() { Ok(()) } else { Err(ApiError::invalid(self.violations)) }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for QueryParameters {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let query = parts.uri.query().unwrap_or_default();
+        let parameters = url::form_urlencoded::parse(query.as_bytes())
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
+        Ok(Self { parameters, violations: Vec::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content_type(value: &str) -> bool {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, value.parse().unwrap());
+        is_json(&headers)
+    }
+
+    #[test]
+    fn json_is_known_by_its_essence() {
+        assert!(content_type("application/json"));
+        assert!(content_type("Application/JSON; charset=utf-8"));
+        assert!(content_type("application/merge-patch+json"));
+        assert!(!content_type("text/json"));
+        assert!(!content_type("application/x-www-form-urlencoded"));
+        assert!(!content_type("application/jsonp"));
+        assert!(!is_json(&HeaderMap::new()));
+    }
+
+    #[tokio::test]
+    async fn a_query_reports_unknown_and_repeated_parameters() {
+        let request =
+            Request::builder().uri("/?refresh=yes&region=a&region=b&x=1").body(()).unwrap();
+        let (mut parts, ()) = request.into_parts();
+        let Ok(mut query) = QueryParameters::from_request_parts(&mut parts, &()).await;
+        query.text("region");
+        query.flag("refresh");
+        let problem = query.finish().unwrap_err().to_problem(None, false);
+        let pointers: Vec<_> = problem.errors.iter().map(|it| it.pointer.as_str()).collect();
+        assert_eq!(pointers, ["?region", "?refresh", "?x"]);
+    }
+}

@@ -1,0 +1,166 @@
+//! `/healthz` and `/readyz`.
+//!
+//! Ready means that this process can sign for some region, and nothing else: an unreachable IVS
+//! takes no replica out of service, since minting goes on from the cache. Everything that is not
+//! as it should be is told as `degraded`, with status 200.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    Api,
+    extract::optional_caller,
+    problem::ApiError,
+    respond::{json, json_with, no_store},
+};
+use crate::{
+    access::Scope,
+    keys::snapshot::{NoSigner, RegionStatus},
+};
+
+/// Set once, when the process begins to shut down. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct ShutdownFlag(Arc<AtomicBool>);
+
+impl ShutdownFlag {
+    /// From now on the process is not ready.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// The process is alive.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HealthBody {
+    /// Always `ok`.
+    status: &'static str,
+    version: &'static str,
+    /// The commit that it was built from, or `unknown`.
+    commit: &'static str,
+}
+
+/// The process is alive; reads nothing else.
+#[utoipa::path(
+    get, path = "/healthz", operation_id = "getHealth", tag = "Operations", security(()),
+    responses((status = 200, body = HealthBody))
+)]
+pub async fn healthz() -> Response {
+    let body = HealthBody {
+        status: "ok",
+        version: env!("CARGO_PKG_VERSION"),
+        commit: env!("IVS_PLAYBACK_AUTH_COMMIT"),
+    };
+    no_store(json(&body))
+}
+
+/// Whether this process can do its work.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReadyBody {
+    /// `ready`, `degraded` or `unready`.
+    status: Status,
+    /// By region.
+    regions: BTreeMap<String, RegionBody>,
+}
+
+/// One region of [`ReadyBody`].
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RegionBody {
+    status: Status,
+    findings: Vec<FindingBody>,
+}
+
+/// What is not as it should be, and what to do about it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FindingBody {
+    /// Stable, to branch on.
+    code: &'static str,
+    detail: String,
+}
+
+/// From best to worst.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Signs, and nothing is wrong.
+    Ready,
+    /// Something is wrong, but tokens can be minted.
+    Degraded,
+    /// Cannot sign.
+    Unready,
+}
+
+/// 503 only while this process can sign for no configured region, or is shutting down.
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "getReadiness", tag = "Operations", security((), ("credential" = [])),
+    responses((status = 200, body = ReadyBody), (status = 503, body = ReadyBody))
+)]
+pub async fn readyz(State(api): State<Api>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let may_see_arns = optional_caller(&headers, &api, Scope::KeysRead)?.is_some();
+    let mut regions = BTreeMap::new();
+    for region in api.ivs.names() {
+        let region_status = api.keys.status(region);
+        let findings = findings(&region_status, may_see_arns);
+        let status = match (&region_status.signer, findings.is_empty()) {
+            (Ok(_), true) => Status::Ready,
+            (Ok(_), false) => Status::Degraded,
+            (Err(_), _) => Status::Unready,
+        };
+        regions.insert(region.to_string(), RegionBody { status, findings });
+    }
+    let all = regions.values().map(|it| it.status);
+    let status = if api.shutdown.is_set() || all.clone().all(|it| it == Status::Unready) {
+        Status::Unready
+    } else if all.clone().all(|it| it == Status::Ready) {
+        Status::Ready
+    } else {
+        Status::Degraded
+    };
+    let code =
+        if status == Status::Unready { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    Ok(no_store(json_with(code, &ReadyBody { status, regions })))
+}
+
+fn findings(status: &RegionStatus, may_see_arns: bool) -> Vec<FindingBody> {
+    let mut findings = Vec::new();
+    if let Err(reason) = &status.signer {
+        let code = match reason {
+            NoSigner::EmptyKeyring { .. } | NoSigner::NoActiveKey { .. } => "no_active_key",
+            NoSigner::FingerprintMismatch { .. } => "fingerprint_mismatch",
+            NoSigner::NotRead { .. } => "keyring_unreadable",
+            NoSigner::TooOld { .. } => "keyring_too_old",
+            NoSigner::Unusable { .. } => "key_unusable",
+            NoSigner::UnknownRegion { .. } => "region_not_served",
+        };
+        let detail =
+            if may_see_arns { reason.to_string() } else { super::key_pairs::public_reason(reason) };
+        findings.push(FindingBody { code, detail });
+    }
+    if let (Ok(_), Some((since, error))) = (&status.signer, &status.failing) {
+        findings.push(FindingBody {
+            code: "keyring_unreadable",
+            detail: if may_see_arns {
+                format!("The keyring cannot be read since {since}: {error}")
+            } else {
+                format!("The keyring cannot be read since {since}; the log says why.")
+            },
+        });
+    }
+    findings
+}

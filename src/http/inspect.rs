@@ -1,0 +1,105 @@
+//! `/v1/tokens/inspect`: what is wrong with a token, whoever made it.
+
+use axum::{extract::State, response::Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    Api,
+    extract::{Caller, JsonObject, TokensInspect},
+    json::Members,
+    problem::ApiError,
+    respond::{json, no_store},
+};
+use crate::{
+    ivs::arn::ChannelArn,
+    tokens::inspect::{Context, Input, Subject, inspect},
+};
+
+/// What to inspect.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the schema of a body that is read member by member")]
+pub struct InspectRequest {
+    /// A viewer token; or `playbackUrl`, or `edgeError` alone or beside one of them.
+    token: Option<String>,
+    /// The URL that a player loads, the token included.
+    playback_url: Option<String>,
+    /// The body of a 403 from the playback edge, as text.
+    edge_error: Option<String>,
+    /// The channel that it should play: an ARN, or an alias.
+    channel: Option<String>,
+    /// The web origin of the page that plays.
+    origin: Option<String>,
+}
+
+/// What was found.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InspectResponse {
+    /// False with any error; null while something that could refuse it was not checked.
+    valid: Option<bool>,
+    findings: Vec<FindingBody>,
+    /// `token`, `signature`, `keyPair`, `channel`, `origin`, `session`, `singleUse`, `edgeError`.
+    not_checked: Vec<String>,
+    header: Option<serde_json::Map<String, serde_json::Value>>,
+    /// As written in the token; nothing in them is proven.
+    claims: Option<serde_json::Map<String, serde_json::Value>>,
+    token_id: Option<String>,
+    /// The key pair that signed, where it is known.
+    key_pair_arn: Option<String>,
+}
+
+/// One thing that is wrong, or probably not meant.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FindingBody {
+    /// Stable, to branch on.
+    #[schema(example = "exp_in_milliseconds")]
+    code: String,
+    /// `error` or `warning`.
+    severity: String,
+    detail: String,
+    /// The claim that it is about.
+    claim: Option<String>,
+}
+
+/// Find out why a token is refused. Fetches nothing from the network.
+#[utoipa::path(
+    post, path = "/v1/tokens/inspect", operation_id = "inspectToken", tag = "Tokens",
+    request_body = InspectRequest, responses((status = 200, body = InspectResponse))
+)]
+pub async fn inspect_token(
+    State(api): State<Api>,
+    _: Caller<TokensInspect>,
+    body: JsonObject,
+) -> Result<Response, ApiError> {
+    let mut members = Members::new(body.0);
+    let token = members.string("token");
+    let playback_url = members.string("playbackUrl");
+    let edge_error = members.string("edgeError");
+    let channel = members.string("channel");
+    let origin = members.string("origin");
+    if token.is_some() && playback_url.is_some() {
+        members.violate("/playbackUrl", "Give token or playbackUrl, not both.");
+    }
+    if token.is_none() && playback_url.is_none() && edge_error.is_none() && !members.is_faulty() {
+        members.violate("", "Give token, playbackUrl or edgeError.");
+    }
+    let violations = members.finish();
+    if !violations.is_empty() {
+        return Err(ApiError::invalid(violations));
+    }
+    let channel = channel.map(|text| channel_of(&api, &text)).transpose()?;
+    let subject = token.map(Subject::Token).or(playback_url.map(Subject::PlaybackUrl));
+    let input = Input { subject, edge_error, channel, origin };
+    // Which pairs of IVS may have signed is not known here, so the signature stays unchecked.
+    let inspection = inspect(&input, &Context::default(), api.clock.now());
+    Ok(no_store(json(&inspection)))
+}
+
+/// An alias, or any channel's ARN: an inspected token need not be of this service.
+fn channel_of(api: &Api, text: &str) -> Result<ChannelArn, ApiError> {
+    api.names
+        .resolve(text)
+        .or_else(|error| text.parse().map_err(|_| super::channels::refuse_reference(&error)))
+}

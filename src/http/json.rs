@@ -1,0 +1,305 @@
+//! Strict JSON: one object, no member twice, every fault of its members at once.
+
+use std::fmt;
+
+use serde::{
+    Deserializer,
+    de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Number, Value};
+
+use super::problem::{ApiError, ProblemType};
+use crate::tokens::grant::Violation;
+
+/// Reads a body that must be one JSON object.
+///
+/// Nesting deeper than 128 levels is refused by the parser.
+///
+/// # Errors
+///
+/// `invalid_json`, which says where but never repeats what was there.
+pub(super) fn parse_object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    let refused = |detail: String| ApiError::new(ProblemType::InvalidJson, detail);
+    if body.is_empty() {
+        return Err(refused("The body is empty; send a JSON object.".to_owned()));
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = Strict
+        .deserialize(&mut deserializer)
+        .and_then(|value| deserializer.end().map(|()| value))
+        .map_err(|error| {
+            let what = if error.is_data() {
+                "An object of the body holds the same member twice"
+            } else if error.is_eof() {
+                "The body ends in the middle of its JSON"
+            } else {
+                "The body is not valid JSON"
+            };
+            refused(format!("{what} (line {}, column {}).", error.line(), error.column()))
+        })?;
+    match value {
+        Value::Object(members) => Ok(members),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(refused("The body is JSON, but not an object.".to_owned()))
+        }
+    }
+}
+
+/// Reads the members of an object one by one and collects what is wrong with them.
+///
+/// `null` is a wrong type, not an absent member: a caller whose viewer id got lost on the way must
+/// not receive a token that cannot be revoked.
+#[derive(Debug)]
+pub(super) struct Members {
+    members: Map<String, Value>,
+    violations: Vec<Violation>,
+}
+
+impl Members {
+    /// Of this object.
+    pub(super) fn new(members: Map<String, Value>) -> Self {
+        Self { members, violations: Vec::new() }
+    }
+
+    /// A string.
+    pub(super) fn string(&mut self, name: &str) -> Option<String> {
+        match self.members.remove(name)? {
+            Value::String(text) => Some(text),
+            other => self.wrong_type(format!("/{name}"), name, "a string", &other),
+        }
+    }
+
+    /// `true` or `false`.
+    pub(super) fn boolean(&mut self, name: &str) -> Option<bool> {
+        match self.members.remove(name)? {
+            Value::Bool(value) => Some(value),
+            other => self.wrong_type(format!("/{name}"), name, "true or false", &other),
+        }
+    }
+
+    /// A whole number of 64 bits, written without fraction or exponent.
+    pub(super) fn integer(&mut self, name: &str) -> Option<i64> {
+        let value = self.members.remove(name)?;
+        match value.as_i64() {
+            Some(number) => Some(number),
+            None if value.is_number() => {
+                self.violate(
+                    format!("/{name}"),
+                    format!("{name} must be an integer of at most 64 bits."),
+                );
+                None
+            }
+            None => self.wrong_type(format!("/{name}"), name, "an integer", &value),
+        }
+    }
+
+    /// An array of strings.
+    pub(super) fn strings(&mut self, name: &str) -> Option<Vec<String>> {
+        let items = self.array(name)?;
+        let mut strings = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            match item {
+                Value::String(text) => strings.push(text),
+                other => {
+                    let entry = format!("entry {index} of {name}");
+                    self.wrong_type::<String>(
+                        format!("/{name}/{index}"),
+                        &entry,
+                        "a string",
+                        &other,
+                    );
+                }
+            }
+        }
+        Some(strings)
+    }
+
+    /// An array of anything.
+    pub(super) fn array(&mut self, name: &str) -> Option<Vec<Value>> {
+        match self.members.remove(name)? {
+            Value::Array(items) => Some(items),
+            other => self.wrong_type(format!("/{name}"), name, "an array", &other),
+        }
+    }
+
+    /// An object whose values are strings.
+    pub(super) fn string_map(&mut self, name: &str) -> Option<Vec<(String, String)>> {
+        let members = match self.members.remove(name)? {
+            Value::Object(members) => members,
+            other => return self.wrong_type(format!("/{name}"), name, "an object", &other),
+        };
+        let mut strings = Vec::with_capacity(members.len());
+        for (key, value) in members {
+            match value {
+                Value::String(text) => strings.push((key, text)),
+                other => {
+                    let pointer = format!("/{name}/{}", escape_pointer(&key));
+                    let what = format!("each value of {name}");
+                    self.wrong_type::<String>(pointer, &what, "a string", &other);
+                }
+            }
+        }
+        Some(strings)
+    }
+
+    /// Adds a fault of one's own.
+    pub(super) fn violate(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
+        self.violations.push(Violation { pointer: pointer.into(), detail: detail.into() });
+    }
+
+    /// Whether a fault was found so far.
+    pub(super) fn is_faulty(&self) -> bool {
+        !self.violations.is_empty()
+    }
+
+    /// The faults found, with one for every member that nobody asked for.
+    pub(super) fn finish(mut self) -> Vec<Violation> {
+        for name in self.members.keys() {
+            self.violations.push(Violation {
+                pointer: format!("/{}", escape_pointer(name)),
+                detail: "This member is unknown; see /openapi.json for those that are known."
+                    .to_owned(),
+            });
+        }
+        self.violations
+    }
+
+    fn wrong_type<T>(
+        &mut self,
+        pointer: String,
+        name: &str,
+        expected: &str,
+        found: &Value,
+    ) -> Option<T> {
+        let found = match found {
+            Value::Null => "null; leave the member out instead",
+            Value::Bool(_) => "a boolean",
+            Value::Number(_) => "a number",
+            Value::String(_) => "a string",
+            Value::Array(_) => "an array",
+            Value::Object(_) => "an object",
+        };
+        self.violate(pointer, format!("{name} must be {expected}, not {found}."));
+        None
+    }
+}
+
+/// RFC 6901, section 3. Bounded, since the name is the caller's.
+fn escape_pointer(name: &str) -> String {
+    let short: String = name.chars().take(64).collect();
+    short.replace('~', "~0").replace('/', "~1")
+}
+
+/// Deserializes like [`Value`], but refuses a member that comes twice.
+struct Strict;
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(item) = items.next_element_seed(Strict)? {
+            array.push(item);
+        }
+        Ok(Value::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        while let Some(name) = entries.next_key::<String>()? {
+            if members.contains_key(&name) {
+                return Err(de::Error::custom("a member appears twice"));
+            }
+            members.insert(name, entries.next_value_seed(Strict)?);
+        }
+        Ok(Value::Object(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(body: &[u8]) -> ProblemType {
+        parse_object(body).unwrap_err().problem()
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        for body in [
+            &b""[..],
+            b" ",
+            b"{",
+            b"[]",
+            b"1",
+            b"null",
+            b"{} {}",
+            b"{\"a\":1,}",
+            b"{\"a\":1,\"a\":1}",
+            b"{\"x\":{\"a\":1,\"\\u0061\":1}}",
+            b"\xef\xbb\xbf{}",
+            b"{\"a\":\"\xff\"}",
+        ] {
+            assert_eq!(refusal(body), ProblemType::InvalidJson, "{}", body.escape_ascii());
+        }
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(refusal(deep.as_bytes()), ProblemType::InvalidJson);
+    }
+
+    #[test]
+    fn every_fault_is_reported_at_once() {
+        let members = parse_object(
+            br#"{"a": 1, "b": null, "c": 1.5, "d": ["x", 2], "e/f": 0, "g": 9223372036854775808}"#,
+        )
+        .unwrap();
+        let mut members = Members::new(members);
+        assert_eq!(members.string("a"), None);
+        assert_eq!(members.boolean("b"), None);
+        assert_eq!(members.integer("c"), None);
+        assert_eq!(members.strings("d"), Some(vec!["x".to_owned()]));
+        assert_eq!(members.integer("g"), None);
+        assert_eq!(members.string("absent"), None);
+        let pointers: Vec<_> = members.finish().into_iter().map(|it| it.pointer).collect();
+        assert_eq!(pointers, ["/a", "/b", "/c", "/d/1", "/g", "/e~1f"]);
+    }
+}

@@ -1,0 +1,392 @@
+//! `/v1/key-pairs`: list, generate or import, read, delete.
+
+use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
+
+use super::{
+    Api,
+    extract::{Caller, JsonObject, KeysRead, KeysWrite, PathText, QueryParameters},
+    json::Members,
+    problem::{ApiError, ProblemType},
+    respond::{json, json_with, no_store},
+};
+use crate::{
+    clock::Timestamp,
+    ivs::{
+        IvsError,
+        arn::{ArnError, PlaybackKeyArn, Region},
+    },
+    keys::{
+        inventory::KeyPairView,
+        keyring::IdempotencyRecord,
+        material::{Fingerprint, PublicKey},
+        operations::{GenerateKey, ImportPublicKey, KeyOperations, Label, OperationError},
+        snapshot::NoSigner,
+    },
+};
+
+/// What a client that meets a busy or unreachable IVS or store is told to wait.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// A key pair, from keyring and IVS together.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the schema of what keys::inventory serialises")]
+pub struct KeyPairBody {
+    /// Absent before it is imported.
+    arn: Option<String>,
+    name: String,
+    /// MD5 of the `SubjectPublicKeyInfo`, as Amazon IVS shows it.
+    fingerprint: Option<String>,
+    region: String,
+    tags: BTreeMap<String, String>,
+    /// `pending`, `active`, `draining`, `retiring`, `foreign` (IVS has it, the keyring does not) or
+    /// `missing` (the reverse).
+    #[schema(example = "active")]
+    state: String,
+    /// Brought by somebody: another signer may use it, too.
+    adopted: bool,
+    #[schema(format = DateTime)]
+    created_at: Option<String>,
+    #[schema(format = DateTime)]
+    activated_at: Option<String>,
+    /// From when on it may be deleted.
+    #[schema(format = DateTime)]
+    retires_at: Option<String>,
+}
+
+/// Key pairs, and when Amazon IVS last listed them.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyPairsBody {
+    #[schema(value_type = Vec<KeyPairBody>)]
+    pub(crate) key_pairs: Vec<KeyPairView>,
+    /// Null while IVS was not asked yet. With several regions, the oldest.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) checked_at: Option<Timestamp>,
+}
+
+/// List key pairs: what keyring and IVS say together.
+#[utoipa::path(
+    get, path = "/v1/key-pairs", operation_id = "listKeyPairs", tag = "Key pairs",
+    params(
+        ("region" = Option<String>, Query, description = "One region; without it all that are served"),
+        ("refresh" = Option<bool>, Query, description = "Ask IVS now, at most once in 2 s")
+    ),
+    responses((status = 200, body = KeyPairsBody))
+)]
+pub async fn list_key_pairs(
+    State(api): State<Api>,
+    _: Caller<KeysRead>,
+    mut query: QueryParameters,
+) -> Result<Response, ApiError> {
+    let region = query.text("region");
+    let refresh = query.flag("refresh");
+    let regions = match region {
+        None => api.ivs.names().to_vec(),
+        Some(text) => match served(&api, &text) {
+            Ok(region) => vec![region],
+            Err(detail) => {
+                query.violate("region", detail);
+                Vec::new()
+            }
+        },
+    };
+    query.finish()?;
+    let mut key_pairs = Vec::new();
+    let mut checked: Vec<Option<Timestamp>> = Vec::new();
+    for region in &regions {
+        let (pairs, checked_at) = pairs_of(&api, region, refresh).await?;
+        key_pairs.extend(pairs);
+        checked.push(checked_at);
+    }
+    let checked_at = checked.into_iter().min().flatten();
+    Ok(no_store(json(&KeyPairsBody { key_pairs, checked_at })))
+}
+
+/// What to generate or import.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the schema of a body that is read member by member")]
+pub struct CreateKeyPairRequest {
+    /// May be left out where one region is served.
+    region: Option<String>,
+    /// `[a-zA-Z0-9-_]`, at most 128 characters.
+    name: Option<String>,
+    tags: Option<BTreeMap<String, String>>,
+    /// A P-384 public key in PEM. Without it a pair is generated, and the next rotation uses it.
+    public_key_material: Option<String>,
+}
+
+/// Generate a key pair, or import a public key.
+#[utoipa::path(
+    post, path = "/v1/key-pairs", operation_id = "createKeyPair", tag = "Key pairs",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key with the same body makes one pair")),
+    request_body = CreateKeyPairRequest, responses((status = 201, body = KeyPairBody))
+)]
+pub async fn create_key_pair(
+    State(api): State<Api>,
+    client: Caller<KeysWrite>,
+    headers: HeaderMap,
+    body: JsonObject,
+) -> Result<Response, ApiError> {
+    let idempotency_key = idempotency_key(&headers)?;
+    let request_hash = hash(&[&serde_json::to_vec(&body.0).map_err(ApiError::internal)?]);
+    let mut members = Members::new(body.0);
+    let region = match members.string("region") {
+        Some(text) => served(&api, &text),
+        None => only_region(&api),
+    };
+    let region = region.map_err(|detail| members.violate("/region", detail)).ok();
+    let name = members.string("name");
+    let tags = members.string_map("tags").unwrap_or_default().into_iter().collect();
+    let label = Label::new(name, tags).map_err(|faults| {
+        for fault in faults {
+            members.violate(fault.pointer, fault.detail);
+        }
+    });
+    let public_key = members.string("publicKeyMaterial").and_then(|text| {
+        PublicKey::read(&text)
+            .map_err(|error| members.violate("/publicKeyMaterial", format!("{error}.")))
+            .ok()
+    });
+    let violations = members.finish();
+    let (Some(region), Ok(label), []) = (region, label, violations.as_slice()) else {
+        return Err(ApiError::invalid(violations));
+    };
+    let idempotency = idempotency_key.map(|key| IdempotencyRecord {
+        // Two clients that choose the same key mean two requests.
+        key_hash: hash(&[client.id().as_str().as_bytes(), key.as_bytes()]),
+        request_hash,
+    });
+    let operations = operations(&api, &region)?;
+    let made = match public_key {
+        Some(key) => {
+            operations.import_public_key(ImportPublicKey { key, label, idempotency }).await
+        }
+        None => operations.generate(GenerateKey { label, idempotency }).await,
+    };
+    Ok(no_store(json_with(StatusCode::CREATED, &made.map_err(refuse_operation)?)))
+}
+
+/// A caller's name for one request, at most 255 characters.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
+    match (key, values.next()) {
+        (Some(key), None) => Ok(Some(key.to_owned())),
+        (None | Some(_), _) => Err(ApiError::invalid_member(
+            "",
+            "Idempotency-Key must be one header of 1 to 255 visible ASCII characters.",
+        )),
+    }
+}
+
+/// SHA-256 in hexadecimal of parts that cannot run into each other.
+fn hash(parts: &[&[u8]]) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        digest.update(part);
+    }
+    digest.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing into a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Read one key pair.
+#[utoipa::path(
+    get, path = "/v1/key-pairs/{keyPair}", operation_id = "getKeyPair", tag = "Key pairs",
+    params(("keyPair" = String, Path, description = "An ARN, percent-encoded, or a fingerprint")),
+    responses((status = 200, body = KeyPairBody))
+)]
+pub async fn get_key_pair(
+    State(api): State<Api>,
+    _: Caller<KeysRead>,
+    name: PathText,
+    query: QueryParameters,
+) -> Result<Response, ApiError> {
+    query.finish()?;
+    let (_, pair) = find(&api, &name.0).await?;
+    Ok(no_store(json(&pair)))
+}
+
+/// Delete a key pair. Tokens that it signed start playback no more.
+#[utoipa::path(
+    delete, path = "/v1/key-pairs/{keyPair}", operation_id = "deleteKeyPair", tag = "Key pairs",
+    params(
+        ("keyPair" = String, Path, description = "An ARN, percent-encoded"),
+        ("force" = Option<bool>, Query, description = "Also a draining pair, whose tokens end")
+    ),
+    responses((status = 204, description = "Deleted"))
+)]
+pub async fn delete_key_pair(
+    State(api): State<Api>,
+    _: Caller<KeysWrite>,
+    name: PathText,
+    mut query: QueryParameters,
+) -> Result<Response, ApiError> {
+    let force = query.flag("force");
+    query.finish()?;
+    let arn: PlaybackKeyArn = name.0.parse().map_err(|error: ArnError| {
+        ApiError::invalid_member(
+            "/keyPair",
+            format!("{error}. A key pair is deleted by its ARN, so that it cannot be another."),
+        )
+    })?;
+    let region = arn.region().clone();
+    served(&api, region.as_str()).map_err(|detail| ApiError::invalid_member("/keyPair", detail))?;
+    operations(&api, &region)?.delete(arn, force).await.map_err(refuse_operation)?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn operations<'a>(api: &'a Api, region: &Region) -> Result<&'a Arc<KeyOperations>, ApiError> {
+    api.operations.get(region).ok_or_else(|| {
+        ApiError::new(ProblemType::NotFound, "Key pairs of this region are not served here.")
+    })
+}
+
+/// The region's pairs. IVS is asked where the caller wants it, and where it never was.
+async fn pairs_of(
+    api: &Api,
+    region: &Region,
+    refresh: bool,
+) -> Result<(Vec<KeyPairView>, Option<Timestamp>), ApiError> {
+    let known = api.inventory.key_pairs(region);
+    if !refresh && known.1.is_some() {
+        return Ok(known);
+    }
+    match api.inventory.refresh(region).await {
+        Ok(()) => Ok(api.inventory.key_pairs(region)),
+        // The keyring alone is an answer, too, unless IVS was asked for.
+        Err(_) if !refresh => Ok(known),
+        Err(error) => Err(refuse_ivs(error)),
+    }
+}
+
+async fn find(api: &Api, name: &str) -> Result<(Region, KeyPairView), ApiError> {
+    // An ARN tells its region; a fingerprint may be anywhere.
+    let regions: Vec<Region> = match name.parse::<PlaybackKeyArn>() {
+        Ok(arn) => vec![arn.region().clone()],
+        Err(error) if name.parse::<Fingerprint>().is_err() && name.starts_with("arn:") => {
+            return Err(ApiError::invalid_member("/keyPair", format!("{error}.")));
+        }
+        Err(_) => api.ivs.names().to_vec(),
+    };
+    for region in regions.iter().filter(|region| api.ivs.region(region).is_some()) {
+        let (pairs, _) = pairs_of(api, region, false).await?;
+        if let Some(pair) = pairs.into_iter().find(|pair| pair.is_named(name)) {
+            return Ok((region.clone(), pair));
+        }
+    }
+    Err(ApiError::new(
+        ProblemType::KeyPairNotFound,
+        "Neither the keyring nor Amazon IVS has this key pair; GET /v1/key-pairs?refresh=true \
+         lists those that there are.",
+    ))
+}
+
+fn served(api: &Api, text: &str) -> Result<Region, String> {
+    let names: Vec<&str> = api.ivs.names().iter().map(Region::as_str).collect();
+    api.ivs.names().iter().find(|region| region.as_str() == text).cloned().ok_or_else(|| {
+        format!("This service covers {}. Add a region to ivs.regions.", names.join(", "))
+    })
+}
+
+fn only_region(api: &Api) -> Result<Region, String> {
+    match api.ivs.names() {
+        [only] => Ok(only.clone()),
+        several => {
+            let names: Vec<&str> = several.iter().map(Region::as_str).collect();
+            Err(format!("region is required, since several are served: {}.", names.join(", ")))
+        }
+    }
+}
+
+/// Why nothing can be signed, without what is not the caller's to know.
+pub(super) fn public_reason(reason: &NoSigner) -> String {
+    match reason {
+        NoSigner::EmptyKeyring { .. }
+        | NoSigner::NoActiveKey { .. }
+        | NoSigner::UnknownRegion { .. } => format!("{reason}."),
+        NoSigner::FingerprintMismatch { .. } => {
+            "The active key pair has another fingerprint in Amazon IVS than in the keyring; \
+             `keys list` says which."
+                .to_owned()
+        }
+        NoSigner::Unusable { region, .. } => {
+            format!("The active key of {region} cannot sign; the log says why.")
+        }
+        NoSigner::NotRead { region, .. } => {
+            format!("The keyring of {region} could not be read; the log says why.")
+        }
+        NoSigner::TooOld { region, .. } => format!(
+            "The keyring of {region} was read too long ago to sign with it, and cannot be read \
+             now; the log says why."
+        ),
+    }
+}
+
+/// A mint without a signer.
+pub(super) fn no_active_key(reason: NoSigner) -> ApiError {
+    ApiError::new(ProblemType::NoActiveKey, public_reason(&reason))
+        .retry_after(RETRY_AFTER)
+        .caused_by(reason)
+}
+
+/// A call to IVS that key pairs needed and that failed.
+fn refuse_ivs(error: IvsError) -> ApiError {
+    let problem = match &error {
+        IvsError::Throttled => ProblemType::IvsThrottled,
+        IvsError::QuotaExceeded { .. } => ProblemType::KeyPairQuota,
+        IvsError::NotFound => ProblemType::KeyPairNotFound,
+        IvsError::Conflict { .. } => ProblemType::KeyPairInUse,
+        IvsError::Invalid { .. } => ProblemType::InvalidRequest,
+        IvsError::Denied { .. }
+        | IvsError::NoCredentials
+        | IvsError::Unavailable { .. }
+        | IvsError::TimedOut => ProblemType::IvsUnavailable,
+    };
+    ApiError::new(problem, format!("{error}.")).caused_by(error)
+}
+
+/// An operation on key pairs that was not done.
+fn refuse_operation(error: OperationError) -> ApiError {
+    let detail = format!("{error}.");
+    match &error {
+        OperationError::NotManaged => ApiError::new(ProblemType::Forbidden, detail),
+        OperationError::RotationUnavailable { .. }
+        | OperationError::LostKeyring { .. }
+        | OperationError::InUse { .. }
+        | OperationError::Deleted => ApiError::new(ProblemType::KeyPairInUse, detail),
+        OperationError::Claimed { .. } | OperationError::Contended => {
+            ApiError::new(ProblemType::KeyPairInUse, detail).retry_after(RETRY_AFTER)
+        }
+        OperationError::Quota { .. } => ApiError::new(ProblemType::KeyPairQuota, detail),
+        OperationError::OtherRegion { .. } => ApiError::invalid_member("/keyPair", detail),
+        OperationError::Compromised | OperationError::KeyMaterial(_) => {
+            ApiError::invalid_member("/publicKeyMaterial", detail)
+        }
+        OperationError::NotFound { .. } => ApiError::new(ProblemType::KeyPairNotFound, detail),
+        OperationError::IdempotencyKeyReused => {
+            ApiError::new(ProblemType::IdempotencyKeyReused, detail)
+        }
+        OperationError::Ivs(ivs) => refuse_ivs(ivs.clone()),
+        // Their sentences name files and accounts, which are for the log.
+        OperationError::OtherAccount { .. }
+        | OperationError::FingerprintMismatch { .. }
+        | OperationError::BrokenOff
+        | OperationError::Store(_) => ApiError::internal(error),
+    }
+}

@@ -1,0 +1,239 @@
+//! What surrounds every route: request id, problem bodies, CORS, time-out, load shedding, panics.
+//!
+//! From the outside in: [`finish`] (request id, problem body, log line), CORS, panic, then on the
+//! API's own routes load shedding and the time-out. Health answers stay outside the last two, so
+//! that an orchestrator does not restart a process for being busy.
+
+use std::{
+    any::Any,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    error_handling::HandleErrorLayer,
+    extract::{MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue, Method, header, request::Parts},
+    middleware::{Next, from_fn, from_fn_with_state},
+    response::{IntoResponse, Response},
+};
+use rand::RngExt;
+use tower::{BoxError, ServiceBuilder, load_shed::error::Overloaded};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    cors::{AllowOrigin, CorsLayer},
+};
+
+use super::problem::{ApiError, ProblemType, Severity};
+use crate::{clock::Clock, config::CorsOrigin, secret::system_rng};
+
+/// Requests in flight beyond which new ones are refused with `overloaded`.
+///
+/// A mint that waits for Amazon IVS costs a few kilobytes, so this bounds memory to some tens of
+/// megabytes while a rush for cold channels is turned into batches.
+pub const MAX_IN_FLIGHT: usize = 8192;
+
+/// How long a browser may remember a preflight, in seconds.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What is known of a request while it is answered, for the log line at its end.
+#[derive(Clone, Debug)]
+pub struct RequestFacts {
+    request_id: Arc<str>,
+    client: Arc<OnceLock<String>>,
+}
+
+impl RequestFacts {
+    /// The `x-request-id` of the response.
+    pub fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    pub(super) fn set_client(&self, id: &str) {
+        // A request has one client; a second call can only repeat it.
+        let _ = self.client.set(id.to_owned());
+    }
+}
+
+impl<S: Send + Sync> axum::extract::FromRequestParts<S> for RequestFacts {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| ApiError::internal(std::io::Error::other("a route outside of finish")))
+    }
+}
+
+/// Sheds load and bounds the time of a request.
+pub fn bounded<S: Clone + Send + Sync + 'static>(
+    routes: Router<S>,
+    request_timeout: Duration,
+) -> Router<S> {
+    routes.layer(
+        ServiceBuilder::new()
+            .layer(HandleErrorLayer::new(refuse_overload))
+            .load_shed()
+            .concurrency_limit(MAX_IN_FLIGHT)
+            .layer(from_fn(move |request: Request, next: Next| async move {
+                match tokio::time::timeout(request_timeout, next.run(request)).await {
+                    Ok(response) => response,
+                    Err(_) => ApiError::new(
+                        ProblemType::Timeout,
+                        format!(
+                            "The request took longer than {} s, the limit of \
+                             server.request_timeout.",
+                            request_timeout.as_secs_f64()
+                        ),
+                    )
+                    .into_response(),
+                }
+            })),
+    )
+}
+
+/// Puts the outer layers around all routes.
+pub fn around<S: Clone + Send + Sync + 'static>(
+    routes: Router<S>,
+    cors_origins: &[CorsOrigin],
+    clock: Clock,
+) -> Router<S> {
+    let routes = routes.layer(CatchPanicLayer::custom(answer_panic));
+    let routes = if cors_origins.is_empty() { routes } else { routes.layer(cors(cors_origins)) };
+    routes.layer(from_fn_with_state(clock, finish))
+}
+
+fn cors(origins: &[CorsOrigin]) -> CorsLayer {
+    let origins = origins.to_vec();
+    let allowed = AllowOrigin::predicate(move |origin: &HeaderValue, _: &Parts| {
+        origin.to_str().is_ok_and(|origin| origins.iter().any(|allowed| allowed.allows(origin)))
+    });
+    CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("idempotency-key"),
+            X_REQUEST_ID,
+        ])
+        .expose_headers([X_REQUEST_ID, header::RETRY_AFTER, header::WWW_AUTHENTICATE])
+        .max_age(PREFLIGHT_MAX_AGE)
+}
+
+/// Outermost: names the request, writes the body of a problem, logs the end.
+async fn finish(State(clock): State<Clock>, mut request: Request, next: Next) -> Response {
+    let started = clock.monotonic();
+    let facts = RequestFacts { request_id: request_id(&request), client: Arc::default() };
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    request.extensions_mut().insert(facts.clone());
+
+    let mut response = next.run(request).await;
+
+    if let Ok(value) = HeaderValue::from_str(facts.request_id()) {
+        response.headers_mut().insert(X_REQUEST_ID, value);
+    }
+    let error = response.extensions_mut().remove::<ApiError>();
+    if let Some(error) = &error {
+        write_problem(&mut response, error, &facts);
+    }
+    log_end(
+        &facts,
+        &method,
+        route.as_ref(),
+        &response,
+        error.as_ref(),
+        clock.monotonic() - started,
+    );
+    response
+}
+
+/// The caller's own id if it is harmless in a log, else a random one.
+fn request_id(request: &Request) -> Arc<str> {
+    let harmless = |id: &str| {
+        (1..=128).contains(&id.len())
+            && id.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
+    };
+    match request.headers().get(&X_REQUEST_ID).and_then(|id| id.to_str().ok()) {
+        Some(id) if harmless(id) => id.into(),
+        _ => format!("{:032x}", system_rng().random::<u128>()).into(),
+    }
+}
+
+fn write_problem(response: &mut Response, error: &ApiError, facts: &RequestFacts) {
+    let problem = error.to_problem(Some(facts.request_id()), false);
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    *response.body_mut() = Body::from(body);
+}
+
+fn log_end(
+    facts: &RequestFacts,
+    method: &Method,
+    route: Option<&MatchedPath>,
+    response: &Response,
+    error: Option<&ApiError>,
+    took: Duration,
+) {
+    // A path that matches no route is the caller's text; it stays out of the log.
+    let route = route.map_or("", MatchedPath::as_str);
+    let client = facts.client.get().map_or("", String::as_str);
+    let status = response.status().as_u16();
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let request_id = facts.request_id();
+    let severity = error.map_or(Severity::Debug, |error| error.problem().spec().severity);
+    let code = error.map_or("", |error| error.problem().spec().code);
+    let cause = error.and_then(ApiError::source).map(chain).unwrap_or_default();
+    macro_rules! log {
+        ($level:ident) => {
+            tracing::$level!(
+                requestId = request_id, clientId = client, method = %method, route, status, code,
+                durationMs = duration_ms, cause, "request"
+            )
+        };
+    }
+    match severity {
+        Severity::Debug => log!(debug),
+        Severity::Warn => log!(warn),
+        Severity::Error => log!(error),
+    }
+}
+
+/// An error and its causes on one line.
+fn chain(error: &(dyn std::error::Error + Send + Sync)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(current) = cause {
+        text.push_str(": ");
+        text.push_str(&current.to_string());
+        cause = current.source();
+    }
+    text
+}
+
+async fn refuse_overload(error: BoxError) -> ApiError {
+    if error.is::<Overloaded>() {
+        ApiError::new(
+            ProblemType::Overloaded,
+            "More requests are in flight than this process takes; try again shortly.",
+        )
+        .retry_after(Duration::from_secs(1))
+    } else {
+        ApiError::internal(std::io::Error::other(error))
+    }
+}
+
+/// The message of a panic may hold anything, so it goes nowhere.
+fn answer_panic(_: Box<dyn Any + Send + 'static>) -> Response {
+    ApiError::internal(std::io::Error::other("a handler panicked")).into_response()
+}

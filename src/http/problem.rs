@@ -1,0 +1,380 @@
+//! Every error of the HTTP API, as RFC 9457 `application/problem+json`.
+//!
+//! [`ProblemType`] is the one table: status, title, log level and documentation all derive from it.
+//! [`ApiError`] is what handlers return. It carries what the client may see, and beside it the
+//! cause that only the log sees; a 500 has no room for a detail, so nothing internal can be put
+//! there. The body is written by the outermost layer (`layers::finish`), which knows the request id.
+
+use std::{error::Error as StdError, sync::Arc, time::Duration};
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::tokens::grant::Violation;
+
+/// How the log shows a problem.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Severity {
+    /// The caller's affair.
+    Debug,
+    /// Somebody should look when it lasts.
+    Warn,
+    /// A defect of this service.
+    Error,
+}
+
+/// What the table says of one problem.
+#[derive(Clone, Copy, Debug)]
+pub struct ProblemSpec {
+    /// The last part of the type URI, and the `code` member. Part of the API.
+    pub code: &'static str,
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// One line for people, the same for every occurrence.
+    pub title: &'static str,
+    /// What the documentation page says.
+    pub explanation: &'static str,
+    /// How the log shows it.
+    pub severity: Severity,
+}
+
+macro_rules! problems {
+    ($($(#[$doc:meta])* $variant:ident $code:literal $status:ident $severity:ident $title:literal $explanation:literal;)+) => {
+        /// The kinds of problem that this API reports.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub enum ProblemType {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl ProblemType {
+            /// Every problem, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// What is fixed about it.
+            pub const fn spec(self) -> ProblemSpec {
+                match self {
+                    $(Self::$variant => ProblemSpec {
+                        code: $code,
+                        status: StatusCode::$status,
+                        title: $title,
+                        explanation: $explanation,
+                        severity: Severity::$severity,
+                    },)+
+                }
+            }
+        }
+    };
+}
+
+problems! {
+    /// The body cannot be read as a JSON object.
+    InvalidJson "invalid_json" BAD_REQUEST Debug "The body is not a JSON object"
+        "The body is not JSON, is not an object, or holds the same member twice. Send one JSON object in UTF-8.";
+    /// No credential, or one that is not accepted.
+    Unauthenticated "unauthenticated" UNAUTHORIZED Debug "No valid credential"
+        "Send `Authorization: Bearer ipa_…` once. Make a credential with `ivs-playback-auth clients create`. An unknown, revoked or mistyped credential is answered alike.";
+    /// The client may not do this.
+    Forbidden "forbidden" FORBIDDEN Debug "Not allowed"
+        "The credential is good, but its scopes or policy do not cover this call. The detail names the rule.";
+    /// The viewer was revoked and is kept out for a while.
+    ViewerDenied "viewer_denied" FORBIDDEN Debug "The viewer is denied for a while"
+        "The viewer's sessions on this channel were revoked with `denyFor`. A new token can be minted when that time is over.";
+    /// No such channel.
+    ChannelNotFound "channel_not_found" NOT_FOUND Debug "No such channel"
+        "The channel is neither an ARN that Amazon IVS knows nor an alias of `[channels.aliases]`. Absence is remembered for `channels.not_found_for`.";
+    /// No such key pair.
+    KeyPairNotFound "key_pair_not_found" NOT_FOUND Debug "No such key pair"
+        "Neither the keyring nor Amazon IVS has a key pair with this ARN or fingerprint.";
+    /// No such rotation.
+    RotationNotFound "rotation_not_found" NOT_FOUND Debug "No such rotation"
+        "The keyring remembers the last 20 rotations; this is none of them.";
+    /// No such path.
+    NotFound "not_found" NOT_FOUND Debug "No such path"
+        "Nothing is served at this path. `/openapi.json` lists what is.";
+    /// The path exists, the method does not.
+    MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED Debug "Method not allowed"
+        "The path exists, but not for this method. The `allow` header lists the methods.";
+    /// The body is larger than `server.max_body`.
+    BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE Debug "The body is too large"
+        "The body exceeds `server.max_body`. Split a batch into several.";
+    /// The body is not declared as JSON.
+    UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE Debug "The body is not declared as JSON"
+        "Send `content-type: application/json`.";
+    /// The channel plays without a token.
+    ChannelNotPrivate "channel_not_private" CONFLICT Debug "The channel is public"
+        "The channel plays without a token, so a token for it would protect nothing. Make it private with `aws ivs update-channel --arn ARN --authorized`, or set `tokens.public_channels = \"mint\"` while you do.";
+    /// The key pair signs, retires or is being worked on.
+    KeyPairInUse "key_pair_in_use" CONFLICT Debug "The key pair is in use"
+        "The key pair signs tokens, or tokens that it signed may still be used. Rotate first; a draining pair can be deleted with `force=true`, which ends its tokens.";
+    /// A rotation of the region is under way.
+    RotationInProgress "rotation_in_progress" CONFLICT Debug "A rotation is in progress"
+        "`rotationId` names it. Wait for it, cancel it, or use mode `emergency`, which always goes through.";
+    /// Amazon IVS holds no more key pairs in this region.
+    KeyPairQuota "key_pair_quota" CONFLICT Warn "No room for another key pair"
+        "Amazon IVS allows three playback key pairs a region and cannot be asked for more. Delete one that nobody signs with.";
+    /// A member breaks a rule.
+    InvalidRequest "invalid_request" UNPROCESSABLE_ENTITY Debug "The request is invalid"
+        "`errors` lists every fault with a JSON Pointer to its member.";
+    /// The idempotency key belongs to another request.
+    IdempotencyKeyReused "idempotency_key_reused" UNPROCESSABLE_ENTITY Debug "The idempotency key was used for another request"
+        "The same `Idempotency-Key` came with another body before. Use a new key for a new request.";
+    /// The client calls too often.
+    RateLimited "rate_limited" TOO_MANY_REQUESTS Debug "Too many requests"
+        "Wait as long as `retry-after` says.";
+    /// Something in this service failed.
+    Internal "internal" INTERNAL_SERVER_ERROR Error "Internal error"
+        "A defect of this service. The log has the cause under the same request id.";
+    /// Nothing can sign for the channel's region.
+    NoActiveKey "no_active_key" SERVICE_UNAVAILABLE Warn "No key pair can sign"
+        "The region has no active key pair, or its keyring could not be read for longer than `keys.max_staleness`. Run `ivs-playback-auth keys status`; the first key is made by `ivs-playback-auth keys rotate`.";
+    /// The call budget of Amazon IVS is used up.
+    IvsThrottled "ivs_throttled" SERVICE_UNAVAILABLE Warn "Amazon IVS throttles"
+        "The account's call rate is used up, and the channel is not in the cache. Try again after `retry-after`.";
+    /// Amazon IVS cannot be reached or fails.
+    IvsUnavailable "ivs_unavailable" SERVICE_UNAVAILABLE Warn "Amazon IVS is unavailable"
+        "Amazon IVS could not be reached, denied the call, or failed, and the answer is not in the cache. Try again after `retry-after`.";
+    /// More requests in flight than this process takes.
+    Overloaded "overloaded" SERVICE_UNAVAILABLE Warn "Overloaded"
+        "More requests are in flight than this process takes. Try again after `retry-after`, or run more replicas.";
+    /// The request took longer than `server.request_timeout`.
+    Timeout "timeout" GATEWAY_TIMEOUT Warn "Timed out"
+        "The request took longer than `server.request_timeout`. Minting again is safe: it makes another token.";
+}
+
+impl ProblemType {
+    /// The `type` member: a page that this binary serves.
+    pub fn type_uri(self) -> String {
+        format!("/docs/errors/{}", self.spec().code)
+    }
+
+    /// The problem with this code.
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|problem| problem.spec().code == code)
+    }
+}
+
+/// The wire form of a problem.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Problem {
+    /// A URI reference that names the kind of problem and is served as a page.
+    #[schema(example = "/docs/errors/invalid_request")]
+    pub r#type: String,
+    /// One line, the same for every occurrence.
+    pub title: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened here and what to do next.
+    pub detail: String,
+    /// The stable code to branch on.
+    #[schema(example = "invalid_request")]
+    pub code: &'static str,
+    /// The thread to this service's log. Absent within batch results.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Every faulty member at once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+    /// The rotation that is in the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation_id: Option<String>,
+    /// Seconds to wait, within batch results, where a header would be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+}
+
+/// One faulty member.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FieldError {
+    /// An RFC 6901 JSON Pointer into the body; `?name` for a parameter of the query.
+    #[schema(example = "/viewerId")]
+    pub pointer: String,
+    /// The rule that is broken.
+    pub detail: String,
+}
+
+/// An error on its way to the client. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    problem: ProblemType,
+    detail: Option<String>,
+    violations: Vec<Violation>,
+    retry_after: Option<Duration>,
+    challenge: Option<&'static str>,
+    rotation_id: Option<String>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl ApiError {
+    /// A problem with a sentence for the client.
+    pub fn new(problem: ProblemType, detail: impl Into<String>) -> Self {
+        let detail = (problem != ProblemType::Internal).then(|| detail.into());
+        Self { detail, ..Self::bare(problem) }
+    }
+
+    /// A defect: the cause goes to the log, the client sees a fixed text.
+    pub fn internal(source: impl StdError + Send + Sync + 'static) -> Self {
+        Self::bare(ProblemType::Internal).caused_by(source)
+    }
+
+    /// A request whose members break rules, all named at once.
+    pub fn invalid(violations: Vec<Violation>) -> Self {
+        let detail = match violations.as_slice() {
+            [] => "The request is invalid.".to_owned(),
+            [only] => only.detail.clone(),
+            more => format!("{} members are invalid; see errors.", more.len()),
+        };
+        Self { detail: Some(detail), violations, ..Self::bare(ProblemType::InvalidRequest) }
+    }
+
+    /// [`ApiError::invalid`] with one fault.
+    pub fn invalid_member(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::invalid(vec![Violation { pointer: pointer.into(), detail: detail.into() }])
+    }
+
+    /// Without a credential: the challenge alone (RFC 6750, section 3).
+    pub fn no_credential() -> Self {
+        Self {
+            challenge: Some("Bearer"),
+            ..Self::new(
+                ProblemType::Unauthenticated,
+                "No credential. Send \"Authorization: Bearer ipa_…\"; make one with clients create.",
+            )
+        }
+    }
+
+    /// With a credential that is not accepted, whatever is wrong with it.
+    pub fn invalid_credential() -> Self {
+        Self {
+            challenge: Some("Bearer error=\"invalid_token\""),
+            ..Self::new(
+                ProblemType::Unauthenticated,
+                "The credential is not accepted. Send one \"Authorization: Bearer ipa_…\" header \
+                 with a credential made by clients create.",
+            )
+        }
+    }
+
+    /// Tells the client how long to wait.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// Names the rotation that is in the way.
+    #[must_use]
+    pub fn rotation(mut self, id: impl Into<String>) -> Self {
+        self.rotation_id = Some(id.into());
+        self
+    }
+
+    /// Adds the cause for the log.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.source = Some(Arc::new(source));
+        self
+    }
+
+    /// What kind of problem it is.
+    pub fn problem(&self) -> ProblemType {
+        self.problem
+    }
+
+    /// The faulty members, to report them beside others.
+    pub fn into_violations(self) -> Vec<Violation> {
+        self.violations
+    }
+
+    /// The cause, for the log only.
+    pub fn source(&self) -> Option<&(dyn StdError + Send + Sync)> {
+        self.source.as_deref()
+    }
+
+    /// The wire form. Within a batch there is no header, so the wait goes into the body.
+    pub fn to_problem(&self, request_id: Option<&str>, in_batch: bool) -> Problem {
+        let spec = self.problem.spec();
+        Problem {
+            r#type: self.problem.type_uri(),
+            title: spec.title,
+            status: spec.status.as_u16(),
+            detail: self.detail.clone().unwrap_or_else(|| {
+                "Something in this service failed; its log has the cause under this request id."
+                    .to_owned()
+            }),
+            code: spec.code,
+            request_id: request_id.map(ToOwned::to_owned),
+            errors: self
+                .violations
+                .iter()
+                .map(|it| FieldError { pointer: it.pointer.clone(), detail: it.detail.clone() })
+                .collect(),
+            rotation_id: self.rotation_id.clone(),
+            retry_after: self.retry_after.filter(|_| in_batch).map(whole_seconds),
+        }
+    }
+
+    fn bare(problem: ProblemType) -> Self {
+        Self {
+            problem,
+            detail: None,
+            violations: Vec::new(),
+            retry_after: None,
+            challenge: None,
+            rotation_id: None,
+            source: None,
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// Status and headers; `layers::finish` adds the body.
+    fn into_response(self) -> Response {
+        let mut response = self.problem.spec().status.into_response();
+        let headers = response.headers_mut();
+        if let Some(wait) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        }
+        if let Some(challenge) = self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Rounded up, and at least 1: a client that came back at 0 would come back at once.
+fn whole_seconds(wait: Duration) -> u64 {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    seconds.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_found_again() {
+        for problem in ProblemType::ALL {
+            assert_eq!(ProblemType::from_code(problem.spec().code), Some(*problem));
+        }
+    }
+
+    #[test]
+    fn an_internal_error_has_no_room_for_a_detail() {
+        let error = ApiError::new(ProblemType::Internal, "the password is hunter2");
+        let body = serde_json::to_string(&error.to_problem(Some("r1"), false)).unwrap();
+        assert!(!body.contains("hunter2"), "{body}");
+    }
+
+    #[test]
+    fn a_wait_is_rounded_up_to_whole_seconds() {
+        assert_eq!(whole_seconds(Duration::ZERO), 1);
+        assert_eq!(whole_seconds(Duration::from_millis(1001)), 2);
+        assert_eq!(whole_seconds(Duration::from_secs(3)), 3);
+    }
+}

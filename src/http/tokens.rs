@@ -1,0 +1,395 @@
+//! `/v1/tokens`: mint, one or many.
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response};
+use futures_util::{StreamExt, stream};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use url::Url;
+use utoipa::ToSchema;
+
+use super::{
+    Api,
+    extract::{Caller, JsonObject, TokensMint},
+    json::Members,
+    layers::RequestFacts,
+    problem::{ApiError, Problem, ProblemType},
+    respond::{json, no_store},
+};
+use crate::{
+    access::{
+        Client,
+        audit::{Decision, Outcome},
+    },
+    channels::LookupForMint,
+    clock::Timestamp,
+    config::PublicChannels,
+    keys::signer::Signer,
+    secret::system_rng,
+    tokens::{
+        grant::{Grant, Terms, TermsRequest},
+        mint::{Minted, Warning, mint},
+        playback_url,
+    },
+};
+
+/// The most requests in one batch (contract).
+pub const MAX_BATCH: usize = 500;
+
+/// Items of a batch that are worked on at the same time: they wait for the same few calls to IVS,
+/// so that more at once only costs memory.
+const BATCH_CONCURRENCY: usize = 500;
+
+/// What to mint a token for.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the schema of a body that is read member by member")]
+pub struct MintRequest {
+    /// A channel ARN, or a configured alias.
+    #[schema(example = "demo")]
+    channel: String,
+    /// Whom the token is for. Needed to revoke; the lifetime is then at most 600 s.
+    #[schema(min_length = 1, max_length = 40)]
+    viewer_id: Option<String>,
+    /// Only with viewerId; absent it is the issue time, so that "revoke everything until now" works.
+    #[schema(minimum = 0, maximum = 2_147_483_647)]
+    viewer_session_version: Option<i64>,
+    /// `scheme://host[:port]`, the host may begin with `*.`; or the single entry `*`.
+    #[schema(min_items = 1)]
+    allowed_origins: Option<Vec<String>>,
+    /// Checks the origin of every request of the player; needs 1 to 5 allowedOrigins without `*`.
+    strict_origin_enforcement: Option<bool>,
+    /// The token starts playback once. The lifetime is then at most 600 s.
+    single_use: Option<bool>,
+    /// `SD` (480p), `HD` (720p) or `FULL_HD` (1080p).
+    #[schema(example = "HD")]
+    maximum_resolution: Option<String>,
+    /// Lifetime in seconds: 1 to `tokens.max_ttl`, by default `tokens.default_ttl`.
+    #[schema(minimum = 1)]
+    ttl_seconds: Option<i64>,
+}
+
+/// A minted token.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MintResponse {
+    /// The token: an ES384 JWT.
+    pub(crate) token: String,
+    /// The first 16 hexadecimal digits of the token's SHA-256, as in the audit record.
+    #[schema(example = "9f2c4be1a07d3358")]
+    token_id: String,
+    /// RFC 3339, UTC.
+    #[schema(value_type = String, format = DateTime)]
+    issued_at: Timestamp,
+    /// The token's `exp`. Amazon IVS checks it when playback starts, not while it lasts.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) expires_at: Timestamp,
+    /// Seconds from issue to expiry.
+    pub(crate) expires_in: u64,
+    /// A player that has not started by then fetches a new token first.
+    #[schema(value_type = String, format = DateTime)]
+    refresh_after: Timestamp,
+    /// The channel that it plays.
+    pub(crate) channel_arn: String,
+    /// `fresh`, `stale` (older than `channels.fresh_for`) or `unverified` (never seen).
+    channel_freshness: &'static str,
+    /// Where to play, the token included. Absent where the channel is unverified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) playback_url: Option<String>,
+    /// The key pair that signed.
+    pub(crate) key_pair_arn: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    viewer_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    viewer_session_version: Option<i64>,
+    /// The random id of a single-use token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    single_use_uuid: Option<String>,
+    /// What is legal but probably not meant.
+    pub(crate) warnings: Vec<WarningBody>,
+}
+
+/// Something legal that is probably not meant.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WarningBody {
+    /// `channel_not_private` or `token_over_2kb`.
+    pub(crate) code: &'static str,
+    pub(crate) detail: String,
+}
+
+impl From<Warning> for WarningBody {
+    fn from(warning: Warning) -> Self {
+        Self { code: warning.code.as_str(), detail: warning.detail }
+    }
+}
+
+/// Mint one viewer token. Safe to retry: a retry is another token.
+#[utoipa::path(
+    post, path = "/v1/tokens", operation_id = "mintToken", tag = "Tokens",
+    request_body = MintRequest, responses((status = 200, body = MintResponse))
+)]
+pub async fn mint_token(
+    State(api): State<Api>,
+    client: Caller<TokensMint>,
+    facts: RequestFacts,
+    body: JsonObject,
+) -> Result<Response, ApiError> {
+    let minted = mint_one(&api, &client, facts.request_id(), body.0).await?;
+    Ok(no_store(json(&minted)))
+}
+
+/// Several mint requests.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "the schema of a body that is read member by member")]
+pub struct BatchRequest {
+    #[schema(min_items = 1, max_items = 500)]
+    requests: Vec<MintRequest>,
+}
+
+/// One answer for each request, in the same order.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BatchResponse {
+    results: Vec<BatchItem>,
+}
+
+/// A token, or why there is none.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "nearly all items are the large one")]
+pub enum BatchItem {
+    /// As from `mintToken`.
+    Minted(MintResponse),
+    /// Pointers are relative to the item.
+    Refused {
+        /// The problem.
+        error: Problem,
+    },
+}
+
+/// Mint up to 500 tokens. One bad item never fails the others.
+#[utoipa::path(
+    post, path = "/v1/tokens/batch", operation_id = "mintTokenBatch", tag = "Tokens",
+    request_body = BatchRequest, responses((status = 200, body = BatchResponse))
+)]
+pub async fn mint_token_batch(
+    State(api): State<Api>,
+    client: Caller<TokensMint>,
+    facts: RequestFacts,
+    body: JsonObject,
+) -> Result<Response, ApiError> {
+    let mut members = Members::new(body.0);
+    let requests = members.array("requests");
+    match &requests {
+        None if !members.is_faulty() => {
+            members.violate("/requests", "requests is required: an array of 1 to 500 objects.");
+        }
+        Some(items) if items.is_empty() || items.len() > MAX_BATCH => {
+            members.violate("/requests", "requests must hold 1 to 500 objects.");
+        }
+        None | Some(_) => {}
+    }
+    let violations = members.finish();
+    let (Some(requests), []) = (requests, violations.as_slice()) else {
+        return Err(ApiError::invalid(violations));
+    };
+
+    let results = stream::iter(requests)
+        .map(|item| async {
+            let outcome = match item {
+                Value::Object(members) => {
+                    mint_one(&api, &client, facts.request_id(), members).await
+                }
+                Value::Null
+                | Value::Bool(_)
+                | Value::Number(_)
+                | Value::String(_)
+                | Value::Array(_) => {
+                    Err(ApiError::invalid_member("", "Each request must be an object."))
+                }
+            };
+            match outcome {
+                Ok(minted) => BatchItem::Minted(minted),
+                Err(error) => BatchItem::Refused { error: error.to_problem(None, true) },
+            }
+        })
+        .buffered(BATCH_CONCURRENCY)
+        .collect()
+        .await;
+    Ok(no_store(json(&BatchResponse { results })))
+}
+
+/// One request from JSON to token, with its line in the audit log.
+async fn mint_one(
+    api: &Api,
+    client: &Client,
+    request_id: &str,
+    members: Map<String, Value>,
+) -> Result<MintResponse, ApiError> {
+    // Before the work: a sink that is known to be broken costs no signature.
+    api.audit.check().map_err(ApiError::internal)?;
+    let started = api.clock.monotonic();
+    let grant = read_grant(api, members);
+    let outcome = match &grant {
+        Ok(grant) => issue(api, grant).await,
+        Err(error) => Err(error.clone()),
+    };
+    let took = api.clock.monotonic().saturating_sub(started);
+    let issued = outcome.as_ref().ok();
+    let granted = grant.as_ref().ok();
+    let fingerprint = issued.map(|it| it.signer.fingerprint().to_string());
+    api.audit
+        .record(&Decision {
+            ts: api.clock.now(),
+            request_id,
+            trace_id: None,
+            client_id: client.id(),
+            channel_arn: granted.map(|it| &it.channel),
+            region: granted.map(|it| it.channel.region()),
+            viewer_id: granted.and_then(|it| it.terms.viewer()).map(|it| it.id().as_str()),
+            token_id: issued.map(|it| it.minted.token_id.as_str()),
+            key_fingerprint: fingerprint.as_deref(),
+            ttl_seconds: granted.map(|it| it.terms.ttl().as_secs()),
+            outcome: if issued.is_some() { Outcome::Minted } else { Outcome::Refused },
+            code: outcome.as_ref().err().map(|it| it.problem().spec().code),
+            channel_freshness: issued.map(|it| it.freshness),
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        })
+        // No token leaves without its line where `audit.on_failure` is "deny".
+        .map_err(ApiError::internal)?;
+    Ok(outcome?.into_response(&grant?))
+}
+
+/// The same for a caller on this machine, who needs no credential and leaves no audit line.
+///
+/// # Errors
+///
+/// As `POST /v1/tokens`.
+pub async fn mint_members(
+    api: &Api,
+    members: Map<String, Value>,
+) -> Result<MintResponse, ApiError> {
+    let grant = read_grant(api, members)?;
+    Ok(issue(api, &grant).await?.into_response(&grant))
+}
+
+fn read_grant(api: &Api, members: Map<String, Value>) -> Result<Grant, ApiError> {
+    let mut members = Members::new(members);
+    let channel = members.string("channel");
+    if channel.is_none() && !members.is_faulty() {
+        members.violate("/channel", "channel is required: a channel ARN or a configured alias.");
+    }
+    let request = TermsRequest {
+        viewer_id: members.string("viewerId"),
+        viewer_session_version: members.integer("viewerSessionVersion"),
+        allowed_origins: members.strings("allowedOrigins"),
+        strict_origin_enforcement: members.boolean("strictOriginEnforcement"),
+        single_use: members.boolean("singleUse"),
+        maximum_resolution: members.string("maximumResolution"),
+        ttl_seconds: members.integer("ttlSeconds"),
+    };
+    let mut violations = members.finish();
+    let terms = Terms::parse(request, &api.policy);
+    let channel = channel.map(|text| api.names.resolve(&text));
+    match (channel, terms) {
+        (Some(Ok(channel)), Ok(terms)) if violations.is_empty() => Ok(Grant { channel, terms }),
+        (channel, terms) => {
+            violations.extend(terms.err().into_iter().flatten());
+            match channel {
+                // Alone it is a 404; beside other faults they come first, all at once.
+                Some(Err(error)) if violations.is_empty() => {
+                    Err(super::channels::refuse_reference(&error))
+                }
+                Some(Err(error)) => {
+                    let refusal = super::channels::refuse_reference(&error);
+                    if refusal.problem() == ProblemType::InvalidRequest {
+                        violations.extend(refusal.into_violations());
+                    }
+                    Err(ApiError::invalid(violations))
+                }
+                Some(Ok(_)) | None => Err(ApiError::invalid(violations)),
+            }
+        }
+    }
+}
+
+/// A token, and what it was made from.
+struct Issued {
+    minted: Minted,
+    signer: Arc<Signer>,
+    freshness: &'static str,
+    /// Absent where the channel was never seen.
+    playback_url: Option<Url>,
+    warnings: Vec<Warning>,
+}
+
+/// Lookup, signer, signature: the part of a mint that may have to wait.
+async fn issue(api: &Api, grant: &Grant) -> Result<Issued, ApiError> {
+    let looked_up = api.channels.lookup_for_mint(&grant.channel).await;
+    let lookup = match looked_up.map_err(super::channels::refuse)? {
+        LookupForMint::Found(lookup) => Some(lookup),
+        LookupForMint::Unverified => None,
+    };
+    let mut warnings = Vec::new();
+    if lookup.as_ref().is_some_and(|lookup| !lookup.channel.authorized) {
+        match api.public_channels {
+            PublicChannels::Mint => warnings.push(Warning::channel_not_private()),
+            PublicChannels::Refuse => return Err(not_private(grant)),
+        }
+    }
+    let region = grant.channel.region();
+    // Read together and before the signature: see `SigningKeys::signer`.
+    let (now, monotonic) = (api.clock.now(), api.clock.monotonic());
+    let signer =
+        api.keys.signer(region, now, monotonic).await.map_err(super::key_pairs::no_active_key)?;
+    if signer.arn().account() != grant.channel.account() {
+        return Err(super::channels::refuse_account(&grant.channel, signer.arn().account()));
+    }
+    let minted =
+        mint(grant, &api.policy, &*signer, now, &mut system_rng()).map_err(ApiError::internal)?;
+    let playback_url = lookup
+        .as_ref()
+        .map(|lookup| playback_url(&lookup.channel.playback_url, minted.token.expose()))
+        .transpose()
+        .map_err(ApiError::internal)?;
+    warnings.extend(minted.warnings.iter().cloned());
+    Ok(Issued {
+        freshness: lookup.map_or("unverified", |it| it.freshness.as_str()),
+        minted,
+        signer,
+        playback_url,
+        warnings,
+    })
+}
+
+fn not_private(grant: &Grant) -> ApiError {
+    ApiError::new(
+        ProblemType::ChannelNotPrivate,
+        format!(
+            "The channel {} plays without a token. Make it private with: aws ivs update-channel \
+             --arn {0} --authorized",
+            grant.channel
+        ),
+    )
+}
+
+impl Issued {
+    fn into_response(self, grant: &Grant) -> MintResponse {
+        MintResponse {
+            token: self.minted.token.expose().to_owned(),
+            token_id: self.minted.token_id,
+            issued_at: self.minted.issued_at,
+            expires_at: self.minted.expires_at,
+            expires_in: self.minted.expires_in.as_secs(),
+            refresh_after: self.minted.refresh_after,
+            channel_arn: grant.channel.to_string(),
+            channel_freshness: self.freshness,
+            playback_url: self.playback_url.map(String::from),
+            key_pair_arn: self.signer.arn().to_string(),
+            viewer_id: grant.terms.viewer().map(|it| it.id().as_str().to_owned()),
+            viewer_session_version: self.minted.viewer_session_version,
+            single_use_uuid: self.minted.single_use_uuid.map(|it| it.to_string()),
+            warnings: self.warnings.into_iter().map(WarningBody::from).collect(),
+        }
+    }
+}
