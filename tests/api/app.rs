@@ -1,0 +1,282 @@
+//! A whole service against an emulated IVS, with a clock that a test moves.
+
+use std::{net::SocketAddr, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Request, StatusCode},
+};
+use http_body_util::BodyExt;
+use ivs_playback_auth::{
+    app::App,
+    clock::{Clock, ManualClock, Timestamp},
+    config::{Config, Environment, Sources},
+    emulator::{Emulator, Options},
+    ivs::{
+        IvsRegions, RegionalIvs,
+        arn::{AccountId, ChannelArn, Region},
+    },
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+/// When the clock of a test starts.
+pub const START: Timestamp = Timestamp::from_unix_seconds(1_795_337_700);
+
+pub struct TestApp {
+    pub app: App,
+    pub router: Router,
+    pub clock: ManualClock,
+    pub emulator: Emulator,
+    pub emulator_address: SocketAddr,
+    pub channel: ChannelArn,
+    pub credential: String,
+    server: tokio::task::AbortHandle,
+    /// Removed when the test ends.
+    _folder: TempDir,
+}
+
+/// An answer, whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The body of a problem, after checking what every problem has.
+    pub fn problem(&self, status: u16, code: &str) -> Value {
+        let body = self.json();
+        assert_eq!((self.status.as_u16(), body["code"].as_str()), (status, Some(code)), "{body}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        assert_eq!(body["status"], status);
+        assert_eq!(body["type"], format!("/docs/errors/{code}"));
+        assert_eq!(body["requestId"].as_str(), self.header("x-request-id"));
+        assert!(body["title"].is_string() && body["detail"].is_string(), "{body}");
+        body
+    }
+
+    /// The pointers of an `invalid_request`, sorted.
+    pub fn pointers(&self) -> Vec<String> {
+        let body = self.problem(422, "invalid_request");
+        let errors = body["errors"].as_array().expect("errors");
+        let mut pointers: Vec<_> =
+            errors.iter().map(|it| it["pointer"].as_str().unwrap().to_owned()).collect();
+        pointers.sort();
+        pointers
+    }
+}
+
+impl TestApp {
+    /// With a key pair that signs, one private channel `demo`, and a client with every scope.
+    pub async fn start() -> Self {
+        Self::start_with(&[], true).await
+    }
+
+    pub async fn start_without_key() -> Self {
+        Self::start_with(&[], false).await
+    }
+
+    /// With more configuration; `with_key` makes the first key pair.
+    pub async fn start_with(settings: &[(&str, &str)], with_key: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, manual) = Clock::manual(START);
+        let account: AccountId = "123456789012".parse().unwrap();
+        let region: Region = "us-west-2".parse().unwrap();
+        let emulator = Emulator::open(
+            Options {
+                data_dir: folder.path().join("emulator"),
+                account_id: account.clone(),
+                public_url: None,
+                auto_live: false,
+            },
+            clock.clone(),
+        )
+        .unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let emulator_address = listener.local_addr().unwrap();
+        let router = emulator.router();
+        let server = tokio::task::spawn(async move { axum::serve(listener, router).await });
+        let channel = emulator.ensure_live_channel(&region, "demo").await.unwrap();
+
+        let credential = credential('a');
+        let all = "tokens:mint,tokens:inspect,channels:read,keys:read,keys:write";
+        let clients = format!("{}\n{}", client('a', all), client('r', "channels:read"));
+        let mut variables = vec![
+            ("IVS_PLAYBACK_AUTH__IVS__REGIONS".to_owned(), "us-west-2".to_owned()),
+            ("IVS_PLAYBACK_AUTH__IVS__ACCOUNT_ID".to_owned(), account.to_string()),
+            ("IVS_PLAYBACK_AUTH__CHANNELS__ALIASES__DEMO".to_owned(), channel.to_string()),
+            ("IVS_PLAYBACK_AUTH__AUDIT__SINK".to_owned(), "off".to_owned()),
+            ("IVS_PLAYBACK_AUTH_CLIENTS".to_owned(), clients),
+            (
+                "IVS_PLAYBACK_AUTH__KEYS__DIR".to_owned(),
+                folder.path().join("keys").display().to_string(),
+            ),
+        ];
+        variables.extend(settings.iter().map(|(key, value)| {
+            let key = key.replace('.', "__").to_uppercase();
+            (format!("IVS_PLAYBACK_AUTH__{key}"), (*value).to_owned())
+        }));
+        let env: Environment = variables.into_iter().collect();
+        let config = Config::load(Sources { env, ..Sources::default() }).unwrap();
+        let ivs = IvsRegions::fixed(
+            &format!("http://{emulator_address}"),
+            region,
+            account,
+            "test",
+            "test",
+            Duration::from_secs(5),
+        );
+        let app = App::build(&config, ivs, clock).await.unwrap();
+        let test = Self {
+            router: app.router(),
+            app,
+            clock: manual,
+            emulator,
+            emulator_address,
+            channel,
+            credential,
+            server: server.abort_handle(),
+            _folder: folder,
+        };
+        if with_key {
+            test.make_first_key().await;
+        }
+        test
+    }
+
+    /// Makes the region's first key, as `keys rotate` does.
+    pub async fn make_first_key(&self) {
+        self.app.ensure_first_key(&"us-west-2".parse().unwrap()).await.unwrap();
+    }
+
+    /// IVS itself, past the service.
+    pub fn regional_ivs(&self) -> RegionalIvs {
+        self.app.api().ivs.iter().next().unwrap().clone()
+    }
+
+    /// The `aws_sdk_ivs` client, for what the service never calls.
+    pub fn sdk(&self) -> aws_sdk_ivs::Client {
+        let credentials = aws_sdk_ivs::config::Credentials::new("test", "test", None, None, "test");
+        let config = aws_sdk_ivs::Config::builder()
+            .behavior_version(aws_sdk_ivs::config::BehaviorVersion::latest())
+            .region(aws_sdk_ivs::config::Region::new("us-west-2"))
+            .credentials_provider(credentials)
+            .endpoint_url(format!("http://{}", self.emulator_address))
+            .build();
+        aws_sdk_ivs::Client::from_conf(config)
+    }
+
+    /// From now on nothing answers at IVS's address.
+    pub fn stop_emulator(&self) {
+        self.server.abort();
+    }
+
+    /// A listing may be asked for once in 2 s.
+    pub fn advance_past_refresh_pause(&self) {
+        self.clock.advance(Duration::from_secs(3));
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        let answer = Answer { status: parts.status, headers: parts.headers, text };
+        assert!(answer.header("x-request-id").is_some(), "{answer:?}");
+        answer
+    }
+
+    /// A request with the credential that has every scope.
+    pub fn request(&self, method: &str, path: &str) -> axum::http::request::Builder {
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header("authorization", format!("Bearer {}", self.credential))
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.request("GET", path).body(Body::empty()).unwrap()).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(self.request("DELETE", path).body(Body::empty()).unwrap()).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_text(path, &body.to_string()).await
+    }
+
+    pub async fn post_text(&self, path: &str, body: &str) -> Answer {
+        let request = self
+            .request("POST", path)
+            .header("content-type", "application/json")
+            .body(Body::from(body.to_owned()))
+            .unwrap();
+        self.send(request).await
+    }
+
+    pub async fn mint(&self, body: Value) -> Answer {
+        self.post("/v1/tokens", &body).await
+    }
+
+    /// Mints for `demo` and expects a token.
+    pub async fn minted(&self, mut body: Value) -> Value {
+        if body.get("channel").is_none() {
+            body["channel"] = json!("demo");
+        }
+        let answer = self.mint(body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    }
+
+    /// What the emulated playback edge answers.
+    pub async fn play(&self, playback_url: &str, origin: Option<&str>) -> Answer {
+        let url = url::Url::parse(playback_url).unwrap();
+        let path = &url[url::Position::BeforePath..];
+        let mut request = Request::builder().uri(path).header("host", "edge.test");
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        let response = self.emulator.router().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8(body.to_vec()).unwrap(),
+        }
+    }
+}
+
+/// The credential of a client: `a` may do everything, `r` reads channels only.
+pub fn credential(client: char) -> String {
+    format!("ipa_{}_{}", client.to_string().repeat(12), "B".repeat(43))
+}
+
+fn client(client: char, scopes: &str) -> String {
+    let id = client.to_string().repeat(12);
+    let scopes: Vec<_> = scopes.split(',').map(|scope| format!("\"{scope}\"")).collect();
+    format!(
+        "[[clients]]\nid = \"{id}\"\nname = \"{id}\"\nsecret_sha256 = \"{}\"\nscopes = [{}]\n",
+        sha256(&"B".repeat(43)),
+        scopes.join(", ")
+    )
+}
+
+fn sha256(text: &str) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,221 @@
+//! `POST /v1/tokens` and its batch: every rule of the contract's table, and the way to the edge.
+
+use serde_json::{Value, json};
+
+use crate::app::{START, TestApp};
+
+#[tokio::test]
+async fn a_plain_token_plays() {
+    let app = TestApp::start().await;
+    let minted = app.minted(json!({})).await;
+    assert_eq!(minted["issuedAt"], START.to_string());
+    assert_eq!(minted["expiresIn"], 300);
+    assert_eq!(minted["expiresAt"], "2026-11-22T09:00:00Z");
+    assert_eq!(minted["refreshAfter"], "2026-11-22T08:58:20Z");
+    assert_eq!(minted["channelArn"], app.channel.as_str());
+    assert_eq!(minted["channelFreshness"], "fresh");
+    assert_eq!(minted["warnings"], json!([]));
+    assert_eq!(minted["tokenId"].as_str().unwrap().len(), 16);
+    let played = app.play(minted["playbackUrl"].as_str().unwrap(), None).await;
+    assert!(played.text.starts_with("#EXTM3U"), "{played:?}");
+}
+
+#[tokio::test]
+async fn nothing_that_holds_a_token_may_be_cached() {
+    let app = TestApp::start().await;
+    for (path, body) in [
+        ("/v1/tokens", json!({"channel": "demo"})),
+        ("/v1/tokens/batch", json!({"requests": [{"channel": "demo"}]})),
+        ("/v1/tokens/inspect", json!({"token": "a.b.c"})),
+    ] {
+        let answer = app.post(path, &body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn each_rule_is_refused_at_its_member() {
+    let app = TestApp::start().await;
+    let long = "x".repeat(41);
+    let cases: &[(Value, &[&str])] = &[
+        (json!({}), &["/channel"]),
+        (json!({"channel": 5}), &["/channel"]),
+        (json!({"channel": null}), &["/channel"]),
+        (json!({"channel": "demo", "viewerId": ""}), &["/viewerId"]),
+        (json!({"channel": "demo", "viewerId": long}), &["/viewerId"]),
+        (json!({"channel": "demo", "viewerId": null}), &["/viewerId"]),
+        (json!({"channel": "demo", "viewerId": 7}), &["/viewerId"]),
+        (json!({"channel": "demo", "viewerSessionVersion": 1}), &["/viewerSessionVersion"]),
+        (
+            json!({"channel": "demo", "viewerId": "a", "viewerSessionVersion": -1}),
+            &["/viewerSessionVersion"],
+        ),
+        (
+            json!({"channel": "demo", "viewerId": "a", "viewerSessionVersion": 2_147_483_648_u64}),
+            &["/viewerSessionVersion"],
+        ),
+        (
+            json!({"channel": "demo", "viewerId": "a", "viewerSessionVersion": 1.5}),
+            &["/viewerSessionVersion"],
+        ),
+        (
+            json!({"channel": "demo", "viewerId": "a", "viewerSessionVersion": "1"}),
+            &["/viewerSessionVersion"],
+        ),
+        (json!({"channel": "demo", "allowedOrigins": []}), &["/allowedOrigins"]),
+        (json!({"channel": "demo", "allowedOrigins": "https://a.b"}), &["/allowedOrigins"]),
+        (json!({"channel": "demo", "allowedOrigins": ["https://a.b/"]}), &["/allowedOrigins/0"]),
+        (
+            json!({"channel": "demo", "allowedOrigins": ["https://a.b", "ftp://a"]}),
+            &["/allowedOrigins/1"],
+        ),
+        (json!({"channel": "demo", "allowedOrigins": ["https://u@a.b"]}), &["/allowedOrigins/0"]),
+        (json!({"channel": "demo", "allowedOrigins": ["https://a,b"]}), &["/allowedOrigins/0"]),
+        (json!({"channel": "demo", "allowedOrigins": ["https://a b"]}), &["/allowedOrigins/0"]),
+        (json!({"channel": "demo", "allowedOrigins": ["a.b"]}), &["/allowedOrigins/0"]),
+        (
+            json!({"channel": "demo", "strictOriginEnforcement": true}),
+            &["/strictOriginEnforcement"],
+        ),
+        (json!({"channel": "demo", "singleUse": "yes"}), &["/singleUse"]),
+        (json!({"channel": "demo", "maximumResolution": "4K"}), &["/maximumResolution"]),
+        (json!({"channel": "demo", "ttlSeconds": 0}), &["/ttlSeconds"]),
+        (json!({"channel": "demo", "ttlSeconds": 3601}), &["/ttlSeconds"]),
+        (json!({"channel": "demo", "ttlSeconds": 601, "singleUse": true}), &["/ttlSeconds"]),
+        (json!({"channel": "demo", "ttlSeconds": 601, "viewerId": "a"}), &["/ttlSeconds"]),
+        (json!({"channel": "demo", "ttlSeconds": 300.0}), &["/ttlSeconds"]),
+        (json!({"channel": "demo", "viewer_id": "a"}), &["/viewer_id"]),
+    ];
+    for (body, pointers) in cases {
+        assert_eq!(&app.mint(body.clone()).await.pointers(), pointers, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn all_faults_come_at_once() {
+    let app = TestApp::start().await;
+    let answer = app
+        .mint(json!({
+            "viewerId": "", "viewerSessionVersion": "x", "allowedOrigins": ["https://a/b", 3],
+            "singleUse": 1, "maximumResolution": "UHD", "ttlSeconds": -5, "extra": {}
+        }))
+        .await;
+    let pointers = answer.pointers();
+    for pointer in [
+        "/channel",
+        "/viewerId",
+        "/viewerSessionVersion",
+        "/allowedOrigins/0",
+        "/allowedOrigins/1",
+        "/singleUse",
+        "/maximumResolution",
+        "/ttlSeconds",
+        "/extra",
+    ] {
+        assert!(pointers.iter().any(|it| it == pointer), "{pointer} is missing: {pointers:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_sentence_of_the_600_s_rule_is_the_contracts() {
+    let app = TestApp::start().await;
+    let answer = app.mint(json!({"channel": "demo", "viewerId": "a", "ttlSeconds": 3600})).await;
+    let detail = answer.problem(422, "invalid_request")["errors"][0]["detail"].clone();
+    assert_eq!(
+        detail,
+        "ttlSeconds 3600 is over 600, the limit of a token with viewerId or singleUse. Leave it \
+         out for the default."
+    );
+    let exactly = app.minted(json!({"viewerId": "a", "ttlSeconds": 600})).await;
+    assert_eq!(exactly["expiresIn"], 600);
+}
+
+#[tokio::test]
+async fn the_default_lifetime_leaves_room_below_600_s() {
+    let app = TestApp::start_with(&[("tokens.default_ttl", "30m")], true).await;
+    assert_eq!(app.minted(json!({})).await["expiresIn"], 1800);
+    assert_eq!(app.minted(json!({"viewerId": "a"})).await["expiresIn"], 590);
+    assert_eq!(app.minted(json!({"singleUse": true})).await["expiresIn"], 590);
+    assert_eq!(app.minted(json!({"singleUse": false})).await["expiresIn"], 1800);
+}
+
+#[tokio::test]
+async fn a_channel_is_refused_by_what_is_wrong_with_it() {
+    let app = TestApp::start().await;
+    for absent in ["nobody", "", "arn", "arn:aws:ivs:us-west-2:123456789012:channel/AAAAAAAAAAAA"] {
+        let answer = app.mint(json!({"channel": absent})).await;
+        answer.problem(404, "channel_not_found");
+    }
+    for other in [
+        "arn:aws:ivs:us-west-2:123456789012:stream-key/AAAAAAAAAAAA",
+        "arn:aws:ivs:eu-west-1:123456789012:channel/AAAAAAAAAAAA",
+        "arn:aws:ivs:us-west-2:111111111111:channel/AAAAAAAAAAAA",
+    ] {
+        assert_eq!(app.mint(json!({"channel": other})).await.pointers(), ["/channel"], "{other}");
+    }
+    let detail = |answer: Value| answer["errors"][0]["detail"].as_str().unwrap().to_owned();
+    let answer =
+        app.mint(json!({"channel": "arn:aws:ivs:eu-west-1:123456789012:channel/AAAA"})).await;
+    assert_eq!(
+        detail(answer.json()),
+        "The channel is in eu-west-1; this service covers us-west-2. Add it to ivs.regions."
+    );
+    let answer =
+        app.mint(json!({"channel": "arn:aws:ivs:us-west-2:111111111111:channel/AAAA"})).await;
+    assert_eq!(
+        detail(answer.json()),
+        "This channel belongs to 111111111111; this service signs for 123456789012. Its tokens \
+         could never play there."
+    );
+}
+
+#[tokio::test]
+async fn without_a_key_nothing_is_minted_and_the_way_out_is_named() {
+    let app = TestApp::start_without_key().await;
+    let answer = app.mint(json!({"channel": "demo"})).await;
+    let body = answer.problem(503, "no_active_key");
+    assert!(body["detail"].as_str().unwrap().contains("keys rotate"), "{body}");
+    assert!(answer.header("retry-after").is_some());
+    app.make_first_key().await;
+    app.minted(json!({})).await;
+}
+
+#[tokio::test]
+async fn a_batch_answers_each_item_in_its_place() {
+    let app = TestApp::start().await;
+    let answer = app
+        .post(
+            "/v1/tokens/batch",
+            &json!({"requests": [
+                {"channel": "demo", "viewerId": "a"},
+                {"channel": "demo", "viewerId": ""},
+                {"channel": "nobody"},
+                5,
+                {"channel": "demo"}
+            ]}),
+        )
+        .await;
+    assert_eq!(answer.status, 200);
+    let body = answer.json();
+    let results = body["results"].as_array().unwrap();
+    assert_eq!(results.len(), 5);
+    assert_eq!(results[0]["viewerId"], "a");
+    assert_eq!(results[1]["error"]["code"], "invalid_request");
+    assert_eq!(results[1]["error"]["errors"][0]["pointer"], "/viewerId");
+    assert_eq!(results[2]["error"]["code"], "channel_not_found");
+    assert_eq!(results[3]["error"]["code"], "invalid_request");
+    assert!(results[4]["token"].is_string());
+
+    for bad in [
+        json!({}),
+        json!({"requests": []}),
+        json!({"requests": {}}),
+        json!({"requests": vec![json!({"channel": "demo"}); 501]}),
+    ] {
+        assert_eq!(app.post("/v1/tokens/batch", &bad).await.pointers(), ["/requests"]);
+    }
+    let most = json!({"requests": vec![json!({"channel": "demo"}); 500]});
+    let answer = app.post("/v1/tokens/batch", &most).await.json();
+    assert!(answer["results"].as_array().unwrap().iter().all(|it| it["token"].is_string()));
+}
