@@ -1,0 +1,135 @@
+"""`dev` as a newcomer runs it: state that survives, an environment that works, nothing leaked."""
+
+import os
+import pathlib
+import random
+import stat
+import subprocess
+import time
+
+import pytest
+
+from conftest import Dev, request
+
+
+def test_sigterm_ends_it_well(start_dev):
+    assert start_dev().stop() == 0
+
+
+def test_the_written_environment_works_for_the_cli_and_for_aws(dev, aws):
+    arn = dev.demo_channel()["arn"]
+    assert aws(dev, "ivs", "list-channels", "--query", "channels[0].arn", "--output", "text") \
+        .stdout.strip() == arn  # fmt: skip
+    assert arn in dev.cli("channels", "get", "demo").stdout
+    assert arn in dev.cli("channels", "list").stdout
+    listed = dev.cli("keys", "list", "--output", "json").stdout
+    assert '"state": "active"' in listed
+    minted = dev.cli("token", "mint", "--channel", "demo", "--output", "json").stdout
+    assert '"playbackUrl"' in minted
+    assert "ready" in dev.cli("healthcheck", "--ready", "--url", dev.url).stdout
+
+
+def test_private_files_are_private(dev):
+    for name in ["api-key"]:
+        assert stat.S_IMODE((dev.data_dir / name).stat().st_mode) == 0o600
+    pems = list(dev.data_dir.rglob("*.pem"))
+    assert pems
+    for pem in pems:
+        assert stat.S_IMODE(pem.stat().st_mode) == 0o600, pem
+        assert stat.S_IMODE(pem.parent.stat().st_mode) == 0o700, pem.parent
+
+
+def test_a_real_account_in_the_environment_is_ignored(start_dev, tmp_path):
+    config = tmp_path / "aws-config"
+    config.write_text(
+        "[default]\nregion = eu-west-1\nendpoint_url = http://127.0.0.1:9\n"
+        "[profile real]\nregion = eu-west-1\n"
+    )
+    env = {
+        "PATH": os.environ["PATH"],
+        "AWS_ACCESS_KEY_ID": "AKIAREALREALREALREAL",
+        "AWS_SECRET_ACCESS_KEY": "real-secret-real-secret-real-secret-real",
+        "AWS_SESSION_TOKEN": "real-session-token",
+        "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_PROFILE": "real",
+        "AWS_CONFIG_FILE": str(config),
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ENDPOINT_URL_IVS": "http://127.0.0.1:9",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "http_proxy": "http://127.0.0.1:9",
+        "IVS_PLAYBACK_AUTH__KEYS__DIR": "/nonexistent",
+    }
+    dev = start_dev(env=env)
+    minted = dev.mint(viewerId="alice")
+    assert minted["channelArn"].startswith("arn:aws:ivs:us-west-2:123456789012:channel/")
+    assert request("GET", minted["playbackUrl"]).status == 200
+
+
+def test_the_same_state_after_kill_9_at_any_moment(binary, tmp_path):
+    """Killed while it starts, again and again, then while it mints."""
+    chance = random.Random(1)
+    for _ in range(8):
+        process = subprocess.Popen(
+            [binary, "dev", "--listen", "127.0.0.1:0", "--emulator-listen", "127.0.0.1:0",
+             "--data-dir", str(tmp_path / "dev")],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        # Not a wait for a condition: the random moment is the test.
+        time.sleep(chance.uniform(0.0, 0.4))
+        process.kill()
+        process.wait()
+
+    dev = Dev(binary, tmp_path)
+    try:
+        credential = dev.credential
+        channel = dev.demo_channel()
+        keys = dev.ivs().list_playback_key_pairs()["keyPairs"]
+        assert len(keys) == 1
+        minted = [dev.mint(viewerId=f"v{n}") for n in range(5)]
+        for _ in range(3):
+            dev.kill()
+            dev.start()
+            assert dev.credential == credential
+            assert dev.demo_channel()["arn"] == channel["arn"]
+            assert dev.ivs().list_playback_key_pairs()["keyPairs"] == keys
+            for token in minted:
+                path = token["playbackUrl"].split("/", 3)[3]
+                answer = request("GET", f"{dev.emulator_url}/{path}")
+                assert answer.status == 200, answer.text
+            minted.append(dev.mint())
+    finally:
+        dev.kill()
+
+
+@pytest.mark.parametrize("level", ["trace"])
+def test_no_log_holds_a_secret(start_dev, level):
+    env = {
+        "PATH": os.environ["PATH"],
+        "RUST_LOG": "trace",
+        "LOG_SENSITIVE_BODIES": "true",
+        "RUST_BACKTRACE": "full",
+    }
+    dev = start_dev(["--log-level", level], env)
+    tokens = [dev.mint(viewerId="alice", singleUse=True) for _ in range(3)]
+    tokens += [dev.call("POST", "/v1/tokens/batch", {"requests": [{"channel": "demo"}] * 3}).json[
+        "results"][0]]  # fmt: skip
+    for minted in tokens:
+        request("GET", minted["playbackUrl"])
+        dev.call("POST", "/v1/tokens/inspect", {"playbackUrl": minted["playbackUrl"]})
+    dev.call("POST", "/v1/key-pairs", {"name": "second"})
+    dev.call("GET", "/v1/channels/demo", credential=dev.credential + "x")
+    dev.call("POST", "/v1/tokens", {"channel": "demo", "viewerId": "x" * 50})
+    pems = [path.read_text() for path in dev.data_dir.rglob("*.pem")]
+    credential = dev.credential
+    dev.stop()
+
+    written = (pathlib.Path(dev.folder) / "log.txt").read_text() + "\n".join(dev.output)
+    secrets = [credential, credential.rsplit("_", 1)[1]]
+    secrets += [token["token"].rsplit(".", 1)[1] for token in tokens]
+    secrets += [line for pem in pems for line in pem.splitlines() if len(line) >= 40]
+    assert len(secrets) > 10
+    for secret in secrets:
+        assert secret not in written
+    assert "eyJhbGciOiJFUzM4NCI" not in written
+    assert "PRIVATE KEY" not in written
