@@ -1,8 +1,6 @@
 //! The allowed origins of a token that anyone made: what is wrong with the list, and whether it
 //! lets a request through.
 
-use std::borrow::Cow;
-
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -36,112 +34,117 @@ fn is_strict(claims: &Map<String, Value>) -> bool {
 }
 
 fn without_origin() -> Finding {
-    let detail = "Strict enforcement has no origin to enforce. Name the origins in \
-                  aws:access-control-allow-origin, or leave it out.";
-    Finding::new(FindingCode::StrictWithoutOrigin, detail).about(STRICT_ORIGIN)
+    let situation = "Strict enforcement has no origin to enforce.";
+    Finding::new(FindingCode::StrictWithoutOrigin, situation).about(STRICT_ORIGIN)
 }
 
 fn check_entries(list: &str) -> Option<Finding> {
     let mut faults = (1..)
         .zip(list.split(','))
-        .filter_map(|(number, entry): (usize, _)| Some((number, check_entry(entry).err()?)));
+        .filter_map(|(number, entry): (usize, _)| Some((number, Entry::read(entry).err()?)));
     let (number, fault) = faults.next()?;
     let more = match faults.count() {
         0 => String::new(),
         1 => " One more does not either.".to_owned(),
         more => format!(" {more} more do not either."),
     };
-    let detail = format!("Entry {number} matches no browser: {fault}.{more}");
-    Some(Finding::new(FindingCode::OriginInvalid, detail).about(ALLOW_ORIGIN))
+    let situation = format!("Entry {number} matches no browser: {fault}.{more}");
+    Some(Finding::new(FindingCode::OriginInvalid, situation).about(ALLOW_ORIGIN))
 }
 
 fn check_strict(list: &str, origin: Option<&str>) -> Option<Finding> {
     let entries = list.split(',').count();
-    let (code, claim, detail) = if list == "*" {
+    let (code, claim, situation) = if list == "*" {
         return Some(without_origin());
     } else if entries > MAX_STRICT_ORIGINS {
-        let detail = format!(
+        let situation = format!(
             "{entries} origins are listed; with strict enforcement IVS takes at most \
              {MAX_STRICT_ORIGINS}."
         );
-        (FindingCode::TooManyStrictOrigins, ALLOW_ORIGIN, detail)
+        (FindingCode::TooManyStrictOrigins, ALLOW_ORIGIN, situation)
     } else if origin == Some("") {
-        let detail = "The request has no Origin, and strict enforcement demands one of every \
+        let situation = "The request has no Origin, and strict enforcement demands one of every \
                       request.";
-        (FindingCode::OriginMissing, STRICT_ORIGIN, detail.to_owned())
+        (FindingCode::OriginMissing, STRICT_ORIGIN, situation.to_owned())
     } else if origin.is_none() {
-        let detail = "Every player must send an Origin. Safari on iOS does so with \
-                      crossorigin=\"anonymous\" on the video element, native players after \
-                      setOrigin.";
-        (FindingCode::StrictOriginNeedsHeader, STRICT_ORIGIN, detail.to_owned())
+        let situation = "Every player must send an Origin, and not all do by themselves.";
+        (FindingCode::StrictOriginNeedsHeader, STRICT_ORIGIN, situation.to_owned())
     } else {
         return None;
     };
-    Some(Finding::new(code, detail).about(claim))
+    Some(Finding::new(code, situation).about(claim))
 }
 
 /// Whether the list lets the request through. Without an `Origin`, only strict enforcement refuses.
 fn check_request(list: &str, origin: Option<&str>) -> Option<Finding> {
     let origin = origin_of(origin.filter(|origin| !origin.is_empty())?);
-    if list.split(',').any(|entry| entry_admits(entry, &origin)) {
+    let admits = |entry: &str| match (Entry::read(entry), &origin) {
+        (Ok(Entry::Any), _) => true,
+        (Ok(entry), Some(origin)) => entry.admits(origin),
+        (Ok(_), None) | (Err(_), _) => false,
+    };
+    if list.split(',').any(admits) {
         return None;
     }
-    let detail = "The origin of the request is not among the allowed ones. Scheme, host and port \
-                  must be equal.";
-    Some(Finding::new(FindingCode::OriginNotAllowed, detail).about(ALLOW_ORIGIN))
+    let situation = "The origin of the request is not among the allowed ones.";
+    Some(Finding::new(FindingCode::OriginNotAllowed, situation).about(ALLOW_ORIGIN))
 }
 
 /// The `Origin` of a page. People give the page's address as often as its origin.
-fn origin_of(page: &str) -> Cow<'_, str> {
-    match Url::parse(page) {
-        Ok(url) if matches!(url.scheme(), "https" | "http") => {
-            Cow::Owned(url.origin().ascii_serialization())
+fn origin_of(page: &str) -> Option<Url> {
+    let url = Url::parse(page).ok()?;
+    if matches!(url.scheme(), "https" | "http") { Some(url) } else { None }
+}
+
+/// An entry of the list. More lenient than [`AllowedOrigin`] in two points: IVS documents that a
+/// host may begin with `*`, not that a dot must follow or that the whole list is a lone `*`.
+enum Entry {
+    /// `*`
+    Any,
+    /// One origin; with an ending, every origin whose host ends so.
+    Origin { url: Url, ending: Option<String> },
+}
+
+impl Entry {
+    fn read(text: &str) -> Result<Self, OriginError> {
+        if text == "*" {
+            return Ok(Self::Any);
         }
-        _ => Cow::Borrowed(page),
+        let Some((scheme, rest)) = text.split_once("://*") else {
+            return Ok(Self::Origin { url: read_origin(text)?, ending: None });
+        };
+        // `https://*` and `https://*:8443` end in nothing: any host will do to read the rest.
+        if rest.is_empty() || rest.starts_with(':') {
+            let url = read_origin(&format!("{scheme}://any{rest}"))?;
+            return Ok(Self::Origin { url, ending: Some(String::new()) });
+        }
+        let (dot, host) = rest.strip_prefix('.').map_or(("", rest), |host| (".", host));
+        if host.starts_with('*') {
+            return Err(OriginError::Wildcard);
+        }
+        let url = read_origin(&format!("{scheme}://{host}"))?;
+        let ending = format!("{dot}{}", url.host_str().unwrap_or_default());
+        Ok(Self::Origin { url, ending: Some(ending) })
+    }
+
+    /// Whether a request of this origin is let through. Letter case and default ports make no
+    /// difference, as in a browser.
+    fn admits(&self, origin: &Url) -> bool {
+        let Self::Origin { url, ending } = self else { return true };
+        let host = origin.host_str().unwrap_or_default();
+        let same_host = match ending {
+            None => url.host_str() == Some(host),
+            Some(ending) => host.len() > ending.len() && host.ends_with(ending.as_str()),
+        };
+        same_host
+            && url.scheme() == origin.scheme()
+            && url.port_or_known_default() == origin.port_or_known_default()
     }
 }
 
-/// Whether an entry of the claim lets a request of this `Origin` through. Both are compared as
-/// they stand, but for a `*` at the beginning of the entry or of its host.
-fn entry_admits(entry: &str, origin: &str) -> bool {
-    if entry == "*" || entry == origin {
-        return true;
-    }
-    let Some((scheme, host_end)) = entry.split_once("://*") else { return false };
-    let Some((origin_scheme, origin_host)) = origin.split_once("://") else { return false };
-    scheme == origin_scheme && origin_host.len() > host_end.len() && origin_host.ends_with(host_end)
-}
-
-/// What is wrong with an entry of the claim, judged by what a browser can match. More lenient
-/// than [`AllowedOrigin::parse`] in one point: IVS documents that a host may begin with `*`, not
-/// that a dot must follow.
-fn check_entry(entry: &str) -> Result<(), EntryFault> {
-    if matches!(entry, "*" | "https://*" | "http://*") {
-        return Ok(());
-    }
-    let without_wildcard = match entry.split_once("://*") {
-        Some((scheme, host)) if !host.starts_with('.') => &format!("{scheme}://{host}"),
-        _ => entry,
-    };
-    match AllowedOrigin::parse(without_wildcard) {
-        Ok(origin) if origin.as_str() == without_wildcard => Ok(()),
-        Ok(_) => Err(EntryFault::Form),
-        Err(error) => Err(EntryFault::NoOrigin(error)),
-    }
-}
-
-/// See [`check_entry`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-enum EntryFault {
-    /// An origin, but not written as browsers write it.
-    #[error(
-        "browsers send origins in lower case and punycode and leave out the default port; write \
-         it so"
-    )]
-    Form,
-    /// No origin at all.
-    #[error("{0}")]
-    NoOrigin(OriginError),
+fn read_origin(text: &str) -> Result<Url, OriginError> {
+    let origin = AllowedOrigin::parse(text)?;
+    Url::parse(origin.as_str()).map_err(|_| OriginError::Host)
 }
 
 #[cfg(test)]
@@ -162,7 +165,7 @@ mod tests {
         let findings = check(claims.as_object().unwrap(), None);
         assert_eq!(findings.len(), 1);
         assert!(findings[0].detail.starts_with("Entry 2 matches no browser"));
-        assert!(findings[0].detail.ends_with(" 2 more do not either."));
+        assert!(findings[0].detail.contains(" 2 more do not either."));
         assert_eq!(codes(&json!({ALLOW_ORIGIN: "*"}), None), [""; 0]);
         assert_eq!(codes(&json!({ALLOW_ORIGIN: 1}), None), [""; 0]);
     }
@@ -201,44 +204,51 @@ mod tests {
         assert_eq!(codes(&json!({}), Some("https://a.test")), [""; 0]);
     }
 
+    fn admits(entry: &str, origin: &str) -> bool {
+        Entry::read(entry).unwrap().admits(&origin_of(origin).unwrap())
+    }
+
     #[test]
     fn a_wildcard_admits_subdomains_and_nothing_else() {
-        let admits = |origin| entry_admits("https://*.example.com", origin);
+        let admits = |origin| admits("https://*.example.com", origin);
         assert!(admits("https://www.example.com"));
         assert!(admits("https://a.b.example.com"));
         assert!(!admits("https://example.com"));
         assert!(!admits("http://www.example.com"));
         assert!(!admits("https://www.example.com:8443"));
         assert!(!admits("https://www.example.com.evil.test"));
-        assert!(entry_admits("*", "https://example.com"));
-        assert!(!entry_admits("https://example.com", "https://example.com.evil.test"));
     }
 
     #[test]
-    fn entries_of_foreign_tokens_are_judged_by_what_a_browser_can_match() {
-        for good in ["*", "https://*", "https://*example.com", "https://*.example.com", "http://a"]
-        {
-            assert_eq!(check_entry(good), Ok(()), "{good}");
-        }
-        assert_eq!(check_entry("https://Example.com"), Err(EntryFault::Form));
-        assert_eq!(check_entry("https://example.com:443"), Err(EntryFault::Form));
-        assert_eq!(check_entry("https://a/#/"), Err(EntryFault::NoOrigin(OriginError::Path)));
-        assert_eq!(check_entry(" https://a"), Err(EntryFault::NoOrigin(OriginError::Space)));
-        assert_eq!(check_entry(""), Err(EntryFault::NoOrigin(OriginError::Scheme)));
+    fn entries_are_compared_as_origins() {
+        assert!(admits("*", "https://example.com"));
+        assert!(admits("https://Example.com:443", "https://example.com"));
+        assert!(admits("https://*", "https://example.com"));
+        assert!(!admits("https://*", "https://example.com:8443"));
+        assert!(admits("https://*:8443", "https://example.com:8443"));
+        assert!(admits("https://*example.com", "https://example-example.com"));
+        assert!(!admits("https://example.com", "https://example.com.evil.test"));
+        assert!(!admits("https://example.com", "http://example.com"));
     }
 
     #[test]
-    fn the_address_of_a_page_has_an_origin() {
-        assert_eq!(origin_of("https://Example.com:443/watch?v=1"), "https://example.com");
-        assert_eq!(origin_of("http://localhost:3000"), "http://localhost:3000");
-        assert_eq!(origin_of("null"), "null");
+    fn what_is_no_origin_is_told_by_cause() {
+        let fault = |entry: &str| Entry::read(entry).err();
+        assert_eq!(fault("https://a/#/"), Some(OriginError::Path));
+        assert_eq!(fault("https://*.a/"), Some(OriginError::Path));
+        assert_eq!(fault(" https://a"), Some(OriginError::Space));
+        assert_eq!(fault("*.example.com"), Some(OriginError::Scheme));
+        assert_eq!(fault("https://*.*.example.com"), Some(OriginError::Wildcard));
+        assert_eq!(fault("https://*."), Some(OriginError::Host));
+        assert_eq!(fault("null"), Some(OriginError::Scheme));
+        assert_eq!(fault(""), Some(OriginError::Scheme));
     }
 
     proptest! {
         #[test]
         fn what_minting_writes_is_never_faulted(text in "https?://(\\*\\.)?[a-zA-Z0-9_.-]{1,20}(:[0-9]{1,5})?") {
             if let Ok(origin) = AllowedOrigin::parse(&text) {
-                prop_assert_eq!(check_entry(origin.as_str()), Ok(()));
+                prop_assert!(Entry::read(origin.as_str()).is_ok());
             }
         }
     }
