@@ -103,15 +103,15 @@ impl FindingCode {
                 meaning: "IVS reads claims such as `aws:channel-arn`. The same name without the \
                           prefix, or in camel case, is ignored: a restriction that was wanted \
                           does not take place, or the token is refused.",
-                mend: "Write the claim's full name.",
+                mend: "Write the claim's full name, with aws: and hyphens.",
             },
             Self::ClaimType => Explanation {
                 title: "A claim has a value that IVS does not take",
                 meaning: "Each claim has one type: text for the channel, origins and viewer, a \
                           boolean for strict enforcement, a whole number for the session version, \
                           a UUID for single use, and SD, HD or FULL_HD for the resolution.",
-                mend: "Mind numeric viewer ids (quote them), origins as a list (join them with \
-                       commas) and \"true\" as text.",
+                mend: "Put numeric viewer ids into quotes, join origins with commas, and write true \
+                       and false without quotes.",
             },
             Self::ViewerIdLength => Explanation {
                 title: "The viewer id is not 1 to 40 characters long",
@@ -122,9 +122,9 @@ impl FindingCode {
             },
             Self::OriginInvalid => Explanation {
                 title: "An allowed origin can match no browser",
-                meaning: "A browser sends `scheme://host[:port]` in lower case, with nothing \
-                          behind and without the default port. An entry with a path, a trailing \
-                          slash, `/#/`, a space or no scheme never equals that.",
+                meaning: "A browser sends `scheme://host[:port]` as its origin and nothing behind \
+                          it. An entry with a path, a trailing slash, `/#/`, a space or no scheme \
+                          never equals that.",
                 mend: "Write entries as `https://www.example.com` or `https://*.example.com`, \
                        joined by commas without spaces.",
             },
@@ -243,8 +243,8 @@ impl FindingCode {
                 title: "The key that signed is being retired",
                 meaning: "Another key signs now; this one is kept until its tokens have expired, \
                           then deleted. This token plays until its own `exp`.",
-                mend: "Nothing, if the token is older than the rotation. Else the issuer still \
-                       signs with the old key.",
+                mend: "If the token is older than the rotation there is nothing to do. Else the \
+                       issuer still signs with the old key: give it the new one.",
             },
             Self::KeyPending => Explanation {
                 title: "The key that signed is not in use yet",

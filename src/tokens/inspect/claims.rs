@@ -11,7 +11,8 @@ use crate::{
     ivs::arn::ChannelArn,
     tokens::claims::{
         ALLOW_ORIGIN, AWS_CLAIMS, CHANNEL_ARN, MAXIMUM_RESOLUTION, MaximumResolution,
-        SINGLE_USE_UUID, STRICT_ORIGIN, VIEWER_ID, VIEWER_SESSION_VERSION, check_viewer_id,
+        SINGLE_USE_UUID, STRICT_ORIGIN, VIEWER_ID, VIEWER_SESSION_VERSION, ViewerIdError,
+        check_viewer_id,
     },
 };
 
@@ -49,8 +50,9 @@ pub(super) fn check(
     findings.extend(check_viewer(claims, &unprefixed));
     findings.extend(origins::check(claims, request.origin));
     findings.extend(unprefixed.iter().take(MAX_LISTED_CLAIMS).map(|claim| {
-        let detail = format!("IVS does not read this claim. Its name is {}.", claim.meant);
-        Finding::new(FindingCode::ClaimWithoutAwsPrefix, detail).about(claim.written)
+        let situation =
+            format!("IVS does not read this claim; the one that it reads is {}.", claim.meant);
+        Finding::new(FindingCode::ClaimWithoutAwsPrefix, situation).about(claim.written)
     }));
     findings.extend(unknown(claims).take(MAX_LISTED_CLAIMS));
     findings
@@ -61,21 +63,21 @@ fn check_channel(
     unprefixed: &[Unprefixed<'_>],
     channels: &[ChannelArn],
 ) -> Option<Finding> {
-    let find = |code, detail: String| Some(Finding::new(code, detail).about(CHANNEL_ARN));
+    let find = |code, situation: String| Some(Finding::new(code, situation).about(CHANNEL_ARN));
     let Some(claim) = claims.get(CHANNEL_ARN) else {
-        let detail = "The token names no channel. Set aws:channel-arn to its ARN.";
+        let situation = "The token names no channel.";
         return if unprefixed.iter().any(|claim| claim.meant == CHANNEL_ARN) {
             None
         } else {
-            find(FindingCode::ChannelArnMissing, detail.to_owned())
+            find(FindingCode::ChannelArnMissing, situation.to_owned())
         };
     };
     // Another type is told as such.
     let claim = claim.as_str()?;
     if claim.parse::<ChannelArn>().is_err() {
-        let detail = "aws:channel-arn is no channel ARN, so it matches no channel. One looks like \
+        let situation = "aws:channel-arn is no channel ARN, so it matches no channel. One looks like \
                       arn:aws:ivs:REGION:ACCOUNT:channel/ID.";
-        return find(FindingCode::ChannelMismatch, detail.to_owned());
+        return find(FindingCode::ChannelMismatch, situation.to_owned());
     }
     let other = channels.iter().find(|channel| channel.as_str() != claim)?;
     find(
@@ -86,18 +88,19 @@ fn check_channel(
 
 fn check_viewer(claims: &Map<String, Value>, unprefixed: &[Unprefixed<'_>]) -> Option<Finding> {
     if let Some(id) = claims.get(VIEWER_ID) {
-        let error = check_viewer_id(id.as_str()?).err()?;
-        let detail = format!("{VIEWER_ID} {error}.");
-        return Some(Finding::new(FindingCode::ViewerIdLength, detail).about(VIEWER_ID));
+        let situation = match check_viewer_id(id.as_str()?).err()? {
+            ViewerIdError::Empty => "aws:viewer-id is empty.",
+            ViewerIdError::TooLong => "aws:viewer-id has more than 40 characters.",
+        };
+        return Some(Finding::new(FindingCode::ViewerIdLength, situation).about(VIEWER_ID));
     }
     let meant = unprefixed.iter().any(|claim| claim.meant == VIEWER_ID);
     let sub = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
     if meant || sub.is_empty() {
         return None;
     }
-    let detail = "IVS ignores sub, so this viewer can never be revoked. Put the viewer into \
-                  aws:viewer-id.";
-    Some(Finding::new(FindingCode::ViewerInSub, detail).about("sub"))
+    let situation = "IVS ignores sub, so this viewer can never be revoked.";
+    Some(Finding::new(FindingCode::ViewerInSub, situation).about("sub"))
 }
 
 /// What the value should be, where it is something else.
@@ -116,8 +119,8 @@ fn check_type(claims: &Map<String, Value>, name: &str) -> Option<Finding> {
         }
         _ => return None,
     };
-    let detail = format!("{name} must be {expected}.");
-    (!good).then(|| Finding::new(FindingCode::ClaimType, detail).about(name))
+    let situation = format!("{name} must be {expected}.");
+    (!good).then(|| Finding::new(FindingCode::ClaimType, situation).about(name))
 }
 
 /// Claims that begin with `aws:` and that IVS does not define.
@@ -129,8 +132,8 @@ fn unknown(claims: &Map<String, Value>) -> impl Iterator<Item = Finding> {
     names.map(|name| {
         let hint =
             nearest(name).map_or_else(String::new, |meant| format!(" Did you mean {meant}?"));
-        let detail = format!("IVS does not know this claim and ignores it.{hint}");
-        Finding::new(FindingCode::UnknownAwsClaim, detail).about(shorten(name))
+        let situation = format!("IVS does not know this claim and ignores it.{hint}");
+        Finding::new(FindingCode::UnknownAwsClaim, situation).about(shorten(name))
     })
 }
 

@@ -34,8 +34,14 @@ impl<'a> UnverifiedToken<'a> {
             return Err(Unreadable { cause, header: None, claims: None });
         };
         let read = || {
+            let header = read_object(header).map_err(|fault| Malformed::Part("header", fault))?;
+            // Extensions that a reader must refuse if it does not know them (RFC 7515, section
+            // 4.1.11). IVS documents none.
+            if header.contains_key("crit") {
+                return Err(Malformed::Critical);
+            }
             Ok(Self {
-                header: read_object(header).map_err(|fault| Malformed::Part("header", fault))?,
+                header,
                 claims: read_object(claims).map_err(|fault| Malformed::Part("claims", fault))?,
                 signature: decode(signature)
                     .map_err(|fault| Malformed::Part("signature", fault))?,
@@ -60,10 +66,12 @@ pub(super) struct Unreadable {
 /// Why a text is no token. Never repeats the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum Malformed {
-    #[error("A token has three parts joined by dots; the number here is {0}. Was it cut off?")]
+    #[error("A token has three parts joined by dots; this has {0}.")]
     Parts(usize),
-    #[error("It has five parts, so it is encrypted (JWE); IVS takes signed tokens (JWS) alone.")]
+    #[error("It has five parts, so it is encrypted (JWE), not signed (JWS).")]
     Encrypted,
+    #[error("Its header demands extensions (crit), and IVS documents none.")]
+    Critical,
     #[error("Its {0} {1}")]
     Part(&'static str, PartFault),
 }
@@ -71,13 +79,13 @@ pub(super) enum Malformed {
 /// What is wrong with one part of a token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum PartFault {
-    #[error("has white space in it. Hand the token over in one piece.")]
+    #[error("has white space in it.")]
     WhiteSpace,
-    #[error("has base64 padding; leave out the = signs.")]
+    #[error("has base64 padding.")]
     Padding,
-    #[error("is in base64 with + and /; use base64url, which has - and _ instead.")]
+    #[error("is in base64 with + and /, where base64url has - and _.")]
     StandardAlphabet,
-    #[error("is not base64url. Was the token cut off, or changed on its way?")]
+    #[error("is not base64url.")]
     Base64,
     #[error("is not JSON in UTF-8.")]
     Json,
@@ -191,6 +199,8 @@ mod tests {
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(claims(deep.as_bytes()), Malformed::Part("claims", PartFault::Json));
         assert_eq!(cause("!.e30.AA"), Malformed::Part("header", PartFault::Base64));
+        let critical = token(br#"{"alg":"ES384","crit":["b64"]}"#, b"{}");
+        assert_eq!(cause(&critical), Malformed::Critical);
         assert_eq!(cause("e30.e30.A"), Malformed::Part("signature", PartFault::Base64));
     }
 

@@ -79,40 +79,30 @@ impl Refusal {
     /// What the refusal means; `readable` is whether the token that came with it is a JWT, `None`
     /// where none came.
     pub(super) fn explain(&self, readable: Option<bool>) -> Vec<Finding> {
-        let (code, detail) = match self {
+        let (code, situation) = match self {
             Self::Reasons(codes) => {
-                let detail = "The edge of the emulator gives this as its reason.";
-                let findings = codes.iter().map(|code| Finding::refusal(*code, detail));
+                let situation = "The edge of the emulator gives this as its reason.";
+                let findings = codes.iter().map(|code| Finding::refusal(*code, situation));
                 return findings.collect();
             }
-            Self::InvalidToken { segments: true } if readable.is_none() => (
-                FindingCode::TokenMissing,
-                "No token reached IVS, or what reached it is no JWT. Inspect the URL that the \
-                 player loaded.",
-            ),
+            Self::InvalidToken { segments: true } if readable.is_none() => {
+                (FindingCode::TokenMissing, "No token reached IVS, or what reached it is no JWT.")
+            }
             Self::InvalidToken { segments: true } if readable == Some(true) => (
                 FindingCode::TokenMissing,
-                "This token is a JWT, and IVS saw none: it got lost on the way. Inspect the URL \
-                 that the player loaded.",
+                "This token is a JWT, and IVS saw none: it got lost on the way.",
             ),
             // The token itself shows why.
             Self::InvalidToken { .. } => return Vec::new(),
-            Self::Spent => (
-                FindingCode::SingleUseSpent,
-                "The token was used before. Fetch a new one for every load.",
-            ),
-            Self::OriginRequired => (
-                FindingCode::OriginMissing,
-                "The request had no Origin. Put crossorigin=\"anonymous\" on the video element, or \
-                 call setOrigin on a native player.",
-            ),
+            Self::Spent => (FindingCode::SingleUseSpent, "The token was used before."),
+            Self::OriginRequired => (FindingCode::OriginMissing, "The request had no Origin."),
             Self::SessionOver => (
                 FindingCode::SessionRevoked,
                 "The playback session was ended: the viewer was revoked, or many players shared \
                  it.",
             ),
         };
-        vec![Finding::refusal(code, detail)]
+        vec![Finding::refusal(code, situation)]
     }
 }
 

@@ -14,7 +14,7 @@ use super::finding::{Finding, FindingCode, Severity};
 
 /// `exp` from here on is no second that anyone means (the year 5138), and every millisecond since
 /// March 1973 is: what tells the two apart.
-const MILLISECONDS_FROM: i64 = 100_000_000_000;
+pub(super) const MILLISECONDS_FROM: i64 = 100_000_000_000;
 
 /// [`CAPPED_TTL`] in seconds.
 const CAPPED_SECONDS: i64 = CAPPED_TTL.as_secs().cast_signed();
@@ -24,15 +24,14 @@ const CAPPED_SECONDS: i64 = CAPPED_TTL.as_secs().cast_signed();
 const LONG_LIVED_SECONDS: i64 = 3600;
 
 pub(super) fn check(claims: &Map<String, Value>, now: Timestamp) -> Option<Finding> {
-    let find = |code, detail: String| Some(Finding::new(code, detail).about(EXP));
+    let find = |code, situation: String| Some(Finding::new(code, situation).about(EXP));
     let Some(exp) = claims.get(EXP) else {
-        return find(FindingCode::ExpMissing, "There is no exp; IVS demands one.".to_owned());
+        return find(FindingCode::ExpMissing, "There is no exp.".to_owned());
     };
     // What lies between the two 64-bit integers is too far ahead either way.
     let Some(exp) = exp.as_i64().or_else(|| exp.as_u64().map(|_| i64::MAX)) else {
-        let detail = "exp must be a whole number of seconds, without quotes or fraction. Round \
-                      it down.";
-        return find(FindingCode::ExpNotInteger, detail.to_owned());
+        let situation = "exp is no whole number of seconds, or has quotes around it.";
+        return find(FindingCode::ExpNotInteger, situation.to_owned());
     };
     let ahead = exp.saturating_sub(now.unix_seconds());
     let cap = cap(claims);
@@ -43,12 +42,12 @@ pub(super) fn check(claims: &Map<String, Value>, now: Timestamp) -> Option<Findi
     } else if let Some(cap) = cap {
         (ahead > CAPPED_SECONDS).then(|| too_far_ahead(ahead, cap))
     } else if ahead > LONG_LIVED_SECONDS {
-        let detail = format!(
+        let situation = format!(
             "The token starts playback for another {}, and without {VIEWER_ID} nobody can be cut \
-             off. Use minutes.",
+             off.",
             in_words(ahead)
         );
-        find(FindingCode::LongLivedWithoutViewer, detail)
+        find(FindingCode::LongLivedWithoutViewer, situation)
     } else {
         None
     }
@@ -60,29 +59,26 @@ fn cap(claims: &Map<String, Value>) -> Option<&'static str> {
 }
 
 fn milliseconds(cap: Option<&str>) -> Finding {
-    let (severity, detail) = match cap {
+    let (severity, situation) = match cap {
         Some(cap) => (
             Severity::Error,
             format!(
                 "exp is in milliseconds, so IVS sees it thousands of years ahead and refuses it \
-                 beside {cap}. Divide by 1000."
+                 beside {cap}."
             ),
         ),
         None => (
             Severity::Warning,
-            "exp is in milliseconds, so the token is valid for thousands of years. Divide by 1000."
-                .to_owned(),
+            "exp is in milliseconds, so the token is valid for thousands of years.".to_owned(),
         ),
     };
-    Finding::new(FindingCode::ExpInMilliseconds, detail).about(EXP).with_severity(severity)
+    Finding::new(FindingCode::ExpInMilliseconds, situation).about(EXP).with_severity(severity)
 }
 
 fn too_far_ahead(ahead: i64, cap: &str) -> Finding {
-    let detail = format!(
-        "exp is {ahead} s ahead; beside {cap} IVS takes at most {CAPPED_SECONDS}. Use 590, which \
-         leaves room for clocks that differ."
-    );
-    Finding::new(FindingCode::TtlOver600, detail).about(EXP)
+    let situation =
+        format!("exp is {ahead} s ahead; beside {cap} IVS takes at most {CAPPED_SECONDS}.");
+    Finding::new(FindingCode::TtlOver600, situation).about(EXP)
 }
 
 /// A token is often inspected long after it was refused, so it is told here, too, that it was
@@ -90,15 +86,15 @@ fn too_far_ahead(ahead: i64, cap: &str) -> Finding {
 fn expired(claims: &Map<String, Value>, exp: i64, now: Timestamp) -> String {
     let ago = in_words(now.unix_seconds().saturating_sub(exp));
     let was = Timestamp::from_unix_seconds(exp);
-    let detail = format!("exp was {was}, {ago} ago. Fetch a token right before playback starts.");
+    let situation = format!("exp was {was}, {ago} ago.");
     let lifetime =
         claims.get("iat").and_then(Value::as_i64).map_or(0, |iat| exp.saturating_sub(iat));
     match cap(claims) {
         Some(cap) if lifetime > CAPPED_SECONDS => format!(
-            "{detail} By its iat it was made for {lifetime} s, so beside {cap} IVS refused it when \
+            "{situation} By its iat it was made for {lifetime} s, so beside {cap} IVS refused it when \
              it was new, too."
         ),
-        _ => detail,
+        _ => situation,
     }
 }
 

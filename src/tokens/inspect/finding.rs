@@ -11,7 +11,7 @@ pub struct Finding {
     pub code: FindingCode,
     /// Whether IVS refuses playback for it.
     pub severity: Severity,
-    /// What it means for this token, and what to do, in one or two sentences.
+    /// What is the case with this token, and what to do.
     pub detail: String,
     /// The claim that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -19,13 +19,16 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(super) fn new(code: FindingCode, detail: impl Into<String>) -> Self {
-        Self { code, severity: code.severity(), detail: detail.into(), claim: None }
+    /// `situation` says what is the case, in whole sentences; what to do is added from the
+    /// catalogue.
+    pub(super) fn new(code: FindingCode, situation: impl fmt::Display) -> Self {
+        let detail = format!("{situation} {}", code.explanation().mend);
+        Self { code, severity: code.severity(), detail, claim: None }
     }
 
     /// What the edge refused for, whatever the code means in a token that nobody has tried.
-    pub(super) fn refusal(code: FindingCode, detail: impl Into<String>) -> Self {
-        Self::new(code, detail).with_severity(Severity::Error)
+    pub(super) fn refusal(code: FindingCode, situation: impl fmt::Display) -> Self {
+        Self::new(code, situation).with_severity(Severity::Error)
     }
 
     pub(super) fn about(mut self, claim: impl Into<String>) -> Self {

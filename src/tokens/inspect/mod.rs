@@ -159,9 +159,8 @@ impl Report {
         if let Some(fault) = url.fault {
             self.findings.push(Finding::new(FindingCode::UrlMalformed, fault.to_string()));
         } else if url.token.is_none() {
-            let detail = "The URL has no token. Look for what strips it, or for code that plays on \
-                          when minting failed.";
-            self.findings.push(Finding::new(FindingCode::TokenMissing, detail));
+            let situation = "The URL has no token.";
+            self.findings.push(Finding::new(FindingCode::TokenMissing, situation));
         }
     }
 
@@ -178,8 +177,8 @@ impl Report {
         let parsed = match UnverifiedToken::parse(token) {
             Ok(parsed) => parsed,
             Err(unreadable) => {
-                let detail = unreadable.cause.to_string();
-                self.findings.push(Finding::new(FindingCode::NotAJwt, detail));
+                let situation = unreadable.cause.to_string();
+                self.findings.push(Finding::new(FindingCode::NotAJwt, situation));
                 self.not_checked.push(NotChecked::Signature);
                 (self.header, self.claims) = (unreadable.header, unreadable.claims);
                 return false;
@@ -193,16 +192,16 @@ impl Report {
         self.findings.extend(claims::check(&parsed.claims, &request, now));
         self.channel(context.channel);
         if token.len() > LARGE_TOKEN {
-            let detail = format!(
-                "The token has {} bytes. IVS may refuse tokens over {LARGE_TOKEN}.",
+            let situation = format!(
+                "The token has {} bytes; IVS may refuse more than {LARGE_TOKEN}.",
                 token.len()
             );
-            self.findings.push(Finding::new(FindingCode::TokenOver2Kb, detail));
+            self.findings.push(Finding::new(FindingCode::TokenOver2Kb, situation));
         }
         if url.is_some_and(|url| url.segment) && parsed.claims.contains_key(SINGLE_USE_UUID) {
-            let detail = "This is a segment, and the single-use token was spent by the playlist. \
-                          Append it to the multivariant playlist alone.";
-            self.findings.push(Finding::new(FindingCode::UrlMalformed, detail));
+            let situation =
+                "This is a segment, and the single-use token was spent by the playlist.";
+            self.findings.push(Finding::new(FindingCode::UrlMalformed, situation));
         }
         self.unseen(&parsed.claims, input.origin.is_some());
         (self.header, self.claims) = (Some(parsed.header), Some(parsed.claims));
@@ -231,20 +230,19 @@ impl Report {
     }
 
     fn channel(&mut self, facts: Option<ChannelFacts>) {
-        let (code, detail) = match facts {
+        let (code, situation) = match facts {
             None => return self.not_checked.push(NotChecked::Channel),
             Some(ChannelFacts::Private) => return,
             Some(ChannelFacts::Public) => (
                 FindingCode::ChannelPublic,
                 "The channel plays without a token, so nothing in this one has an effect.",
             ),
-            Some(ChannelFacts::Absent) => (
-                FindingCode::ChannelMismatch,
-                "IVS has no such channel, so the token can play none. Was it deleted?",
-            ),
+            Some(ChannelFacts::Absent) => {
+                (FindingCode::ChannelMismatch, "IVS has no such channel; it may have been deleted.")
+            }
         };
         if !self.findings.iter().any(|finding| finding.code == code) {
-            self.findings.push(Finding::new(code, detail).about(CHANNEL_ARN));
+            self.findings.push(Finding::new(code, situation).about(CHANNEL_ARN));
         }
     }
 

@@ -44,7 +44,7 @@ pub(super) fn check<'k>(
     if encoded.der {
         verdict.findings.push(Finding::new(
             FindingCode::DerSignature,
-            "The signature is in ASN.1 DER. Send r and s as 96 plain bytes.",
+            "The signature is in ASN.1 DER, not r and s.",
         ));
     }
     if let Some(finding) = check_algorithm(token.header.get("alg")) {
@@ -56,7 +56,7 @@ pub(super) fn check<'k>(
         Numbers::OtherCurve(curve) => {
             verdict.findings.push(Finding::new(
                 FindingCode::WrongCurve,
-                format!("The signature is one of {curve}. Sign with a P-384 key."),
+                format!("The signature is one of {curve}."),
             ));
             None
         }
@@ -78,8 +78,7 @@ pub(super) fn check<'k>(
         Some(signer) => verdict.findings.extend(check_signer(signer, channel)),
         None => verdict.findings.push(Finding::new(
             FindingCode::BadSignature,
-            "None of the given keys made the signature. The token was signed with another key, or \
-             changed afterwards.",
+            "None of the known keys made the signature.",
         )),
     }
     verdict
@@ -92,13 +91,13 @@ fn check_algorithm(algorithm: Option<&Value>) -> Option<Finding> {
         Some("ES256K") => "secp256k1",
         Some("ES512") => "P-521",
         _ => {
-            let detail = "The alg of the header is not ES384, the one algorithm of IVS.";
-            return Some(Finding::new(FindingCode::WrongAlgorithm, detail));
+            let situation = "The alg of the header is not ES384, the one algorithm of IVS.";
+            return Some(Finding::new(FindingCode::WrongAlgorithm, situation));
         }
     };
     Some(Finding::new(
         FindingCode::WrongCurve,
-        format!("The token is signed with a key on {curve}. Use a P-384 key and ES384."),
+        format!("The token is signed with a key on {curve}."),
     ))
 }
 
@@ -110,7 +109,7 @@ fn check_signer(signer: &KnownKey, channel: Option<&ChannelArn>) -> Option<Findi
             FindingCode::KeyOtherRegion,
             format!(
                 "The key that signed is a key pair of {}, account {}; the channel is in {}, \
-                 account {}. IVS does not look there.",
+                 account {}.",
                 key.region(),
                 key.account(),
                 channel.region(),
@@ -118,7 +117,7 @@ fn check_signer(signer: &KnownKey, channel: Option<&ChannelArn>) -> Option<Findi
             ),
         ));
     }
-    let (code, detail) = match signer.standing {
+    let (code, situation) = match signer.standing {
         KeyStanding::Unknown | KeyStanding::Active => return None,
         KeyStanding::Pending => (
             FindingCode::KeyPending,
@@ -126,18 +125,16 @@ fn check_signer(signer: &KnownKey, channel: Option<&ChannelArn>) -> Option<Findi
         ),
         KeyStanding::Draining => (
             FindingCode::KeyDraining,
-            "The key that signed is being retired. The token plays; new ones need the new key.",
+            "The key that signed is being retired; the token plays until its exp.",
         ),
-        KeyStanding::Retired => (
-            FindingCode::KeyDeleted,
-            "The key that signed was deleted from IVS. Fetch a new token.",
-        ),
-        KeyStanding::Missing => (
-            FindingCode::KeyUnknownToIvs,
-            "The key that signed is not among the key pairs of IVS. Import it, or use another.",
-        ),
+        KeyStanding::Retired => {
+            (FindingCode::KeyDeleted, "The key that signed was deleted from IVS.")
+        }
+        KeyStanding::Missing => {
+            (FindingCode::KeyUnknownToIvs, "The key that signed is not among the key pairs of IVS.")
+        }
     };
-    Some(Finding::new(code, detail))
+    Some(Finding::new(code, situation))
 }
 
 /// A signature, whichever way it is encoded.

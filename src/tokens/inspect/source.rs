@@ -121,18 +121,17 @@ pub(super) struct UrlFacts {
 /// Why IVS cannot read the token of a URL. Never repeats the URL.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum UrlFault {
-    #[error("This is no URL. Take the playback URL as GetChannel returns it.")]
+    #[error("This is no URL.")]
     NotAUrl,
     #[error("A playback URL begins with https://.")]
     Scheme,
     #[error(
-        "The URL has a second ? before its token, so the token is not in the parameter token. \
-         Append ?token= once, to the URL as GetChannel returns it."
+        "The URL has a second ? before its token, so that the token is part of something else."
     )]
     SecondQuestionMark,
-    #[error("The URL has more than one token. Start from the URL as GetChannel returns it.")]
+    #[error("The URL has more than one token.")]
     TwoTokens,
-    #[error("The token stands behind #, which is never sent. Put it into the query.")]
+    #[error("The token stands behind #, and what is there is never sent.")]
     Fragment,
     #[error("The token is in another query parameter than token, the one that IVS reads.")]
     OtherParameter,

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{clock::Timestamp, tokens::claims::EXP};
 
-use super::{Inspection, NotChecked, Severity};
+use super::{Inspection, NotChecked, Severity, expiry::MILLISECONDS_FROM};
 
 /// Renders an inspection: the verdict, each finding with what to do, the content of the token, and
 /// what was left unchecked. Ends with a line break.
@@ -21,7 +21,6 @@ pub fn render(inspection: &Inspection) -> String {
         let (severity, code) = (finding.severity.as_str(), finding.code);
         line(&mut text, &format!("\n{severity:<8} {code}{claim}"));
         line(&mut text, &format!("         {}", printable(&finding.detail)));
-        line(&mut text, &format!("         {}", finding.code.explanation().mend));
     }
     for (title, members) in [("Header", &inspection.header), ("Claims", &inspection.claims)] {
         if let Some(members) = members {
@@ -75,10 +74,17 @@ fn member(name: &str, value: &Value, width: usize) -> String {
         EXP | "iat" | "nbf" => value.as_i64(),
         _ => None,
     };
-    let time = time.map_or_else(String::new, |seconds| {
-        format!("  ({})", Timestamp::from_unix_seconds(seconds))
-    });
+    let time = time.map_or_else(String::new, in_words);
     format!("  {:<width$}  {}{time}", printable(name), printable(&value.to_string()))
+}
+
+/// The time that a number means, in seconds or, where that is absurd, in milliseconds.
+fn in_words(number: i64) -> String {
+    if number < MILLISECONDS_FROM {
+        format!("  ({})", Timestamp::from_unix_seconds(number))
+    } else {
+        format!("  ({}, if these are milliseconds)", Timestamp::from_unix_millis(number))
+    }
 }
 
 /// Text from a token, without what could steer a terminal: control characters, and those that
@@ -123,6 +129,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("Hand over the token as the library returned it."), "{text}");
+        assert!(in_words(1_795_337_700).contains("2026-11-22T08:55:00Z"));
+        assert!(in_words(1_795_337_700_000).contains("2026-11-22T08:55:00Z, if"));
         assert!(
             text.ends_with(
                 "Not checked  signature: give the public key or a JWK set to check it\n"
