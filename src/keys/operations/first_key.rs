@@ -24,24 +24,27 @@ impl KeyOperations {
     ) -> Result<FirstKeyMade, OperationError> {
         let keyring = self.load().await?;
         refuse_if_active(keyring.as_ref())?;
+        // Listed before the keyring is read again: a pair that somebody makes now is then in both.
         let listed = self.list(keyring.as_ref()).await?;
-        let lost = survey::lost(keyring.as_ref(), &listed);
-        if !lost.is_empty() && !request.new_keyring {
-            return Err(self.lost_keyring(lost));
-        }
         let made = PrivateKey::generate(&mut system_rng())?;
         let id = self
             .edit(|keyring| {
                 refuse_if_active(Some(keyring))?;
-                let now = self.clock.now();
-                // The id of a keyring whose keys were lost is on their pairs.
-                if request.new_keyring && !lost.is_empty() && keyring.keys.is_empty() {
-                    keyring.id = KeyringId::random(&mut system_rng());
+                let lost = survey::lost(keyring, &listed);
+                if !lost.is_empty() {
+                    if !request.new_keyring {
+                        return Err(self.lost_keyring(lost));
+                    }
+                    // The id of a keyring whose keys were lost is on their pairs.
+                    if keyring.keys.is_empty() {
+                        keyring.id = KeyringId::random(&mut system_rng());
+                    }
                 }
                 if candidate(keyring).is_none() {
                     survey::check_quota(&listed)?;
                 }
-                begin(keyring, &made, &request.requested_by, &self.settings.driver, now)
+                let (driver, now) = (&self.settings.driver, self.clock.now());
+                begin(keyring, &made, &request.requested_by, driver, now)
             })
             .await?;
         self.ensure_imported(&id).await?;

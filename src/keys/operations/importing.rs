@@ -106,17 +106,15 @@ impl KeyOperations {
                 self.find_by_fingerprint(&listed, fingerprint).await?
             }
         };
-        let lost = match &enrolment.candidate {
-            Candidate::Generated(_) => survey::lost(keyring.as_ref(), &listed),
-            // Bringing the private key is one of the ways out.
-            Candidate::Private { .. } | Candidate::Public(_) => Vec::new(),
-        };
+        // Bringing the private key is one of the ways out of a lost keyring, making one is none.
+        let is_new_key = matches!(enrolment.candidate, Candidate::Generated(_));
         let driver = &self.settings.driver;
         self.edit(|keyring| {
             let now = self.clock.now();
             if enrolment.existing(keyring, driver, now)?.is_none() {
-                if keyring.keys.is_empty() && !lost.is_empty() {
-                    return Err(self.lost_keyring(lost.clone()));
+                let lost = survey::lost(keyring, &listed);
+                if is_new_key && keyring.keys.is_empty() && !lost.is_empty() {
+                    return Err(self.lost_keyring(lost));
                 }
                 if enrolment.found.is_none() {
                     survey::check_quota(&listed)?;

@@ -1,0 +1,212 @@
+//! A crash between any two effects, an answer that is lost, and two processes at once.
+
+use std::{sync::Arc, time::Duration};
+
+use ivs_playback_auth::keys::{
+    keyring::{KEYRING_TAG, KeyState, KeyVersion, Keyring, VERSION_TAG},
+    material::PrivateKey,
+    operations::{FirstKey, GenerateKey, ImportPrivateKey, Label, OperationError},
+};
+
+use super::world::{Fault, Faults, Process, World, region};
+
+const OTHERS_KEY: &str = include_str!("../../fixtures/keys/sec1.pem");
+
+/// What is asked of a process.
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    FirstKey,
+    Generate,
+    /// Of a key that IVS has already.
+    Adopt,
+    /// Of a key that it has not.
+    Import,
+    /// Of the one pair that is pending.
+    Delete,
+}
+
+impl Operation {
+    const ALL: [Self; 5] =
+        [Self::FirstKey, Self::Generate, Self::Adopt, Self::Import, Self::Delete];
+
+    async fn prepare(self, world: &World) {
+        match self {
+            Self::FirstKey | Self::Generate | Self::Import => {}
+            Self::Adopt => {
+                let key = PrivateKey::read(OTHERS_KEY, None).unwrap();
+                let (pem, tags) = (key.public_key().to_pem(), std::iter::empty().collect());
+                let ivs = world.process().await.ivs;
+                ivs.import_playback_key_pair(pem, "lambda", &tags).await.unwrap();
+            }
+            Self::Delete => {
+                Self::Generate.run(&world.process().await).await.unwrap();
+            }
+        }
+    }
+
+    async fn run(self, process: &Process) -> Result<(), OperationError> {
+        let operations = &process.operations;
+        match self {
+            Self::FirstKey => {
+                let request = FirstKey { requested_by: "test".to_owned(), new_keyring: false };
+                match operations.rotate_first(request).await {
+                    // It had been done before the crash.
+                    Err(OperationError::RotationUnavailable { .. }) => Ok(()),
+                    outcome => outcome.map(|_| ()),
+                }
+            }
+            Self::Generate => {
+                // Once a crash came after the last write, the command cannot know of it.
+                let keyring = process.signing_keys.keyring(&region());
+                let is_done = |version: &KeyVersion<_>| version.state == KeyState::Imported;
+                if keyring.is_some_and(|keyring| keyring.present().any(is_done)) {
+                    return Ok(());
+                }
+                operations.generate(GenerateKey::default()).await.map(|_| ())
+            }
+            Self::Adopt | Self::Import => {
+                let request = ImportPrivateKey {
+                    key: PrivateKey::read(OTHERS_KEY, None).unwrap(),
+                    label: Label::default(),
+                    exclusive: false,
+                    longest_ttl: Some(Duration::from_hours(6)),
+                };
+                operations.import_private_key(request).await.map(|_| ())
+            }
+            Self::Delete => {
+                let views = process.inventory.key_pairs(&region()).0;
+                let Some(arn) = views.into_iter().find_map(|view| view.arn) else {
+                    return Ok(());
+                };
+                operations.delete(arn, false).await
+            }
+        }
+    }
+
+    /// What must be there in the end, whatever happened on the way.
+    async fn check(self, world: &World, context: &str) {
+        let (keyring, pairs) = (world.keyring().await, world.pairs().await);
+        let present: Vec<_> = keyring.present().collect();
+        if matches!(self, Self::Delete) {
+            assert!(present.is_empty() && pairs.is_empty(), "{context}: {present:?} {pairs:?}");
+            assert_eq!(world.private_keys(), 0, "{context}");
+            return;
+        }
+        assert_eq!((present.len(), pairs.len()), (1, 1), "{context}: {present:?} {pairs:?}");
+        let version = present[0];
+        let expected = match self {
+            Self::FirstKey | Self::Adopt | Self::Import => KeyState::Active,
+            Self::Generate | Self::Delete => KeyState::Imported,
+        };
+        assert_eq!(version.state, expected, "{context}");
+        assert_eq!(version.arn.as_ref(), Some(&pairs[0].arn), "{context}");
+        assert_eq!(version.claim, None, "{context}");
+        assert_eq!(version.adopted, matches!(self, Self::Adopt | Self::Import), "{context}");
+        assert_eq!(world.private_keys(), 1, "{context}");
+        let ivs = world.process().await.ivs;
+        let pair = ivs.get_playback_key_pair(&pairs[0].arn).await.unwrap();
+        assert_eq!(pair.fingerprint, version.fingerprint.to_string(), "{context}");
+        if matches!(self, Self::Adopt) {
+            assert_eq!((pair.name.as_str(), pair.tags.len()), ("lambda", 0), "{context}");
+        } else {
+            assert_eq!(pair.tags[KEYRING_TAG], keyring.id.as_str(), "{context}");
+            assert_eq!(pair.tags[VERSION_TAG], version.id.as_str(), "{context}");
+        }
+        check_rotations(self, &keyring, context);
+    }
+}
+
+fn check_rotations(operation: Operation, keyring: &Keyring, context: &str) {
+    let expected = usize::from(matches!(operation, Operation::FirstKey));
+    assert_eq!(keyring.rotations.len(), expected, "{context}");
+    assert!(keyring.rotations.iter().all(|it| it.outcome.is_some()), "{context}");
+}
+
+/// Runs the operation with a fault; `false` once the fault comes too late to strike.
+async fn strike(operation: Operation, fault: Fault) -> bool {
+    let context = format!("{operation:?}, {fault:?}");
+    let world = World::new();
+    operation.prepare(&world).await;
+    let faults = Arc::new(Faults::one(fault));
+    let victim = world.process_with(Arc::clone(&faults), Duration::ZERO).await;
+    victim.signing_keys.refresh(&region()).await.unwrap();
+    victim.inventory.note_listing(&region(), world.pairs().await);
+
+    let mut attempt = std::pin::pin!(operation.run(&victim));
+    let finished = tokio::select! {
+        outcome = &mut attempt => Some(outcome),
+        () = faults.stopped.cancelled() => None,
+    };
+    // The same command again, when claims of the dead have expired.
+    if !matches!(finished, Some(Ok(()))) {
+        world.time.advance(Duration::from_mins(1));
+        let next = world.process().await;
+        next.signing_keys.refresh(&region()).await.unwrap();
+        next.inventory.refresh(&region()).await.unwrap();
+        operation.run(&next).await.unwrap_or_else(|error| panic!("{context}: {error}"));
+    }
+    if finished.is_none() && matches!(fault, Fault::Freeze(_)) {
+        // It wakes up, and finds the work done.
+        faults.goes_on.cancel();
+        attempt.await.unwrap_or_else(|error| panic!("{context}, woken: {error}"));
+    }
+    operation.check(&world, &context).await;
+    let (Fault::Crash(at) | Fault::Freeze(at) | Fault::LostAnswer(at)) = fault;
+    faults.steps() > at
+}
+
+#[tokio::test]
+async fn after_a_crash_anywhere_the_same_command_finishes_the_work() {
+    for operation in Operation::ALL {
+        let mut step = 0;
+        while strike(operation, Fault::Crash(step)).await {
+            step += 1;
+        }
+        assert!(step >= 6, "{operation:?} has {step} steps");
+    }
+}
+
+#[tokio::test]
+async fn a_frozen_process_that_wakes_up_does_nothing_twice() {
+    // Two commands to generate a key may as well make two.
+    for operation in Operation::ALL.into_iter().filter(|it| !matches!(it, Operation::Generate)) {
+        let mut step = 0;
+        while strike(operation, Fault::Freeze(step)).await {
+            step += 1;
+        }
+    }
+}
+
+#[tokio::test]
+async fn after_a_lost_answer_nothing_is_done_twice() {
+    for operation in Operation::ALL {
+        let mut call = 0;
+        while strike(operation, Fault::LostAnswer(call)).await {
+            call += 1;
+        }
+        assert!(call >= 1, "{operation:?} makes {call} calls");
+    }
+}
+
+#[tokio::test]
+async fn two_processes_that_make_the_first_key_at_once_make_one() {
+    let world = World::new();
+    let patience = Duration::from_mins(2);
+    let one = world.process_with(Arc::new(Faults::none()), patience).await;
+    let two = world.process_with(Arc::new(Faults::none()), patience).await;
+    let (first, second) =
+        tokio::join!(Operation::FirstKey.run(&one), Operation::FirstKey.run(&two));
+    assert_eq!((first, second), (Ok(()), Ok(())));
+    Operation::FirstKey.check(&world, "two at once").await;
+}
+
+#[tokio::test]
+async fn an_operation_goes_on_when_its_caller_goes_away() {
+    let world = World::new();
+    let process = world.process().await;
+    let impatient = tokio::time::timeout(Duration::ZERO, Operation::Generate.run(&process)).await;
+    assert!(impatient.is_err());
+    // The next operation of the process waits for its turn, and finds the key that was made.
+    Operation::FirstKey.run(&process).await.unwrap();
+    Operation::FirstKey.check(&world, "after an impatient caller").await;
+}

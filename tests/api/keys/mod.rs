@@ -1,0 +1,11 @@
+//! Key operations against the emulator, through the real AWS client over loopback.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod faults;
+mod rules;
+mod world;

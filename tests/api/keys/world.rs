@@ -1,0 +1,253 @@
+//! An account with an emulated IVS, a folder of keys, and processes that may crash.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    extract::{Request, State},
+    http::StatusCode,
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use ivs_playback_auth::{
+    clock::{Clock, ManualClock, Timestamp},
+    emulator::{Emulator, Options},
+    ivs::{IvsRegions, KeyPairSummary, RegionalIvs, arn::Region},
+    keys::{
+        inventory::Inventory,
+        keyring::{DriverId, Keyring},
+        operations::{KeyOperations, OperationSettings},
+        snapshot::{SigningKeys, SigningKeysSettings},
+        store::{Revision, Store, StoreFuture, dir::DirStore},
+    },
+    secret::system_rng,
+};
+use tempfile::TempDir;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The clock of every world begins here.
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_337_700);
+
+pub(super) fn region() -> Region {
+    "us-west-2".parse().unwrap()
+}
+
+/// One account and one folder of keys.
+pub(super) struct World {
+    emulator: Emulator,
+    dir: TempDir,
+    pub(super) clock: Clock,
+    pub(super) time: ManualClock,
+    servers: TaskTracker,
+}
+
+/// A process with its own view of IVS, its own store handle and its own driver id.
+pub(super) struct Process {
+    pub(super) operations: Arc<KeyOperations>,
+    pub(super) ivs: RegionalIvs,
+    pub(super) inventory: Arc<Inventory>,
+    pub(super) signing_keys: Arc<SigningKeys>,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (clock, time) = Clock::manual(NOW);
+        let options = Options {
+            data_dir: dir.path().join("emulator"),
+            account_id: "123456789012".parse().unwrap(),
+            public_url: None,
+            auto_live: false,
+        };
+        let emulator = Emulator::open(options, clock.clone()).unwrap();
+        Self { emulator, dir, clock, time, servers: TaskTracker::new() }
+    }
+
+    pub(super) fn keys_dir(&self) -> PathBuf {
+        self.dir.path().join("keys")
+    }
+
+    pub(super) async fn process(&self) -> Process {
+        self.process_with(Arc::new(Faults::none()), Duration::ZERO).await
+    }
+
+    pub(super) async fn process_with(&self, faults: Arc<Faults>, claim_wait: Duration) -> Process {
+        self.process_on(self.keys_dir(), faults, claim_wait).await
+    }
+
+    pub(super) async fn process_on(
+        &self,
+        keys_dir: PathBuf,
+        faults: Arc<Faults>,
+        claim_wait: Duration,
+    ) -> Process {
+        let ivs = self.connect(Arc::clone(&faults)).await;
+        let store: Arc<dyn Store> =
+            Arc::new(FaultyStore { store: DirStore::new(keys_dir, None), faults });
+        let settings = SigningKeysSettings {
+            refresh_every: Duration::from_secs(15),
+            max_staleness: Duration::from_hours(6),
+            max_ttl: Duration::from_hours(1),
+            manage: true,
+        };
+        let clock = self.clock.clone();
+        let signing_keys =
+            Arc::new(SigningKeys::new(Arc::clone(&store), [region()], clock.clone(), settings));
+        let inventory =
+            Arc::new(Inventory::new(Arc::clone(&signing_keys), [ivs.clone()], clock.clone()));
+        let settings = OperationSettings {
+            driver: DriverId::random(&mut system_rng()),
+            manage: true,
+            max_ttl: Duration::from_hours(1),
+            claim_wait,
+        };
+        let operations =
+            KeyOperations::new(store, ivs.clone(), clock, settings, TaskTracker::new())
+                .telling(Arc::clone(&inventory));
+        Process { operations: Arc::new(operations), ivs, inventory, signing_keys }
+    }
+
+    /// What IVS has, as nobody's fault can hide.
+    pub(super) async fn pairs(&self) -> Vec<KeyPairSummary> {
+        self.connect(Arc::new(Faults::none())).await.list_playback_key_pairs().await.unwrap()
+    }
+
+    /// What the store has.
+    pub(super) async fn keyring(&self) -> Keyring {
+        DirStore::new(self.keys_dir(), None).load(&region()).await.unwrap().unwrap().0
+    }
+
+    /// The private keys on disk.
+    pub(super) fn private_keys(&self) -> usize {
+        let Ok(entries) = std::fs::read_dir(self.keys_dir().join("us-west-2")) else {
+            return 0;
+        };
+        entries
+            .filter(|entry| entry.as_ref().unwrap().path().extension() == Some("pem".as_ref()))
+            .count()
+    }
+
+    async fn connect(&self, faults: Arc<Faults>) -> RegionalIvs {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let layer = axum::middleware::from_fn_with_state(faults, strike);
+        let router = self.emulator.router().layer(layer);
+        self.servers.spawn(async move { axum::serve(listener, router).await });
+        let account = "123456789012".parse().unwrap();
+        let endpoint = format!("http://{address}");
+        // Shorter than the default, since some tests wait for it.
+        let timeout = Duration::from_secs(2);
+        IvsRegions::fixed(&endpoint, region(), account, "AKID", "secret", timeout)
+            .region(&region())
+            .unwrap()
+            .clone()
+    }
+}
+
+/// What goes wrong for one process, counted over all that it does with store and IVS.
+#[derive(Debug)]
+pub(super) struct Faults {
+    kind: Option<Fault>,
+    steps: AtomicUsize,
+    /// The process has ended or was frozen: nothing that it still does has an effect.
+    pub(super) stopped: CancellationToken,
+    /// A frozen process wakes up.
+    pub(super) goes_on: CancellationToken,
+}
+
+/// One fault, at this step.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fault {
+    /// The process ends. There is a step before and one after each effect.
+    Crash(usize),
+    /// As `Crash`, but the process wakes up when it is told to.
+    Freeze(usize),
+    /// IVS carries out the call and answers with an error.
+    LostAnswer(usize),
+}
+
+impl Faults {
+    pub(super) fn none() -> Self {
+        let (stopped, goes_on) = (CancellationToken::new(), CancellationToken::new());
+        Self { kind: None, steps: AtomicUsize::new(0), stopped, goes_on }
+    }
+
+    pub(super) fn one(fault: Fault) -> Self {
+        Self { kind: Some(fault), ..Self::none() }
+    }
+
+    /// How many steps there were.
+    pub(super) fn steps(&self) -> usize {
+        self.steps.load(Ordering::SeqCst)
+    }
+
+    async fn step(&self) {
+        let step = self.steps.fetch_add(1, Ordering::SeqCst);
+        if matches!(self.kind, Some(Fault::Crash(at) | Fault::Freeze(at)) if step == at) {
+            self.stopped.cancel();
+        }
+        if self.stopped.is_cancelled() {
+            self.goes_on.cancelled().await;
+        }
+    }
+}
+
+async fn strike(State(faults): State<Arc<Faults>>, request: Request, next: Next) -> Response {
+    if let Some(Fault::LostAnswer(at)) = faults.kind {
+        let call = faults.steps.fetch_add(1, Ordering::SeqCst);
+        let response = next.run(request).await;
+        // With the two retries of the client, so that it gives up.
+        if (at..at + 3).contains(&call) {
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        }
+        return response;
+    }
+    faults.step().await;
+    let response = next.run(request).await;
+    faults.step().await;
+    response
+}
+
+#[derive(Debug)]
+struct FaultyStore {
+    store: DirStore,
+    faults: Arc<Faults>,
+}
+
+impl FaultyStore {
+    async fn step(&self) {
+        if !matches!(self.faults.kind, Some(Fault::LostAnswer(_))) {
+            self.faults.step().await;
+        }
+    }
+}
+
+impl Store for FaultyStore {
+    fn load<'a>(&'a self, region: &'a Region) -> StoreFuture<'a, Option<(Keyring, Revision)>> {
+        self.store.load(region)
+    }
+
+    fn replace<'a>(
+        &'a self,
+        region: &'a Region,
+        expected: Option<Revision>,
+        keyring: &'a Keyring,
+    ) -> StoreFuture<'a, Revision> {
+        Box::pin(async move {
+            self.step().await;
+            let revision = self.store.replace(region, expected, keyring).await;
+            self.step().await;
+            revision
+        })
+    }
+
+    fn describe(&self, region: &Region) -> String {
+        self.store.describe(region)
+    }
+}
