@@ -105,9 +105,10 @@ impl App {
     /// - an audit log that cannot be written
     pub async fn for_serve(config: &Config, clock: Clock) -> Result<Self, StartError> {
         let ivs = connect(config).await?;
-        match tokio::time::timeout(ACCOUNT_DEADLINE, ivs.check_account()).await {
-            Ok(checked) => checked?,
-            Err(_) => tracing::warn!("AWS does not answer; the account is not checked yet"),
+        if let Ok(checked) = tokio::time::timeout(ACCOUNT_DEADLINE, ivs.check_account()).await {
+            checked?;
+        } else {
+            tracing::warn!("AWS does not answer; the account of its credentials is not checked");
         }
         let app = Self::build(config, ivs, clock).await?;
         app.start_background();

@@ -5,6 +5,7 @@
 //! so that credentials of a real account that happen to be there can do nothing.
 
 use std::{
+    fmt::Write as _,
     fs, io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -241,11 +242,9 @@ impl Place<'_> {
         let mut text = "# Written by `ivs-playback-auth dev` at each start.\n".to_owned();
         for (key, value) in self.settings() {
             let value = toml::Value::String(value);
-            if key == "ivs.regions" {
-                text.push_str(&format!("{key} = [{value}]\n"));
-            } else {
-                text.push_str(&format!("{key} = {value}\n"));
-            }
+            let (open, close) = if key == "ivs.regions" { ("[", "]") } else { ("", "") };
+            // Writing into a String cannot fail.
+            let _ = writeln!(text, "{key} = {open}{value}{close}");
         }
         text
     }
@@ -266,11 +265,11 @@ impl Place<'_> {
             ("AWS_DEFAULT_REGION", REGION),
         ];
         for (name, value) in aws {
-            text.push_str(&format!("export {name}={}\n", quoted(value)));
+            let _ = writeln!(text, "export {name}={}", quoted(value));
         }
         for (key, value) in self.settings() {
             let name = key.replace('.', "__").to_ascii_uppercase();
-            text.push_str(&format!("export IVS_PLAYBACK_AUTH__{name}={}\n", quoted(&value)));
+            let _ = writeln!(text, "export IVS_PLAYBACK_AUTH__{name}={}", quoted(&value));
         }
         text
     }

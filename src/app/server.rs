@@ -60,10 +60,14 @@ impl Listener {
             let address = listener.local_addr()?;
             Ok(Self { listener, address })
         };
-        bind().map_err(|source: io::Error| match source.kind() {
-            io::ErrorKind::AddrInUse => ListenError::InUse(address),
-            io::ErrorKind::PermissionDenied => ListenError::NotAllowed(address),
-            _ => ListenError::Other { address, source },
+        bind().map_err(|source: io::Error| {
+            if source.kind() == io::ErrorKind::AddrInUse {
+                ListenError::InUse(address)
+            } else if source.kind() == io::ErrorKind::PermissionDenied {
+                ListenError::NotAllowed(address)
+            } else {
+                ListenError::Other { address, source }
+            }
         })
     }
 

@@ -21,8 +21,8 @@ pub(super) enum ChannelsCommand {
 
 pub(super) fn run(global: &Global, command: ChannelsCommand) -> Result<(), Failure> {
     let config = global.load_config()?;
-    global.log_trouble(&config)?;
-    let (runtime, app) = global.components(&config)?;
+    super::log_trouble(&config)?;
+    let (runtime, app) = super::components(&config)?;
     match command {
         ChannelsCommand::Get { channel } => {
             let api = app.api();

@@ -26,14 +26,14 @@ pub(super) enum ClientsCommand {
         /// A right of the client; may be repeated
         #[arg(long = "scope", value_name = "S", required = true)]
         scopes: Vec<Scope>,
-        /// Add it to the clients file; the default where access.clients is configured
+        /// Add it to the clients file; the default where `access.clients` is configured
         #[arg(long)]
         write: bool,
     },
     /// List the clients of the clients file
     #[command(after_help = "Example:\n  ivs-playback-auth clients list")]
     List,
-    /// Remove a client; a running service notices within access.reload_every
+    /// Remove a client; a running service notices within `access.reload_every`
     #[command(after_help = "Example:\n  ivs-playback-auth clients revoke k3v9x0q2m7ab")]
     Revoke {
         /// The id, as `clients list` shows it: what stands after ipa_ in the credential
@@ -93,16 +93,14 @@ fn create(
     output::line(
         "The credential is shown this once. Send it as: Authorization: Bearer CREDENTIAL",
     )?;
-    match written {
-        Some(file) => output::line(&format!("The client was added to {}.", file.path().display())),
-        None => {
-            output::line(
-                "Add this to the clients file, or to IVS_PLAYBACK_AUTH_CLIENTS (--write does it):",
-            )?;
-            output::line("")?;
-            output::line(entry.trim_end())
-        }
+    if let Some(file) = written {
+        return output::line(&format!("The client was added to {}.", file.path().display()));
     }
+    output::line(
+        "Add this to the clients file (--write does it), or to IVS_PLAYBACK_AUTH_CLIENTS:",
+    )?;
+    output::line("")?;
+    output::line(entry.trim_end())
 }
 
 fn list(global: &Global, config: &Config) -> Result<(), Failure> {

@@ -108,8 +108,8 @@ pub(super) struct ImportArgs {
 
 pub(super) fn run(global: &Global, command: KeysCommand) -> Result<(), Failure> {
     let config = global.load_config()?;
-    global.log_trouble(&config)?;
-    let (runtime, app) = global.components(&config)?;
+    super::log_trouble(&config)?;
+    let (runtime, app) = super::components(&config)?;
     let region = super::only_region(&app.api().ivs)?.region().clone();
     let context = Context { global, runtime, app, region };
     match command {
@@ -120,16 +120,16 @@ pub(super) fn run(global: &Global, command: KeysCommand) -> Result<(), Failure> 
             context.announce("Generating a key pair");
             let operations = context.operations()?;
             let made = operations.generate(GenerateKey { label, idempotency: None });
-            context.show_made(context.runtime.block_on(made).map_err(Failure::failed)?)
+            context.show(&context.runtime.block_on(made).map_err(Failure::failed)?)
         }
-        KeysCommand::Import(args) => context.import(args, config.key_passphrase),
-        KeysCommand::Delete { arn, force, yes } => context.delete(arn, force, yes),
+        KeysCommand::Import(args) => context.import(&args, config.key_passphrase.as_ref()),
+        KeysCommand::Delete { arn, force, yes } => context.delete(&arn, force, yes),
         KeysCommand::Rotate { new_keyring } => {
             context.announce("Making the first key pair");
             let request = FirstKey { requested_by: "cli".to_owned(), new_keyring };
             let made = context.operations()?.rotate_first(request);
             let made = context.runtime.block_on(made).map_err(Failure::failed)?;
-            context.show_made(made.key_pair)
+            context.show(&made.key_pair)
         }
     }
 }
@@ -200,16 +200,16 @@ impl Context<'_> {
         self.show(&pair)
     }
 
-    fn import(&self, args: ImportArgs, passphrase: Option<SecretString>) -> Result<(), Failure> {
+    fn import(&self, args: &ImportArgs, passphrase: Option<&SecretString>) -> Result<(), Failure> {
         let label = args.label.label()?;
         let operations = self.operations()?;
         let made = match (&args.private_key, &args.public_key) {
             (Some(file), _) => {
                 let bytes = read_key(file)?;
-                let key = PrivateKey::read(&*bytes, passphrase.as_ref())
+                let key = PrivateKey::read(&*bytes, passphrase)
                     .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
                 self.announce("Importing a private key");
-                let ImportArgs { exclusive, longest_ttl, .. } = args;
+                let &ImportArgs { exclusive, longest_ttl, .. } = args;
                 let request = ImportPrivateKey { key, label, exclusive, longest_ttl };
                 self.runtime.block_on(operations.import_private_key(request))
             }
@@ -225,10 +225,10 @@ impl Context<'_> {
                 return Err(Failure::Usage("give --private-key or --public-key".to_owned()));
             }
         };
-        self.show_made(made.map_err(Failure::failed)?)
+        self.show(&made.map_err(Failure::failed)?)
     }
 
-    fn delete(&self, arn: PlaybackKeyArn, force: bool, yes: bool) -> Result<(), Failure> {
+    fn delete(&self, arn: &PlaybackKeyArn, force: bool, yes: bool) -> Result<(), Failure> {
         self.announce("Deleting a key pair");
         if !yes && !confirmed(&format!("Delete {arn}? Tokens that it signed become useless.")) {
             return Err(Failure::Failed("nothing was deleted".to_owned()));
@@ -239,10 +239,6 @@ impl Context<'_> {
             return output::json(&json!({ "arn": arn, "deleted": true }));
         }
         output::line(&format!("Deleted {arn}."))
-    }
-
-    fn show_made(&self, pair: KeyPairView) -> Result<(), Failure> {
-        self.show(&pair)
     }
 
     fn show(&self, pair: &KeyPairView) -> Result<(), Failure> {

@@ -192,24 +192,6 @@ impl Global {
         log(&config.log)
     }
 
-    /// For a command that does one thing: what it prints is its result, so that only trouble is
-    /// logged unless more is asked for.
-    fn log_trouble(&self, config: &Config) -> Result<(), Failure> {
-        let level = if config.is_chosen("log.level") {
-            config.log.level.clone()
-        } else {
-            Directives::level(LevelFilter::WARN)
-        };
-        log(&Log { format: config.log.format, level })
-    }
-
-    /// The components of a service, for a command that does one thing with them.
-    fn components(&self, config: &Config) -> Result<(Runtime, App), Failure> {
-        let runtime = small_runtime()?;
-        let app = runtime.block_on(App::for_command(config, Clock::system()));
-        Ok((runtime, app.map_err(Failure::failed)?))
-    }
-
     fn json(&self) -> bool {
         self.output == Output::Json
     }
@@ -219,12 +201,30 @@ fn load(sources: Sources) -> Result<Config, Failure> {
     Config::load(sources).map_err(|error| Failure::Usage(error.to_string()))
 }
 
+/// For a command that does one thing: what it prints is its result, so that only trouble is logged
+/// unless more is asked for.
+fn log_trouble(config: &Config) -> Result<(), Failure> {
+    let level = if config.is_chosen("log.level") {
+        config.log.level.clone()
+    } else {
+        Directives::level(LevelFilter::WARN)
+    };
+    log(&Log { format: config.log.format, level })
+}
+
+/// The components of a service, for a command that does one thing with them.
+fn components(config: &Config) -> Result<(Runtime, App), Failure> {
+    let runtime = small_runtime()?;
+    let app = runtime.block_on(App::for_command(config, Clock::system()));
+    Ok((runtime, app.map_err(Failure::failed)?))
+}
+
 fn log(settings: &Log) -> Result<(), Failure> {
     telemetry::init(settings.format, &settings.level).map_err(Failure::failed)
 }
 
 /// A refusal of the HTTP API, for a person.
-fn from_api_error(error: ApiError) -> Failure {
+fn from_api_error(error: &ApiError) -> Failure {
     let problem = error.to_problem(None, true);
     let mut message = problem.detail;
     if problem.errors.len() > 1 {
@@ -245,16 +245,14 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// The region that a command is about: the only one that is configured, or `--region`.
 fn only_region(ivs: &IvsRegions) -> Result<&RegionalIvs, Failure> {
     let mut regions = ivs.iter();
-    match (regions.next(), regions.next()) {
-        (Some(only), None) => Ok(only),
-        _ => {
-            let names: Vec<&str> = ivs.names().iter().map(Region::as_str).collect();
-            Err(Failure::Usage(format!(
-                "several regions are configured ({}); choose one with --region",
-                names.join(", ")
-            )))
-        }
+    if let (Some(only), None) = (regions.next(), regions.next()) {
+        return Ok(only);
     }
+    let names: Vec<&str> = ivs.names().iter().map(Region::as_str).collect();
+    Err(Failure::Usage(format!(
+        "several regions are configured ({}); choose one with --region",
+        names.join(", ")
+    )))
 }
 
 /// For a command that waits for a few answers.

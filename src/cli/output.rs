@@ -1,6 +1,6 @@
 //! Results on stdout.
 
-use std::io::Write;
+use std::{fmt::Write as _, io::Write as _};
 
 use serde::Serialize;
 
@@ -38,7 +38,8 @@ pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) -> Result<(), Failur
     let print = |cells: &mut dyn Iterator<Item = &str>| {
         let mut text = String::new();
         for (cell, width) in cells.zip(&widths) {
-            text.push_str(&format!("{cell:width$}  "));
+            // Writing into a String cannot fail.
+            let _ = write!(text, "{cell:width$}  ");
         }
         line(text.trim_end())
     };

@@ -7,7 +7,7 @@ use clap::Args;
 use super::{Failure, Global};
 use crate::{app, clock::Clock};
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Copy, Debug)]
 #[command(after_help = "Example:\n  ivs-playback-auth clients create backend --scope tokens:mint \
                   --write\n  ivs-playback-auth keys rotate --region us-west-2\n  ivs-playback-auth \
                   serve --region us-west-2")]

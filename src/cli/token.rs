@@ -52,7 +52,7 @@ pub(super) struct MintArgs {
     /// Start playback once only; lifetime at most 10 minutes
     #[arg(long)]
     single_use: bool,
-    /// SD, HD or FULL_HD
+    /// SD (480p), HD (720p) or `FULL_HD` (1080p)
     #[arg(long, value_name = "R")]
     max_resolution: Option<String>,
     /// Lifetime, such as 5m or 300s
@@ -91,11 +91,11 @@ pub(super) fn run(global: &Global, command: TokenCommand) -> Result<(), Failure>
 
 fn run_mint(global: &Global, args: MintArgs) -> Result<(), Failure> {
     let config = global.load_config()?;
-    global.log_trouble(&config)?;
-    let (runtime, app) = global.components(&config)?;
+    super::log_trouble(&config)?;
+    let (runtime, app) = super::components(&config)?;
     let minted = runtime
         .block_on(mint_members(app.api(), args.into_members()))
-        .map_err(super::from_api_error)?;
+        .map_err(|error| super::from_api_error(&error))?;
     if global.json() {
         return output::json(&minted);
     }
@@ -175,7 +175,7 @@ fn run_inspect(global: &Global, args: InspectArgs) -> Result<(), Failure> {
 }
 
 fn read_jwks(place: &str) -> Result<String, Failure> {
-    let Some(url) = place.parse::<Url>().ok().filter(|url| url.has_host()) else {
+    let Some(url) = place.parse::<Url>().ok().filter(Url::has_host) else {
         let bytes = read_file(Path::new(place))?;
         return String::from_utf8(bytes)
             .map_err(|_| Failure::Usage(format!("--jwks {place}: the file is not text")));

@@ -20,7 +20,7 @@ use super::{
     problem::{ApiError, ProblemType},
 };
 use crate::{
-    access::{self, AuthError, Client, Scope},
+    access::{self, Client, Scope},
     tokens::grant::Violation,
 };
 
@@ -89,10 +89,7 @@ pub(super) fn optional_caller(
 }
 
 fn authenticate(headers: &HeaderMap, api: &Api) -> Result<Arc<Client>, ApiError> {
-    access::authenticate(headers, &api.registry).map_err(|error| match error {
-        AuthError::Missing => ApiError::no_credential(),
-        AuthError::Invalid => ApiError::invalid_credential(),
-    })
+    access::authenticate(headers, &api.registry).map_err(ApiError::unauthenticated)
 }
 
 /// A body that is one JSON object without duplicate members.

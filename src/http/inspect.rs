@@ -90,7 +90,7 @@ pub async fn inspect_token(
         return Err(ApiError::invalid(violations));
     }
     let channel = channel.map(|text| channel_of(&api, &text)).transpose()?;
-    let subject = token.map(Subject::Token).or(playback_url.map(Subject::PlaybackUrl));
+    let subject = token.map(Subject::Token).or_else(|| playback_url.map(Subject::PlaybackUrl));
     let input = Input { subject, edge_error, channel, origin };
     // Which pairs of IVS may have signed is not known here, so the signature stays unchecked.
     let inspection = inspect(&input, &Context::default(), api.clock.now());

@@ -35,8 +35,8 @@ use crate::{clock::Clock, config::CorsOrigin, secret::system_rng};
 /// megabytes while a rush for cold channels is turned into batches.
 pub const MAX_IN_FLIGHT: usize = 8192;
 
-/// How long a browser may remember a preflight, in seconds.
-const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
+/// How long a browser may remember a preflight.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_mins(10);
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -150,7 +150,7 @@ async fn finish(State(clock): State<Clock>, mut request: Request, next: Next) ->
         route.as_ref(),
         &response,
         error.as_ref(),
-        clock.monotonic() - started,
+        clock.monotonic().saturating_sub(started),
     );
     response
 }

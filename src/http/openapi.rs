@@ -119,7 +119,7 @@ pub fn problems_of(operation_id: &str) -> Vec<ProblemType> {
             &[P::ChannelNotFound, P::ChannelNotPrivate, P::NoActiveKey, P::ViewerDenied],
         ],
         "mintTokenBatch" => &[&caller, &body],
-        "inspectToken" => &[&caller, &body],
+        "inspectToken" => &[&caller, &body, &[P::ChannelNotFound]],
         "getChannel" | "refreshChannel" => {
             &[&caller, &ivs, &[P::InvalidRequest, P::ChannelNotFound]]
         }

@@ -14,7 +14,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::tokens::grant::Violation;
+use crate::{access::AuthError, tokens::grant::Violation};
 
 /// How the log shows a problem.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -179,9 +179,6 @@ pub struct Problem {
     /// Every faulty member at once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
-    /// The rotation that is in the way.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rotation_id: Option<String>,
     /// Seconds to wait, within batch results, where a header would be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
@@ -197,23 +194,28 @@ pub struct FieldError {
     pub detail: String,
 }
 
-/// An error on its way to the client. Cheap to clone.
+/// An error on its way to the client. Boxed, since it travels in every `Result`.
 #[derive(Clone, Debug)]
-pub struct ApiError {
+pub struct ApiError(Box<Contents>);
+
+#[derive(Clone, Debug)]
+struct Contents {
     problem: ProblemType,
     detail: Option<String>,
     violations: Vec<Violation>,
     retry_after: Option<Duration>,
     challenge: Option<&'static str>,
-    rotation_id: Option<String>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl ApiError {
     /// A problem with a sentence for the client.
     pub fn new(problem: ProblemType, detail: impl Into<String>) -> Self {
-        let detail = (problem != ProblemType::Internal).then(|| detail.into());
-        Self { detail, ..Self::bare(problem) }
+        let mut error = Self::bare(problem);
+        if problem != ProblemType::Internal {
+            error.0.detail = Some(detail.into());
+        }
+        error
     }
 
     /// A defect: the cause goes to the log, the client sees a fixed text.
@@ -228,7 +230,9 @@ impl ApiError {
             [only] => only.detail.clone(),
             more => format!("{} members are invalid; see errors.", more.len()),
         };
-        Self { detail: Some(detail), violations, ..Self::bare(ProblemType::InvalidRequest) }
+        let mut error = Self::new(ProblemType::InvalidRequest, detail);
+        error.0.violations = violations;
+        error
     }
 
     /// [`ApiError::invalid`] with one fault.
@@ -236,110 +240,89 @@ impl ApiError {
         Self::invalid(vec![Violation { pointer: pointer.into(), detail: detail.into() }])
     }
 
-    /// Without a credential: the challenge alone (RFC 6750, section 3).
-    pub fn no_credential() -> Self {
-        Self {
-            challenge: Some("Bearer"),
-            ..Self::new(
-                ProblemType::Unauthenticated,
-                "No credential. Send \"Authorization: Bearer ipa_…\"; make one with clients create.",
-            )
-        }
-    }
-
-    /// With a credential that is not accepted, whatever is wrong with it.
-    pub fn invalid_credential() -> Self {
-        Self {
-            challenge: Some("Bearer error=\"invalid_token\""),
-            ..Self::new(
-                ProblemType::Unauthenticated,
-                "The credential is not accepted. Send one \"Authorization: Bearer ipa_…\" header \
-                 with a credential made by clients create.",
-            )
-        }
+    /// A refused credential. Without one: the challenge alone (RFC 6750, section 3); with one, what
+    /// is wrong with it is not told.
+    pub fn unauthenticated(error: AuthError) -> Self {
+        let mut refusal = Self::new(ProblemType::Unauthenticated, error.to_string());
+        refusal.0.challenge = Some(match error {
+            AuthError::Missing => "Bearer",
+            AuthError::Invalid => "Bearer error=\"invalid_token\"",
+        });
+        refusal
     }
 
     /// Tells the client how long to wait.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait);
-        self
-    }
-
-    /// Names the rotation that is in the way.
-    #[must_use]
-    pub fn rotation(mut self, id: impl Into<String>) -> Self {
-        self.rotation_id = Some(id.into());
+        self.0.retry_after = Some(wait);
         self
     }
 
     /// Adds the cause for the log.
     #[must_use]
     pub fn caused_by(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
-        self.source = Some(Arc::new(source));
+        self.0.source = Some(Arc::new(source));
         self
     }
 
     /// What kind of problem it is.
     pub fn problem(&self) -> ProblemType {
-        self.problem
+        self.0.problem
     }
 
     /// The faulty members, to report them beside others.
     pub fn into_violations(self) -> Vec<Violation> {
-        self.violations
+        self.0.violations
     }
 
     /// The cause, for the log only.
     pub fn source(&self) -> Option<&(dyn StdError + Send + Sync)> {
-        self.source.as_deref()
+        self.0.source.as_deref()
     }
 
     /// The wire form. Within a batch there is no header, so the wait goes into the body.
     pub fn to_problem(&self, request_id: Option<&str>, in_batch: bool) -> Problem {
-        let spec = self.problem.spec();
+        let Contents { problem, detail, violations, retry_after, .. } = &*self.0;
+        let spec = problem.spec();
         Problem {
-            r#type: self.problem.type_uri(),
+            r#type: problem.type_uri(),
             title: spec.title,
             status: spec.status.as_u16(),
-            detail: self.detail.clone().unwrap_or_else(|| {
+            detail: detail.clone().unwrap_or_else(|| {
                 "Something in this service failed; its log has the cause under this request id."
                     .to_owned()
             }),
             code: spec.code,
             request_id: request_id.map(ToOwned::to_owned),
-            errors: self
-                .violations
+            errors: violations
                 .iter()
                 .map(|it| FieldError { pointer: it.pointer.clone(), detail: it.detail.clone() })
                 .collect(),
-            rotation_id: self.rotation_id.clone(),
-            retry_after: self.retry_after.filter(|_| in_batch).map(whole_seconds),
+            retry_after: retry_after.filter(|_| in_batch).map(whole_seconds),
         }
     }
 
     fn bare(problem: ProblemType) -> Self {
-        Self {
+        Self(Box::new(Contents {
             problem,
             detail: None,
             violations: Vec::new(),
             retry_after: None,
             challenge: None,
-            rotation_id: None,
             source: None,
-        }
+        }))
     }
 }
 
 impl IntoResponse for ApiError {
     /// Status and headers; `layers::finish` adds the body.
     fn into_response(self) -> Response {
-        let mut response = self.problem.spec().status.into_response();
+        let mut response = self.0.problem.spec().status.into_response();
         let headers = response.headers_mut();
-        if let Some(wait) = self.retry_after {
+        if let Some(wait) = self.0.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
-        if let Some(challenge) = self.challenge {
+        if let Some(challenge) = self.0.challenge {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response.extensions_mut().insert(self);

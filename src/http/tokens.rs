@@ -156,7 +156,6 @@ pub struct BatchResponse {
 /// A token, or why there is none.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-#[expect(clippy::large_enum_variant, reason = "nearly all items are the large one")]
 pub enum BatchItem {
     /// As from `mintToken`.
     Minted(MintResponse),

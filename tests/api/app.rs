@@ -23,16 +23,16 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 /// When the clock of a test starts.
-pub const START: Timestamp = Timestamp::from_unix_seconds(1_795_337_700);
+pub(crate) const START: Timestamp = Timestamp::from_unix_seconds(1_795_337_700);
 
-pub struct TestApp {
-    pub app: App,
-    pub router: Router,
-    pub clock: ManualClock,
-    pub emulator: Emulator,
-    pub emulator_address: SocketAddr,
-    pub channel: ChannelArn,
-    pub credential: String,
+pub(crate) struct TestApp {
+    pub(crate) app: App,
+    pub(crate) router: Router,
+    pub(crate) clock: ManualClock,
+    pub(crate) emulator: Emulator,
+    pub(crate) emulator_address: SocketAddr,
+    pub(crate) channel: ChannelArn,
+    pub(crate) credential: String,
     server: tokio::task::AbortHandle,
     /// Removed when the test ends.
     _folder: TempDir,
@@ -40,23 +40,23 @@ pub struct TestApp {
 
 /// An answer, whole.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
     /// The body of a problem, after checking what every problem has.
-    pub fn problem(&self, status: u16, code: &str) -> Value {
+    pub(crate) fn problem(&self, status: u16, code: &str) -> Value {
         let body = self.json();
         assert_eq!((self.status.as_u16(), body["code"].as_str()), (status, Some(code)), "{body}");
         assert_eq!(self.header("content-type"), Some("application/problem+json"));
@@ -68,7 +68,7 @@ impl Answer {
     }
 
     /// The pointers of an `invalid_request`, sorted.
-    pub fn pointers(&self) -> Vec<String> {
+    pub(crate) fn pointers(&self) -> Vec<String> {
         let body = self.problem(422, "invalid_request");
         let errors = body["errors"].as_array().expect("errors");
         let mut pointers: Vec<_> =
@@ -80,16 +80,16 @@ impl Answer {
 
 impl TestApp {
     /// With a key pair that signs, one private channel `demo`, and a client with every scope.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(&[], true).await
     }
 
-    pub async fn start_without_key() -> Self {
+    pub(crate) async fn start_without_key() -> Self {
         Self::start_with(&[], false).await
     }
 
     /// With more configuration; `with_key` makes the first key pair.
-    pub async fn start_with(settings: &[(&str, &str)], with_key: bool) -> Self {
+    pub(crate) async fn start_with(settings: &[(&str, &str)], with_key: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (clock, manual) = Clock::manual(START);
         let account: AccountId = "123456789012".parse().unwrap();
@@ -107,7 +107,8 @@ impl TestApp {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let emulator_address = listener.local_addr().unwrap();
         let router = emulator.router();
-        let server = tokio::task::spawn(async move { axum::serve(listener, router).await });
+        #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
         let channel = emulator.ensure_live_channel(&region, "demo").await.unwrap();
 
         let credential = credential('a');
@@ -157,17 +158,17 @@ impl TestApp {
     }
 
     /// Makes the region's first key, as `keys rotate` does.
-    pub async fn make_first_key(&self) {
+    pub(crate) async fn make_first_key(&self) {
         self.app.ensure_first_key(&"us-west-2".parse().unwrap()).await.unwrap();
     }
 
     /// IVS itself, past the service.
-    pub fn regional_ivs(&self) -> RegionalIvs {
+    pub(crate) fn regional_ivs(&self) -> RegionalIvs {
         self.app.api().ivs.iter().next().unwrap().clone()
     }
 
     /// The `aws_sdk_ivs` client, for what the service never calls.
-    pub fn sdk(&self) -> aws_sdk_ivs::Client {
+    pub(crate) fn sdk(&self) -> aws_sdk_ivs::Client {
         let credentials = aws_sdk_ivs::config::Credentials::new("test", "test", None, None, "test");
         let config = aws_sdk_ivs::Config::builder()
             .behavior_version(aws_sdk_ivs::config::BehaviorVersion::latest())
@@ -179,16 +180,16 @@ impl TestApp {
     }
 
     /// From now on nothing answers at IVS's address.
-    pub fn stop_emulator(&self) {
+    pub(crate) fn stop_emulator(&self) {
         self.server.abort();
     }
 
     /// A listing may be asked for once in 2 s.
-    pub fn advance_past_refresh_pause(&self) {
+    pub(crate) fn advance_past_refresh_pause(&self) {
         self.clock.advance(Duration::from_secs(3));
     }
 
-    pub async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
@@ -199,26 +200,26 @@ impl TestApp {
     }
 
     /// A request with the credential that has every scope.
-    pub fn request(&self, method: &str, path: &str) -> axum::http::request::Builder {
+    pub(crate) fn request(&self, method: &str, path: &str) -> axum::http::request::Builder {
         Request::builder()
             .method(method)
             .uri(path)
             .header("authorization", format!("Bearer {}", self.credential))
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(self.request("GET", path).body(Body::empty()).unwrap()).await
     }
 
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.send(self.request("DELETE", path).body(Body::empty()).unwrap()).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.post_text(path, &body.to_string()).await
     }
 
-    pub async fn post_text(&self, path: &str, body: &str) -> Answer {
+    pub(crate) async fn post_text(&self, path: &str, body: &str) -> Answer {
         let request = self
             .request("POST", path)
             .header("content-type", "application/json")
@@ -227,12 +228,12 @@ impl TestApp {
         self.send(request).await
     }
 
-    pub async fn mint(&self, body: Value) -> Answer {
+    pub(crate) async fn mint(&self, body: Value) -> Answer {
         self.post("/v1/tokens", &body).await
     }
 
     /// Mints for `demo` and expects a token.
-    pub async fn minted(&self, mut body: Value) -> Value {
+    pub(crate) async fn minted(&self, mut body: Value) -> Value {
         if body.get("channel").is_none() {
             body["channel"] = json!("demo");
         }
@@ -242,7 +243,7 @@ impl TestApp {
     }
 
     /// What the emulated playback edge answers.
-    pub async fn play(&self, playback_url: &str, origin: Option<&str>) -> Answer {
+    pub(crate) async fn play(&self, playback_url: &str, origin: Option<&str>) -> Answer {
         let url = url::Url::parse(playback_url).unwrap();
         let path = &url[url::Position::BeforePath..];
         let mut request = Request::builder().uri(path).header("host", "edge.test");
@@ -262,7 +263,7 @@ impl TestApp {
 }
 
 /// The credential of a client: `a` may do everything, `r` reads channels only.
-pub fn credential(client: char) -> String {
+pub(crate) fn credential(client: char) -> String {
     format!("ipa_{}_{}", client.to_string().repeat(12), "B".repeat(43))
 }
 
@@ -278,5 +279,5 @@ fn client(client: char, scopes: &str) -> String {
 
 fn sha256(text: &str) -> String {
     use sha2::Digest;
-    sha2::Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha2::Sha256::digest(text).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }

@@ -1,5 +1,11 @@
 //! The HTTP API and the key operations from the outside, with the emulator behind them: one binary,
 //! because each test binary links the AWS crates.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "clippy allows them in tests, but not in the helpers of tests"
+)]
 
 mod app;
 mod channels;
