@@ -4,6 +4,7 @@
 //! into a token; [`inspect::inspect`] tells what is wrong with a token that anyone made. Nothing
 //! here does I/O, knows HTTP, or looks at a clock: `now` and randomness are arguments.
 
+mod check;
 pub mod claims;
 pub mod grant;
 pub mod inspect;
@@ -14,6 +15,7 @@ pub mod origin;
 mod properties;
 #[cfg(test)]
 pub(crate) mod testing;
+mod token;
 
 pub use link::{PlaybackUrlError, TOKEN_PARAMETER, playback_url};
 pub use mint::{Minted, PlaybackToken, Sign, SignError, mint, token_id};

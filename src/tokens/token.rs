@@ -1,0 +1,119 @@
+//! A finished token, its name, and what is said along with it.
+
+use std::fmt;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::secret::{ExposeSecret, SecretString};
+
+use super::claims::LARGE_TOKEN;
+
+/// A signed token, in JWS compact serialization. `Debug` hides it: whoever has it can play.
+pub struct PlaybackToken(SecretString);
+
+impl PlaybackToken {
+    pub(super) fn new(token: String) -> Self {
+        Self(token.into())
+    }
+
+    /// The token itself, to hand to the caller.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for PlaybackToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PlaybackToken([redacted])")
+    }
+}
+
+/// The name of a token that may be logged: the first 16 hex digits of its SHA-256. It leads from a
+/// viewer's 403 to the audit record and cannot be turned back into the token.
+pub fn token_id(token: &str) -> String {
+    use fmt::Write;
+    let digest = Sha256::digest(token.as_bytes());
+    digest.iter().take(8).fold(String::with_capacity(16), |mut id, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(id, "{byte:02x}");
+        id
+    })
+}
+
+/// What the caller of a mint should know, though the token is good.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Warning {
+    /// The code, part of the API.
+    pub code: WarningCode,
+    /// What it means here, as a sentence.
+    pub detail: String,
+}
+
+impl Warning {
+    /// The channel plays without a token.
+    pub fn channel_not_private() -> Self {
+        Self {
+            code: WarningCode::ChannelNotPrivate,
+            detail: "The channel plays without a token. Set authorized to true on it to make it \
+                     private."
+                .to_owned(),
+        }
+    }
+
+    pub(super) fn token_over_2kb(length: usize) -> Self {
+        Self {
+            code: WarningCode::TokenOver2Kb,
+            detail: format!(
+                "The token has {length} bytes. IVS may refuse tokens over {LARGE_TOKEN}; allow \
+                 fewer origins."
+            ),
+        }
+    }
+}
+
+/// The code of a [`Warning`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub enum WarningCode {
+    /// The channel plays without a token.
+    #[serde(rename = "channel_not_private")]
+    ChannelNotPrivate,
+    /// The token is longer than [`LARGE_TOKEN`].
+    #[serde(rename = "token_over_2kb")]
+    TokenOver2Kb,
+}
+
+impl WarningCode {
+    /// The code as the API writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ChannelNotPrivate => "channel_not_private",
+            Self::TokenOver2Kb => "token_over_2kb",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_is_the_beginning_of_the_sha256() {
+        // printf abc | sha256sum
+        assert_eq!(token_id("abc"), "ba7816bf8f01cfea");
+    }
+
+    #[test]
+    fn a_warning_is_written_with_its_code() {
+        for warning in [Warning::token_over_2kb(3000), Warning::channel_not_private()] {
+            let json = serde_json::to_value(&warning).unwrap();
+            assert_eq!(json["code"], warning.code.as_str());
+        }
+    }
+
+    #[test]
+    fn debug_hides_the_token() {
+        let token = PlaybackToken::new("aaa.bbb.ccc".to_owned());
+        assert_eq!(format!("{token:?}"), "PlaybackToken([redacted])");
+    }
+}
