@@ -1,4 +1,15 @@
-//! Playback key pairs.
+//! Playback key pairs: what they are made of, where they are kept, and which one signs.
+//!
+//! - [`material`]: keys as they are read, written and named; nothing in it signs
+//! - [`keyring`]: a region's keys and their states, as a value with rules
+//! - [`store`]: where keyrings are kept; loads, and replaces by compare-and-swap
+//! - [`signer`] and [`snapshot`]: the active key, parsed, and how long it may be used without reading
+//!   the keyring again
+//! - [`inventory`]: the keyring beside what IVS lists
+//! - [`operations`]: generate, import, delete, a region's first key
+//!
+//! Two rules hold all of it together: no call that changes IVS is made before its intent is in the
+//! keyring, and no token is signed with a keyring that may be too old.
 
 pub mod inventory;
 pub mod keyring;

@@ -1,6 +1,6 @@
 //! Which key pairs there are: the keyring beside what IVS lists.
 //!
-//! [`merge`] is pure. [`Inventory`] remembers the last listing of each region, so that showing it
+//! [`merge()`] is pure. [`Inventory`] remembers the last listing of each region, so that showing it
 //! costs no call, and asks IVS for each pair's fingerprint once: a pair cannot change. A pair whose
 //! fingerprint is another than its version's is of no use, and the inventory is who notices: it
 //! takes the version away from the signing keys.

@@ -9,6 +9,7 @@ mod error;
 mod fingerprint;
 mod private_key;
 mod public_key;
+mod sec1;
 mod shape;
 
 pub use error::{Algorithm, Expected, Found, KeyMaterialError};

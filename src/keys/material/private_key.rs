@@ -6,11 +6,7 @@ use p384::elliptic_curve::Generate as _;
 use pkcs8::{
     EncodePrivateKey as _, EncryptedPrivateKeyInfoRef, LineEnding, PrivateKeyInfoRef,
     SecretDocument,
-    der::{
-        Decode as _, Reader as _, SliceReader, TagNumber,
-        asn1::{AnyRef, BitStringRef, ContextSpecific, OctetStringRef},
-        pem::PemLabel as _,
-    },
+    der::{Decode as _, asn1::AnyRef, pem::PemLabel as _},
     pkcs5,
 };
 use rand::CryptoRng;
@@ -19,6 +15,7 @@ use zeroize::Zeroizing;
 use super::{
     Algorithm, Expected, Found, KeyMaterialError, PublicKey,
     armor::{self, SecretBytes},
+    sec1::Sec1,
     shape::{self, Shape},
 };
 use crate::secret::{ExposeSecret as _, SecretString, constant_time_eq};
@@ -213,30 +210,6 @@ impl Shape {
             | Self::EcParameters
             | Self::Other => false,
         }
-    }
-}
-
-/// The members of `ECPrivateKey`. The `sec1` crate refuses explicit parameters as damage, where
-/// we want to name them.
-struct Sec1<'a> {
-    scalar: &'a [u8],
-    parameters: Option<AnyRef<'a>>,
-    point: Option<&'a [u8]>,
-}
-
-impl<'a> Sec1<'a> {
-    fn read(der: &'a [u8]) -> Result<Self, pkcs8::der::Error> {
-        let whole = AnyRef::from_der(der)?;
-        let mut reader = SliceReader::new(whole.value())?;
-        let _version = u8::decode(&mut reader)?;
-        let scalar = <&OctetStringRef>::decode(&mut reader)?.as_bytes();
-        let parameters = ContextSpecific::<AnyRef<'a>>::decode_explicit(&mut reader, TagNumber(0))?
-            .map(|field| field.value);
-        let point =
-            ContextSpecific::<BitStringRef<'a>>::decode_explicit(&mut reader, TagNumber(1))?
-                .map(|field| field.value.raw_bytes());
-        reader.finish()?;
-        Ok(Self { scalar, parameters, point })
     }
 }
 

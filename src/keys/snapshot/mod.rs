@@ -1,12 +1,13 @@
 //! What each mint reads: the region's active signer, and the age rule.
 //!
-//! A [`Snapshot`] is immutable and exchanged as a whole, so a mint takes no lock and parses no key.
+//! A snapshot is immutable and exchanged as a whole, so a mint takes no lock and parses no key.
 //! It may be used until it is [`SigningKeysSettings::max_staleness`] old, by the wall clock or the
 //! monotonic one, whichever says more: a process that was frozen, or whose clock was set back, must
 //! not sign with a key that a rotation has since deleted. Rotations wait that long before they
 //! delete, which is what makes the rule sufficient.
 
 mod error;
+mod read;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ use crate::{
     secret::system_rng,
 };
 
+use self::read::{Read, Snapshot, log_change, signer_of};
 pub use error::{NoSigner, RefreshError};
 
 /// How long a mint waits for a store that it cannot do without.
@@ -73,26 +75,6 @@ struct RegionKeys {
     wake: Notify,
     /// Versions whose pair in IVS has another fingerprint. A pair cannot change, so they stay here.
     distrusted: Mutex<BTreeSet<VersionId>>,
-}
-
-/// What was last read of one region.
-#[derive(Clone, Debug)]
-struct Snapshot {
-    /// `None` before the first successful read.
-    read: Option<Arc<Read>>,
-    /// When a read was last begun (monotonic).
-    tried_at: Option<Duration>,
-    /// Why the last read failed, and since when reads do.
-    failure: Option<(Timestamp, RefreshError)>,
-}
-
-#[derive(Debug)]
-struct Read {
-    /// Taken before the store was asked, so that the age is never understated.
-    at: Timestamp,
-    at_monotonic: Duration,
-    keyring: Option<Arc<Keyring<Present>>>,
-    signer: Result<Arc<Signer>, NoSigner>,
 }
 
 /// How one region stands, for readiness and metrics.
@@ -410,72 +392,5 @@ impl SigningKeys {
 impl RegionKeys {
     fn distrusted(&self) -> std::sync::MutexGuard<'_, BTreeSet<VersionId>> {
         self.distrusted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Snapshot {
-    fn signer(&self) -> Option<&Arc<Signer>> {
-        self.read.as_ref()?.signer.as_ref().ok()
-    }
-}
-
-impl Read {
-    /// By the wall clock or the monotonic one, whichever says more.
-    fn age(&self, now: Timestamp, monotonic: Duration) -> Duration {
-        now.saturating_since(self.at).max(monotonic.saturating_sub(self.at_monotonic))
-    }
-}
-
-/// The signer of the active version: the one that signed before, where that is still it.
-fn signer_of(
-    region: &Region,
-    keyring: Option<&Keyring>,
-    before: Option<&Arc<Signer>>,
-    distrusted: &BTreeSet<VersionId>,
-) -> Result<Arc<Signer>, NoSigner> {
-    let empty = || NoSigner::EmptyKeyring { region: region.clone() };
-    let none = || NoSigner::NoActiveKey { region: region.clone() };
-    let keyring = keyring.filter(|keyring| !keyring.keys.is_empty()).ok_or_else(empty)?;
-    let version = keyring.active().ok_or_else(none)?;
-    // The rules of keyrings promise both.
-    let (Some(private), Some(arn)) = (&version.private_key, &version.arn) else {
-        return Err(none());
-    };
-    if distrusted.contains(&version.id) {
-        return Err(NoSigner::FingerprintMismatch { arn: arn.clone() });
-    }
-    if let Some(before) = before.filter(|it| it.version_id() == &version.id && it.arn() == arn) {
-        return Ok(Arc::clone(before));
-    }
-    Signer::new(private, arn.clone(), version.id.clone())
-        .map(Arc::new)
-        .map_err(|cause| NoSigner::Unusable { region: region.clone(), cause })
-}
-
-fn log_change(region: &Region, before: &Snapshot, after: &Snapshot) {
-    match (&before.failure, &after.failure) {
-        (None, Some((_, error))) => {
-            tracing::warn!(event = "keyring_unreadable", %region, %error, "keyring not read");
-        }
-        (Some(_), None) => {
-            tracing::info!(event = "keyring_readable", %region, "the keyring is read again");
-        }
-        (None, None) | (Some(_), Some(_)) => {}
-    }
-    let id = |snapshot: &Snapshot| snapshot.signer().map(|signer| signer.version_id().clone());
-    if id(before) == id(after) {
-        return;
-    }
-    if let Some(signer) = after.signer() {
-        let (arn, fingerprint) = (signer.arn(), signer.fingerprint());
-        tracing::info!(
-            event = "signer_changed",
-            %region,
-            keyPairArn = %arn,
-            keyFingerprint = %fingerprint,
-            "another key signs"
-        );
-    } else {
-        tracing::warn!(event = "signer_lost", %region, "no key signs any more");
     }
 }

@@ -78,7 +78,9 @@ pub(super) fn write<P: Serialize>(
     keyring: &Keyring<P>,
     place: &str,
 ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-    let mut bytes = Zeroizing::new(Vec::new());
+    // Room for any keyring: where a store's form of a private half is the key itself, a buffer that
+    // grows would leave copies of it behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(1 << 16));
     serde_json::to_writer_pretty(&mut *bytes, keyring).map_err(|error| StoreError::Io {
         action: "encode",
         path: place.to_owned(),

@@ -168,8 +168,8 @@ async fn after_a_crash_anywhere_the_same_command_finishes_the_work() {
 
 #[tokio::test]
 async fn a_frozen_process_that_wakes_up_does_nothing_twice() {
-    // Two commands to generate a key may as well make two.
-    for operation in Operation::ALL.into_iter().filter(|it| !matches!(it, Operation::Generate)) {
+    // Not for `Generate`: two commands may as well make two keys.
+    for operation in [Operation::FirstKey, Operation::Import, Operation::Delete] {
         let mut step = 0;
         while strike(operation, Fault::Freeze(step)).await {
             step += 1;

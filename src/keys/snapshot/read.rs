@@ -1,0 +1,100 @@
+//! What was read of one region: immutable, and judged by its age.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use super::{NoSigner, RefreshError};
+use crate::{
+    clock::Timestamp,
+    ivs::arn::Region,
+    keys::{
+        keyring::{Keyring, Present, VersionId},
+        signer::Signer,
+    },
+};
+
+/// What was last read of one region.
+#[derive(Clone, Debug)]
+pub(super) struct Snapshot {
+    /// `None` before the first successful read.
+    pub(super) read: Option<Arc<Read>>,
+    /// When a read was last begun (monotonic).
+    pub(super) tried_at: Option<Duration>,
+    /// Why the last read failed, and since when reads do.
+    pub(super) failure: Option<(Timestamp, RefreshError)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Read {
+    /// Taken before the store was asked, so that the age is never understated.
+    pub(super) at: Timestamp,
+    pub(super) at_monotonic: Duration,
+    pub(super) keyring: Option<Arc<Keyring<Present>>>,
+    pub(super) signer: Result<Arc<Signer>, NoSigner>,
+}
+
+impl Snapshot {
+    pub(super) fn signer(&self) -> Option<&Arc<Signer>> {
+        self.read.as_ref()?.signer.as_ref().ok()
+    }
+}
+
+impl Read {
+    /// By the wall clock or the monotonic one, whichever says more.
+    pub(super) fn age(&self, now: Timestamp, monotonic: Duration) -> Duration {
+        now.saturating_since(self.at).max(monotonic.saturating_sub(self.at_monotonic))
+    }
+}
+
+/// The signer of the active version: the one that signed before, where that is still it.
+pub(super) fn signer_of(
+    region: &Region,
+    keyring: Option<&Keyring>,
+    before: Option<&Arc<Signer>>,
+    distrusted: &BTreeSet<VersionId>,
+) -> Result<Arc<Signer>, NoSigner> {
+    let empty = || NoSigner::EmptyKeyring { region: region.clone() };
+    let none = || NoSigner::NoActiveKey { region: region.clone() };
+    let keyring = keyring.filter(|keyring| !keyring.keys.is_empty()).ok_or_else(empty)?;
+    let version = keyring.active().ok_or_else(none)?;
+    // The rules of keyrings promise both.
+    let (Some(private), Some(arn)) = (&version.private_key, &version.arn) else {
+        return Err(none());
+    };
+    if distrusted.contains(&version.id) {
+        return Err(NoSigner::FingerprintMismatch { arn: arn.clone() });
+    }
+    if let Some(before) = before.filter(|it| it.version_id() == &version.id && it.arn() == arn) {
+        return Ok(Arc::clone(before));
+    }
+    Signer::new(private, arn.clone(), version.id.clone())
+        .map(Arc::new)
+        .map_err(|cause| NoSigner::Unusable { region: region.clone(), cause })
+}
+
+pub(super) fn log_change(region: &Region, before: &Snapshot, after: &Snapshot) {
+    match (&before.failure, &after.failure) {
+        (None, Some((_, error))) => {
+            tracing::warn!(event = "keyring_unreadable", %region, %error, "keyring not read");
+        }
+        (Some(_), None) => {
+            tracing::info!(event = "keyring_readable", %region, "the keyring is read again");
+        }
+        (None, None) | (Some(_), Some(_)) => {}
+    }
+    let id = |snapshot: &Snapshot| snapshot.signer().map(|signer| signer.version_id().clone());
+    if id(before) == id(after) {
+        return;
+    }
+    if let Some(signer) = after.signer() {
+        let (arn, fingerprint) = (signer.arn(), signer.fingerprint());
+        tracing::info!(
+            event = "signer_changed",
+            %region,
+            keyPairArn = %arn,
+            keyFingerprint = %fingerprint,
+            "another key signs"
+        );
+    } else {
+        tracing::warn!(event = "signer_lost", %region, "no key signs any more");
+    }
+}
