@@ -28,6 +28,9 @@ pub use merge::{KeyPairState, KeyPairView, ListedPair, merge};
 /// account in the region.
 pub const REFRESH_PAUSE: Duration = Duration::from_secs(2);
 
+/// How often a listing is repeated because key pairs were changed meanwhile.
+const LISTING_ATTEMPTS: u32 = 3;
+
 /// The key pairs of all regions, as far as they are known.
 #[derive(Debug)]
 pub struct Inventory {
@@ -50,6 +53,8 @@ struct Known {
     pairs: Option<Vec<KeyPairSummary>>,
     checked_at: Option<Timestamp>,
     fingerprints: BTreeMap<PlaybackKeyArn, Fingerprint>,
+    /// How many imports and deletions were noted, so that a listing from before one is known as such.
+    changes: u64,
 }
 
 impl Inventory {
@@ -123,6 +128,7 @@ impl Inventory {
     pub fn note_deleted(&self, region: &Region, arn: &PlaybackKeyArn) {
         if let Some(inventory) = self.regions.get(region) {
             let mut known = inventory.known();
+            known.changes += 1;
             if let Some(pairs) = &mut known.pairs {
                 pairs.retain(|pair| pair.arn != *arn);
             }
@@ -131,8 +137,17 @@ impl Inventory {
     }
 
     async fn ask(&self, region: &Region, inventory: &RegionInventory) -> Result<(), IvsError> {
-        let pairs = inventory.ivs.list_playback_key_pairs().await?;
-        self.note_listing(region, pairs);
+        let mut attempts = 0;
+        loop {
+            let before = inventory.known().changes;
+            let pairs = inventory.ivs.list_playback_key_pairs().await?;
+            attempts += 1;
+            // A pair that was imported meanwhile would be shown as missing.
+            if inventory.known().changes == before || attempts == LISTING_ATTEMPTS {
+                self.note_listing(region, pairs);
+                break;
+            }
+        }
         // Not in the loop's head, where the lock would be held until its end.
         let unknown = inventory.known().without_fingerprint();
         for arn in unknown {
@@ -192,6 +207,7 @@ impl Known {
     }
 
     fn note(&mut self, pair: &KeyPair) {
+        self.changes += 1;
         if let Ok(fingerprint) = pair.fingerprint.parse() {
             self.fingerprints.insert(pair.arn.clone(), fingerprint);
         }

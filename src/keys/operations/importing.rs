@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How often somebody else's claim is looked at again.
-const CLAIM_POLL: Duration = Duration::from_secs(1);
+const CLAIM_POLL: Duration = Duration::from_secs(2);
 /// A call to IVS begins only while this much of the claim is left: three attempts of five seconds,
 /// their pauses, and clocks that differ.
 const CLAIM_RESERVE: Duration = Duration::from_secs(30);
@@ -137,6 +137,7 @@ impl KeyOperations {
                     if self.clock.monotonic().saturating_sub(began) >= self.settings.claim_wait {
                         return Err(claimed);
                     }
+                    tracing::info!(event = "claim_wait", region = %self.region(), "{claimed}");
                     tokio::time::sleep(CLAIM_POLL).await;
                     continue;
                 }
