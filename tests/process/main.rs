@@ -1,1 +1,11 @@
-//! Tests with the built binary.
+//! The built binary as a process: exit codes, sentences, signals, state on disk. One binary, because
+//! each test binary links the AWS crates.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "clippy allows them in tests, but not in the helpers of tests"
+)]
+
+mod cli;
+mod program;
+mod serve;

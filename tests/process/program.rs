@@ -1,0 +1,105 @@
+//! Runs the built binary with an environment of its own.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, ChildStderr, ChildStdout, Command, Stdio},
+};
+
+/// The binary, with nothing of this process's environment.
+pub(crate) fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ivs-playback-auth"));
+    command.args(arguments).env_clear().stdin(Stdio::null());
+    command
+}
+
+/// What a command that ended said.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+pub(crate) fn run(command: &mut Command) -> Ended {
+    let output = command.output().unwrap();
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A server that is killed when the test ends.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    /// Where it listens.
+    pub(crate) url: String,
+    stdout: BufReader<ChildStdout>,
+    stderr: ChildStderr,
+}
+
+impl Server {
+    /// Starts it and waits until it says where it listens.
+    pub(crate) fn start(mut command: Command) -> Self {
+        #[expect(clippy::zombie_processes, reason = "it is waited for when the server is dropped")]
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut stderr = child.stderr.take().unwrap();
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if stdout.read_line(&mut line).unwrap() == 0 {
+                let mut said = String::new();
+                stderr.read_to_string(&mut said).unwrap();
+                panic!("it ended before it listened: {said}");
+            }
+            if let Some(url) = line.strip_prefix("listening on ") {
+                let url = url.trim_end().to_owned();
+                return Self { child, url, stdout, stderr };
+            }
+        }
+    }
+
+    /// `emulator` on a free port.
+    pub(crate) fn emulator(data_dir: &Path) -> Self {
+        let data_dir = data_dir.display().to_string();
+        Self::start(program(&["emulator", "--listen", "127.0.0.1:0", "--data-dir", &data_dir]))
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// Waits for its end: the exit code, and the rest of what it wrote to either stream.
+    pub(crate) fn wait(mut self) -> (Option<i32>, String) {
+        let status = self.child.wait().unwrap();
+        let mut written = String::new();
+        self.stdout.read_to_string(&mut written).unwrap();
+        self.stderr.read_to_string(&mut written).unwrap();
+        (status.code(), written)
+    }
+
+    /// The status line and body of a request without a client library.
+    pub(crate) fn get(&self, path: &str) -> std::io::Result<(u16, String)> {
+        use std::io::Write;
+        let address = self.url.strip_prefix("http://").unwrap();
+        let mut stream = std::net::TcpStream::connect(address)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+        Ok((status.unwrap(), body.unwrap()))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,155 @@
+//! `serve` against `emulator`, both as processes, configured by the environment alone.
+
+use std::{path::Path, process::Command};
+
+use crate::program::{Server, program, run};
+
+/// The environment of a `serve` whose IVS is at `ivs`.
+fn configured(mut command: Command, folder: &Path, ivs: &str) -> Command {
+    let clients = run(&mut program(&[
+        "clients",
+        "create",
+        "test",
+        "--scope",
+        "tokens:mint",
+        "--output",
+        "json",
+    ]));
+    let created: serde_json::Value = serde_json::from_str(&clients.stdout).unwrap();
+    command
+        .env("AWS_ENDPOINT_URL_IVS", ivs)
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("AWS_REGION", "us-west-2")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("IVS_PLAYBACK_AUTH__IVS__TIMEOUT", "1s")
+        .env("IVS_PLAYBACK_AUTH__SERVER__LISTEN", "127.0.0.1:0")
+        .env("IVS_PLAYBACK_AUTH__KEYS__DIR", folder.join("keys"))
+        .env("IVS_PLAYBACK_AUTH_CLIENTS", created["entry"].as_str().unwrap());
+    command
+}
+
+#[test]
+fn the_first_key_makes_an_unready_service_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let emulator = Server::emulator(&folder.path().join("emulator"));
+    let mut command = configured(program(&["serve"]), folder.path(), &emulator.url);
+    command.env("IVS_PLAYBACK_AUTH__KEYS__REFRESH_EVERY", "50ms");
+    let service = Server::start(command);
+    assert_eq!(service.get("/healthz").unwrap().0, 200);
+    let (status, body) = service.get("/readyz").unwrap();
+    assert_eq!(status, 503);
+    assert!(body.contains("keys rotate --region us-west-2"), "{body}");
+
+    let rotate = run(&mut configured(
+        program(&["keys", "rotate", "--output", "json"]),
+        folder.path(),
+        &emulator.url,
+    ));
+    assert_eq!(rotate.code, Some(0), "{rotate:?}");
+    assert!(rotate.stderr.contains("us-west-2") && rotate.stderr.contains("store"), "{rotate:?}");
+    let pair: serde_json::Value = serde_json::from_str(&rotate.stdout).unwrap();
+    assert_eq!(pair["state"], "active");
+    while service.get("/readyz").unwrap().0 != 200 {
+        std::thread::yield_now();
+    }
+
+    let again = run(&mut configured(program(&["keys", "rotate"]), folder.path(), &emulator.url));
+    assert_eq!(again.code, Some(1), "{again:?}");
+}
+
+#[test]
+fn an_unreachable_ivs_does_not_keep_it_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    let emulator = Server::emulator(&folder.path().join("emulator"));
+    let rotate = run(&mut configured(program(&["keys", "rotate"]), folder.path(), &emulator.url));
+    assert_eq!(rotate.code, Some(0), "{rotate:?}");
+    drop(emulator);
+    let service =
+        Server::start(configured(program(&["serve"]), folder.path(), "http://127.0.0.1:9"));
+    assert_eq!(service.get("/readyz").unwrap().0, 200);
+}
+
+#[test]
+fn sigterm_drains_then_stops() {
+    let folder = tempfile::tempdir().unwrap();
+    let emulator = Server::emulator(&folder.path().join("emulator"));
+    let mut command = configured(program(&["serve"]), folder.path(), &emulator.url);
+    command.env("IVS_PLAYBACK_AUTH__SERVER__DRAIN_DELAY", "1h");
+    let service = Server::start(command);
+    service.signal("TERM");
+    // Not ready at once, but served on for the drain delay.
+    while !service.get("/readyz").unwrap().1.contains("\"status\":\"unready\"") {
+        std::thread::yield_now();
+    }
+    assert_eq!(service.get("/healthz").unwrap().0, 200);
+    // A second signal ends the drain.
+    service.signal("TERM");
+    let (code, said) = service.wait();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("shutting down") && said.contains("stopped"), "{said}");
+}
+
+#[test]
+fn a_port_in_use_is_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let emulator = Server::emulator(&folder.path().join("emulator"));
+    let address = emulator.url.strip_prefix("http://").unwrap();
+    let other = folder.path().join("other").display().to_string();
+    for arguments in [
+        &["emulator", "--data-dir", &other, "--listen", address][..],
+        &["dev", "--data-dir", &other, "--listen", address, "--emulator-listen", "127.0.0.1:0"],
+    ] {
+        let ended = run(&mut program(arguments));
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("is in use"), "{ended:?}");
+    }
+    let mut serve = configured(program(&["serve", "--listen", address]), folder.path(), "http://x");
+    let ended = run(&mut serve);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("is in use"), "{ended:?}");
+}
+
+#[test]
+fn two_processes_on_one_data_folder_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("emulator");
+    let _emulator = Server::emulator(&data_dir);
+    let ended = run(&mut program(&[
+        "emulator",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        &data_dir.display().to_string(),
+    ]));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(ended.stderr.trim_end().lines().count(), 1, "{ended:?}");
+}
+
+#[test]
+fn a_keyring_that_cannot_be_trusted_is_refused_by_name_and_left_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let emulator = Server::emulator(&folder.path().join("emulator"));
+    let command = |arguments: &[&str]| configured(program(arguments), folder.path(), &emulator.url);
+    assert_eq!(run(&mut command(&["keys", "rotate"])).code, Some(0));
+    let keyring = folder.path().join("keys/us-west-2/keyring.json");
+    let whole = std::fs::read(&keyring).unwrap();
+
+    std::fs::write(&keyring, whole.get(..whole.len() / 2).unwrap()).unwrap();
+    for arguments in [&["keys", "rotate"][..], &["keys", "list"], &["keys", "generate"]] {
+        let ended = run(&mut command(arguments));
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.contains("keyring.json"), "{ended:?}");
+    }
+    assert_eq!(std::fs::read(&keyring).unwrap().len(), whole.len() / 2);
+    let service = Server::start(command(&["serve"]));
+    assert_eq!(service.get("/readyz").unwrap().0, 503);
+    drop(service);
+
+    std::fs::write(&keyring, &whole).unwrap();
+    std::fs::set_permissions(&keyring, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let ended = run(&mut command(&["keys", "list"]));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("chmod"), "{ended:?}");
+}
