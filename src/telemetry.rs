@@ -75,7 +75,13 @@ pub fn init(format: Format, directives: &Directives) -> Result<(), AlreadySetUp>
         .with(directives.filter())
         .with(LineLayer::new(io::stderr, style, Clock::system()))
         .try_init()
-        .map_err(|_| AlreadySetUp)
+        .map_err(|_| AlreadySetUp)?;
+    std::panic::set_hook(Box::new(|panic| {
+        // The message may hold anything, a secret too; the place is enough to find the defect.
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a defect: the program panicked");
+    }));
+    Ok(())
 }
 
 impl Directives {
@@ -88,7 +94,9 @@ impl Directives {
     fn filter(&self) -> Targets {
         let mut filter = Targets::new()
             .with_default(self.level.min(FOREIGN_CAP))
-            .with_target(OWN_TARGET, self.level);
+            .with_target(OWN_TARGET, self.level)
+            // What it warns of (no region, no credentials) is an error of ours, said in a sentence.
+            .with_target("aws_config", self.level.min(LevelFilter::ERROR));
         for (target, level) in &self.targets {
             let level = if is_own(target) { *level } else { (*level).min(FOREIGN_CAP) };
             filter = filter.with_target(target, level);

@@ -50,8 +50,9 @@ pub struct Forbidden {
 ///
 /// # Errors
 ///
-/// - [`AuthError::Missing`]: no `Authorization`, or one of another scheme than `Bearer`
-/// - [`AuthError::Invalid`]: more than one `Authorization`, or a credential that is not valid
+/// - [`AuthError::Missing`]: no `Authorization`
+/// - [`AuthError::Invalid`]: more than one, one of another scheme than `Bearer`, or a credential
+///   that is not valid
 pub fn authenticate(headers: &HeaderMap, registry: &Registry) -> Result<Arc<Client>, AuthError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(AuthError::Missing)?;
@@ -67,11 +68,11 @@ pub fn authenticate(headers: &HeaderMap, registry: &Registry) -> Result<Arc<Clie
 /// What follows `Bearer` (RFC 6750; schemes have no case, RFC 9110 section 11.1).
 fn bearer_token(value: &HeaderValue) -> Result<&str, AuthError> {
     let value = value.to_str().map_err(|_| AuthError::Invalid)?;
-    let (scheme, token) = value.split_once(' ').ok_or(AuthError::Missing)?;
+    let (scheme, token) = value.split_once(' ').ok_or(AuthError::Invalid)?;
     if scheme.eq_ignore_ascii_case("bearer") {
         Ok(token.trim_matches(' '))
     } else {
-        Err(AuthError::Missing)
+        Err(AuthError::Invalid)
     }
 }
 
@@ -120,8 +121,8 @@ mod tests {
         let bearer = format!("Bearer {credential}");
         let wrong = format!("Bearer {}A", &credential[..credential.len() - 1]);
         assert_eq!(refusal(&[]), AuthError::Missing);
-        assert_eq!(refusal(&[b"Basic dXNlcjpwYXNz"]), AuthError::Missing);
-        assert_eq!(refusal(&[credential.as_bytes()]), AuthError::Missing);
+        assert_eq!(refusal(&[b"Basic dXNlcjpwYXNz"]), AuthError::Invalid);
+        assert_eq!(refusal(&[credential.as_bytes()]), AuthError::Invalid);
         assert_eq!(refusal(&[b"Bearer "]), AuthError::Invalid);
         assert_eq!(refusal(&[b"Bearer \xff"]), AuthError::Invalid);
         assert_eq!(refusal(&[wrong.as_bytes()]), AuthError::Invalid);

@@ -3,6 +3,7 @@
 use std::{io, io::Write as _, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
+use rand::RngExt as _;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{server::ListenError, tls::TlsError};
@@ -34,7 +35,13 @@ use crate::{
 const ACCOUNT_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A command that a person runs again after a crash outwaits the claim of the one that crashed.
-const COMMAND_CLAIM_WAIT: Duration = Duration::from_secs(75);
+const CLAIM_WAIT: Duration = Duration::from_secs(90);
+
+/// Who changes key pairs, and how long it waits for others who do.
+struct Driver {
+    id: DriverId,
+    claim_wait: Duration,
+}
 
 /// Why a server does not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +73,12 @@ pub enum StartError {
     /// The first key pair of `dev`.
     #[error("cannot make the first key pair: {0}")]
     FirstKey(#[from] OperationError),
+    /// The credential of `dev` is damaged.
+    #[error("{path} holds no credential; remove the file, and the next start makes a new one")]
+    ApiKey {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file of `dev`.
     #[error("cannot write {path}: {source}; choose another --data-dir or mend its permissions")]
     DataDir {
@@ -88,6 +101,7 @@ pub struct App {
     api: Api,
     cors_origins: Vec<CorsOrigin>,
     reload_every: Duration,
+    reconcile_every: Duration,
     store: Arc<dyn Store>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -105,12 +119,13 @@ impl App {
     /// - an audit log that cannot be written
     pub async fn for_serve(config: &Config, clock: Clock) -> Result<Self, StartError> {
         let ivs = connect(config).await?;
-        if let Ok(checked) = tokio::time::timeout(ACCOUNT_DEADLINE, ivs.check_account()).await {
-            checked?;
-        } else {
-            tracing::warn!("AWS does not answer; the account of its credentials is not checked");
-        }
+        check_account(&ivs).await?;
         let app = Self::build(config, ivs, clock).await?;
+        for region in app.api.ivs.names() {
+            if let Err(reason) = app.api.keys.status(region).signer {
+                tracing::warn!(%region, "not ready: {reason}");
+            }
+        }
         app.start_background();
         Ok(app)
     }
@@ -119,17 +134,12 @@ impl App {
     ///
     /// # Errors
     ///
-    /// No region is configured.
+    /// No region is configured, or the credentials are of another account than `ivs.account_id`.
     pub async fn for_command(config: &Config, clock: Clock) -> Result<Self, StartError> {
         let ivs = connect(config).await?;
-        Ok(Self::assemble(
-            config,
-            ivs,
-            clock,
-            Registry::nobody(),
-            AuditLog::off(),
-            COMMAND_CLAIM_WAIT,
-        ))
+        check_account(&ivs).await?;
+        let driver = Driver { id: DriverId::random(&mut system_rng()), claim_wait: CLAIM_WAIT };
+        Ok(Self::assemble(driver, config, ivs, clock, Registry::nobody(), AuditLog::off()))
     }
 
     /// With these regions, whatever the AWS configuration says; background tasks do not run yet.
@@ -138,24 +148,36 @@ impl App {
     ///
     /// As [`App::for_serve`], but for the regions.
     pub async fn build(config: &Config, ivs: IvsRegions, clock: Clock) -> Result<Self, StartError> {
+        Self::build_as(DriverId::random(&mut system_rng()), config, ivs, clock).await
+    }
+
+    /// The same, under a name that changes of key pairs are claimed with.
+    pub(super) async fn build_as(
+        driver: DriverId,
+        config: &Config,
+        ivs: IvsRegions,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
         let source = match &config.clients_inline {
             Some(inline) => ClientsSource::Inline(inline.clone()),
             None => ClientsSource::File(config.access.clients.clone()),
         };
         let registry = Registry::load(source)?;
         let audit = AuditLog::open(config.audit.sink.clone(), config.audit.on_failure)?;
-        let app = Self::assemble(config, ivs, clock, registry, audit, Duration::ZERO);
+        // Callers over HTTP have time-outs of their own, so nothing waits for others' claims.
+        let driver = Driver { id: driver, claim_wait: Duration::ZERO };
+        let app = Self::assemble(driver, config, ivs, clock, registry, audit);
         app.api.keys.refresh_all().await;
         Ok(app)
     }
 
     fn assemble(
+        driver: Driver,
         config: &Config,
         ivs: IvsRegions,
         clock: Clock,
         registry: Registry,
         audit: AuditLog,
-        claim_wait: Duration,
     ) -> Self {
         let tasks = TaskTracker::new();
         let store = store(config);
@@ -176,10 +198,10 @@ impl App {
             .iter()
             .map(|regional| {
                 let settings = OperationSettings {
-                    driver: DriverId::random(&mut system_rng()),
+                    driver: driver.id.clone(),
                     manage: config.keys.manage,
                     max_ttl: config.tokens.max_ttl,
-                    claim_wait,
+                    claim_wait: driver.claim_wait,
                 };
                 let operations = KeyOperations::new(
                     Arc::clone(&store),
@@ -235,6 +257,7 @@ impl App {
             api,
             cors_origins: config.server.cors_origins.clone(),
             reload_every: config.access.reload_every,
+            reconcile_every: config.rotation.reconcile_every,
             store,
             tasks,
             stop: CancellationToken::new(),
@@ -284,6 +307,13 @@ impl App {
         let registry = Arc::clone(&self.api.registry);
         self.tasks.spawn(registry.run(self.reload_every, self.stop.clone()));
         self.tasks.spawn(Arc::clone(&self.api.keys).run(self.stop.clone()));
+        for region in self.api.ivs.names() {
+            let (inventory, region) = (Arc::clone(&self.api.inventory), region.clone());
+            let (stop, every) = (self.stop.clone(), self.reconcile_every);
+            self.tasks.spawn(async move {
+                stop.run_until_cancelled(keep_listed(&inventory, &region, every)).await;
+            });
+        }
     }
 
     /// From now on the service is not ready.
@@ -302,6 +332,36 @@ impl App {
             tracing::error!("the audit log could not be written out");
         }
     }
+}
+
+/// Compares keyring and IVS again and again: a pair with another fingerprint stops signing, and
+/// listings and readiness know how IVS stands.
+async fn keep_listed(inventory: &Inventory, region: &Region, every: Duration) {
+    let mut failed = false;
+    loop {
+        match inventory.refresh(region).await {
+            Ok(()) => failed = false,
+            Err(error) => {
+                // Once for each outage; readiness tells the rest.
+                if !failed {
+                    tracing::warn!(%region, "key pairs cannot be listed: {error}");
+                }
+                failed = true;
+            }
+        }
+        // Replicas that started together drift apart.
+        tokio::time::sleep(every.mul_f64(system_rng().random_range(0.8..1.2))).await;
+    }
+}
+
+/// Refuses credentials of an account that `ivs.account_id` does not name, as far as that can be
+/// told in time.
+async fn check_account(ivs: &IvsRegions) -> Result<(), ConnectError> {
+    if let Ok(checked) = tokio::time::timeout(ACCOUNT_DEADLINE, ivs.check_account()).await {
+        return checked;
+    }
+    tracing::warn!("AWS does not answer; the account of its credentials is not checked");
+    Ok(())
 }
 
 async fn connect(config: &Config) -> Result<IvsRegions, ConnectError> {

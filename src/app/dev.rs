@@ -31,6 +31,7 @@ use crate::{
         IvsRegions,
         arn::{AccountId, ArnError, ChannelArn, Region},
     },
+    keys::keyring::DriverId,
     secret::{ExposeSecret, system_rng},
 };
 
@@ -68,8 +69,8 @@ pub struct DevOptions {
 /// A port is taken, the data folder cannot be used, or another `dev` uses it.
 pub async fn run_dev(options: DevOptions, clock: Clock) -> Result<(), StartError> {
     let signals = StopSignals::new().map_err(StartError::Signals)?;
-    let listener = Listener::bind(options.listen)?;
-    let emulator_listener = Listener::bind(options.emulator_listen)?;
+    let listener = Listener::bind(options.listen, "--listen")?;
+    let emulator_listener = Listener::bind(options.emulator_listen, "--emulator-listen")?;
     warn_if_public(options.listen);
     warn_if_public(options.emulator_listen);
     let folder = DataFolder::open(&options.data_dir)?;
@@ -102,7 +103,10 @@ pub async fn run_dev(options: DevOptions, clock: Clock) -> Result<(), StartError
         SECRET_ACCESS_KEY,
         IVS_TIMEOUT,
     );
-    let mut app = App::build(&config, ivs, clock).await?;
+    // The emulator's folder is locked by this process alone, so that a claim under this id is one
+    // of a former start that was killed.
+    let driver = folder.driver()?;
+    let mut app = App::build_as(driver, &config, ivs, clock).await?;
     app.allow_loopback_origins();
     app.ensure_first_key(&region()).await?;
     app.start_background();
@@ -173,6 +177,17 @@ impl DataFolder {
         replace().map_err(|source| StartError::DataDir { path: path.clone(), source })
     }
 
+    /// The name under which this folder's `dev` changes key pairs, at every start the same.
+    fn driver(&self) -> Result<DriverId, StartError> {
+        let path = self.path("driver");
+        if let Some(driver) = fs::read_to_string(&path).ok().and_then(|it| it.trim().parse().ok()) {
+            return Ok(driver);
+        }
+        let driver = DriverId::random(&mut system_rng());
+        self.write("driver", &format!("{driver}\n"))?;
+        Ok(driver)
+    }
+
     /// The credential of the first start, known to the service under its id.
     ///
     /// The file comes first: whatever moment the process is killed at, the next start finds either
@@ -180,9 +195,12 @@ impl DataFolder {
     fn credential(&self, clock: &Clock) -> Result<(), StartError> {
         let path = self.path("api-key");
         let credential = match fs::read_to_string(&path) {
-            Ok(text) => Credential::parse(text.trim_end()).map_err(|error| {
-                StartError::DataDir { path, source: io::Error::other(error.to_string()) }
-            })?,
+            Ok(text) => {
+                let credential = Credential::parse(text.trim_end())
+                    .map_err(|_| StartError::ApiKey { path: path.clone() })?;
+                make_private(&path).map_err(|source| StartError::DataDir { path, source })?;
+                credential
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let credential = Credential::generate(&mut system_rng());
                 let text = format!("{}\n", credential.reveal().expose_secret());
@@ -213,6 +231,12 @@ impl DataFolder {
 fn create_private(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Somebody may have copied it back with other permissions.
+fn make_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
 }
 
 /// What the files in the data folder say.
@@ -254,8 +278,16 @@ impl Place<'_> {
         let mut text = "# Written by `ivs-playback-auth dev` at each start. In a shell:\n\
                         #   . .dev/env\n\
                         # From then on ivs-playback-auth and aws work against it, not against AWS.\n\
-                        unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN AWS_ENDPOINT_URL_IVS\n"
+                        unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN \
+                        AWS_ENDPOINT_URL_IVS AWS_IGNORE_CONFIGURED_ENDPOINT_URLS \
+                        AWS_USE_FIPS_ENDPOINT AWS_USE_DUALSTACK_ENDPOINT\n\
+                        unset IVS_PLAYBACK_AUTH_CLIENTS IVS_PLAYBACK_AUTH_CLIENTS_FILE\n"
             .to_owned();
+        // A proxy of the network is no way to this machine.
+        for name in ["NO_PROXY", "no_proxy"] {
+            let _ =
+                writeln!(text, "export {name}=\"127.0.0.1,localhost,::1${{{name}:+,${name}}}\"");
+        }
         let aws = [
             ("AWS_ENDPOINT_URL", emulator_url),
             ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),

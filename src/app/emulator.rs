@@ -36,7 +36,7 @@ pub struct EmulatorOptions {
 /// Its state cannot be opened, or the port cannot be listened on.
 pub async fn run_emulator(options: EmulatorOptions, clock: Clock) -> Result<(), StartError> {
     let mut signals = StopSignals::new().map_err(StartError::Signals)?;
-    let listener = Listener::bind(options.listen)?;
+    let listener = Listener::bind(options.listen, "--listen")?;
     print("An emulated Amazon IVS, for development and tests; not for production.");
     warn_if_public(options.listen);
     let emulator = Emulator::open(options.emulator, clock)?;

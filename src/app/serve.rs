@@ -29,7 +29,7 @@ const TASKS_GRACE: Duration = Duration::from_secs(5);
 /// It cannot start, or its listener breaks.
 pub async fn serve(config: Config, clock: Clock) -> Result<(), StartError> {
     let signals = StopSignals::new().map_err(StartError::Signals)?;
-    let listener = Listener::bind(config.server.listen)?;
+    let listener = Listener::bind(config.server.listen, "--listen")?;
     let app = App::for_serve(&config, clock).await?;
     let running = Running::start(listener, app.router(), &config)?;
     running.announce();

@@ -28,11 +28,21 @@ pub struct Listener {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// Somebody listens there already.
-    #[error("{0} is in use: stop the process that listens there, or choose another --listen")]
-    InUse(SocketAddr),
+    #[error("{address} is in use: stop the process that listens there, or choose another {flag}")]
+    InUse {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The flag that asks for another.
+        flag: &'static str,
+    },
     /// Ports below 1024 need a privilege.
-    #[error("not allowed to listen on {0}: choose a port from 1024 up with --listen")]
-    NotAllowed(SocketAddr),
+    #[error("not allowed to listen on {address}: choose a port from 1024 up with {flag}")]
+    NotAllowed {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The flag that asks for another.
+        flag: &'static str,
+    },
     /// Anything else, such as an address that this machine does not have.
     #[error("cannot listen on {address}: {source}")]
     Other {
@@ -44,12 +54,12 @@ pub enum ListenError {
 }
 
 impl Listener {
-    /// Binds `address`; from then on the kernel accepts connections.
+    /// Binds `address`, which `flag` chooses; from then on the kernel accepts connections.
     ///
     /// # Errors
     ///
     /// The port is taken or not allowed.
-    pub fn bind(address: SocketAddr) -> Result<Self, ListenError> {
+    pub fn bind(address: SocketAddr, flag: &'static str) -> Result<Self, ListenError> {
         let bind = || {
             let socket =
                 if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -62,9 +72,9 @@ impl Listener {
         };
         bind().map_err(|source: io::Error| {
             if source.kind() == io::ErrorKind::AddrInUse {
-                ListenError::InUse(address)
+                ListenError::InUse { address, flag }
             } else if source.kind() == io::ErrorKind::PermissionDenied {
-                ListenError::NotAllowed(address)
+                ListenError::NotAllowed { address, flag }
             } else {
                 ListenError::Other { address, source }
             }

@@ -387,7 +387,10 @@ impl Inner {
             Err(error) => {
                 let failure = failure_of(&error);
                 if failure == LookupError::NotFound {
-                    self.seen.invalidate(arn).await;
+                    // IVS finding the question invalid says nothing about a channel once seen.
+                    if error == IvsError::NotFound {
+                        self.seen.invalidate(arn).await;
+                    }
                     self.absent.insert(arn.clone(), answered).await;
                 } else {
                     self.complain(arn, &error, asked);

@@ -59,6 +59,11 @@ impl ChannelNames {
         let _ = self.account.set(account);
     }
 
+    /// Whether it was told whose channels this service signs for.
+    pub fn knows_account(&self) -> bool {
+        self.account.get().is_some()
+    }
+
     /// The aliases with their channels.
     pub fn aliases(&self) -> impl Iterator<Item = (&str, &ChannelArn)> {
         self.aliases.iter().map(|(name, arn)| (name.as_str(), arn))

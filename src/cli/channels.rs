@@ -26,7 +26,7 @@ pub(super) fn run(global: &Global, command: ChannelsCommand) -> Result<(), Failu
     match command {
         ChannelsCommand::Get { channel } => {
             let api = app.api();
-            let arn = api.names.resolve(&channel).map_err(Failure::failed)?;
+            let arn = api.resolve(&channel).map_err(Failure::failed)?;
             let lookup = runtime.block_on(api.channels.lookup(&arn)).map_err(Failure::failed)?;
             if global.json() {
                 return output::json(&ChannelBody::from(&lookup));

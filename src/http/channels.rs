@@ -56,7 +56,7 @@ impl From<&Lookup> for ChannelBody {
 #[utoipa::path(
     get, path = "/v1/channels/{channel}", operation_id = "getChannel", tag = "Channels",
     params(("channel" = String, Path, description = "A channel ARN, percent-encoded, or an alias")),
-    responses((status = 200, body = ChannelBody))
+    responses((status = 200, description = "The channel", body = ChannelBody))
 )]
 pub async fn get_channel(
     State(api): State<Api>,
@@ -65,7 +65,7 @@ pub async fn get_channel(
     query: QueryParameters,
 ) -> Result<Response, ApiError> {
     query.finish()?;
-    let arn = api.names.resolve(&channel.0).map_err(|it| refuse_reference(&it))?;
+    let arn = api.resolve(&channel.0).map_err(|it| refuse_reference(&it))?;
     let lookup = api.channels.lookup(&arn).await.map_err(refuse)?;
     Ok(no_store(json(&ChannelBody::from(&lookup))))
 }
@@ -74,7 +74,7 @@ pub async fn get_channel(
 #[utoipa::path(
     post, path = "/v1/channels/{channel}/refresh", operation_id = "refreshChannel", tag = "Channels",
     params(("channel" = String, Path, description = "A channel ARN, percent-encoded, or an alias")),
-    responses((status = 200, body = ChannelBody))
+    responses((status = 200, description = "The channel", body = ChannelBody))
 )]
 pub async fn refresh_channel(
     State(api): State<Api>,
@@ -83,7 +83,7 @@ pub async fn refresh_channel(
     query: QueryParameters,
 ) -> Result<Response, ApiError> {
     query.finish()?;
-    let arn = api.names.resolve(&channel.0).map_err(|it| refuse_reference(&it))?;
+    let arn = api.resolve(&channel.0).map_err(|it| refuse_reference(&it))?;
     let lookup = api.channels.refresh(&arn).await.map_err(refuse)?;
     Ok(no_store(json(&ChannelBody::from(&lookup))))
 }
@@ -107,12 +107,12 @@ pub(super) fn refuse_account(channel: &ChannelArn, own: &AccountId) -> ApiError 
 
 /// A lookup that brought no channel.
 pub(super) fn refuse(error: LookupError) -> ApiError {
-    let detail = error.to_string();
+    let detail = format!("{error}.");
     match error {
         // To the caller a denied channel is an absent one: which of the two it is, is not theirs
         // to learn. The log tells them apart.
         LookupError::NotFound | LookupError::Denied => {
-            ApiError::new(ProblemType::ChannelNotFound, LookupError::NotFound.to_string())
+            ApiError::new(ProblemType::ChannelNotFound, format!("{}.", LookupError::NotFound))
                 .caused_by(error)
         }
         LookupError::Throttled { retry_after } => {

@@ -7,7 +7,7 @@
 use std::{marker::PhantomData, ops::Deref, sync::Arc};
 
 use axum::{
-    body::Body,
+    body::{Body, HttpBody},
     extract::{FromRequest, FromRequestParts, Request},
     http::{HeaderMap, header, request::Parts},
 };
@@ -122,12 +122,20 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 async fn read_body(body: Body, max_body: usize) -> Result<bytes::Bytes, ApiError> {
-    match Limited::new(body, max_body).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::new(
+    let too_large = || {
+        ApiError::new(
             ProblemType::BodyTooLarge,
             format!("The body is larger than {max_body} bytes, the limit of server.max_body."),
-        )),
+        )
+    };
+    // The declared length is enough: a client that waits for `100 Continue` sends nothing.
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if declared > max_body {
+        return Err(too_large());
+    }
+    match Limited::new(body, max_body).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
         Err(_) => Err(ApiError::new(
             ProblemType::InvalidJson,
             "The body broke off before its end; send it again.",

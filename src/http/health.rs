@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     access::Scope,
+    ivs::{IvsError, arn::Region},
     keys::snapshot::{NoSigner, RegionStatus},
 };
 
@@ -59,7 +60,7 @@ pub struct HealthBody {
 /// The process is alive; reads nothing else.
 #[utoipa::path(
     get, path = "/healthz", operation_id = "getHealth", tag = "Operations", security(()),
-    responses((status = 200, body = HealthBody))
+    responses((status = 200, description = "Alive", body = HealthBody))
 )]
 pub async fn healthz() -> Response {
     let body = HealthBody {
@@ -88,6 +89,7 @@ pub struct RegionBody {
 
 /// What is not as it should be, and what to do about it.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReadinessFinding)]
 pub struct FindingBody {
     /// Stable, to branch on.
     code: &'static str,
@@ -109,14 +111,18 @@ pub enum Status {
 /// 503 only while this process can sign for no configured region, or is shutting down.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "getReadiness", tag = "Operations", security((), ("credential" = [])),
-    responses((status = 200, body = ReadyBody), (status = 503, body = ReadyBody))
+    responses(
+        (status = 200, description = "Ready, or degraded", body = ReadyBody),
+        (status = 503, description = "Cannot sign, or shuts down", body = ReadyBody)
+    )
 )]
 pub async fn readyz(State(api): State<Api>, headers: HeaderMap) -> Result<Response, ApiError> {
     let may_see_arns = optional_caller(&headers, &api, Scope::KeysRead)?.is_some();
     let mut regions = BTreeMap::new();
     for region in api.ivs.names() {
         let region_status = api.keys.status(region);
-        let findings = findings(&region_status, may_see_arns);
+        let mut findings = findings(&region_status, may_see_arns);
+        findings.extend(outage(&api, region));
         let status = match (&region_status.signer, findings.is_empty()) {
             (Ok(_), true) => Status::Ready,
             (Ok(_), false) => Status::Degraded,
@@ -135,6 +141,29 @@ pub async fn readyz(State(api): State<Api>, headers: HeaderMap) -> Result<Respon
     let code =
         if status == Status::Unready { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     Ok(no_store(json_with(code, &ReadyBody { status, regions })))
+}
+
+/// Tokens are minted from the cache meanwhile, so this takes no replica out of service.
+fn outage(api: &Api, region: &Region) -> Option<FindingBody> {
+    let outage = api.ivs.region(region)?.outage()?;
+    let (code, detail) = match &*outage {
+        IvsError::Throttled => ("ivs_throttled", "Amazon IVS throttles this account's calls."),
+        IvsError::Denied { .. } => {
+            ("ivs_denied", "Amazon IVS denied the last call; the log says which.")
+        }
+        IvsError::NoCredentials => {
+            ("ivs_no_credentials", "There are no AWS credentials to call Amazon IVS with.")
+        }
+        IvsError::Unavailable { .. }
+        | IvsError::TimedOut
+        | IvsError::NotFound
+        | IvsError::Conflict { .. }
+        | IvsError::QuotaExceeded { .. }
+        | IvsError::Invalid { .. } => {
+            ("ivs_unavailable", "Amazon IVS could not be reached at the last call.")
+        }
+    };
+    Some(FindingBody { code, detail: detail.to_owned() })
 }
 
 fn findings(status: &RegionStatus, may_see_arns: bool) -> Vec<FindingBody> {
@@ -156,7 +185,7 @@ fn findings(status: &RegionStatus, may_see_arns: bool) -> Vec<FindingBody> {
         findings.push(FindingBody {
             code: "keyring_unreadable",
             detail: if may_see_arns {
-                format!("The keyring cannot be read since {since}: {error}")
+                format!("The keyring cannot be read since {since}: {error}.")
             } else {
                 format!("The keyring cannot be read since {since}; the log says why.")
             },

@@ -22,14 +22,19 @@ use crate::{
 #[expect(dead_code, reason = "the schema of a body that is read member by member")]
 pub struct InspectRequest {
     /// A viewer token; or `playbackUrl`, or `edgeError` alone or beside one of them.
+    #[schema(nullable = false)]
     token: Option<String>,
     /// The URL that a player loads, the token included.
+    #[schema(nullable = false)]
     playback_url: Option<String>,
     /// The body of a 403 from the playback edge, as text.
+    #[schema(nullable = false)]
     edge_error: Option<String>,
     /// The channel that it should play: an ARN, or an alias.
+    #[schema(nullable = false)]
     channel: Option<String>,
     /// The web origin of the page that plays.
+    #[schema(nullable = false)]
     origin: Option<String>,
 }
 
@@ -52,6 +57,7 @@ pub struct InspectResponse {
 
 /// One thing that is wrong, or probably not meant.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = InspectFinding)]
 pub struct FindingBody {
     /// Stable, to branch on.
     #[schema(example = "exp_in_milliseconds")]
@@ -66,7 +72,7 @@ pub struct FindingBody {
 /// Find out why a token is refused. Fetches nothing from the network.
 #[utoipa::path(
     post, path = "/v1/tokens/inspect", operation_id = "inspectToken", tag = "Tokens",
-    request_body = InspectRequest, responses((status = 200, body = InspectResponse))
+    request_body = InspectRequest, responses((status = 200, description = "What was found", body = InspectResponse))
 )]
 pub async fn inspect_token(
     State(api): State<Api>,

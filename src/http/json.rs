@@ -34,6 +34,8 @@ pub(super) fn parse_object(body: &[u8]) -> Result<Map<String, Value>, ApiError> 
         .map_err(|error| {
             let what = if error.is_data() {
                 "An object of the body holds the same member twice"
+            } else if error.to_string().starts_with("number out of range") {
+                "A number of the body is out of range"
             } else if error.is_eof() {
                 "The body ends in the middle of its JSON"
             } else {
@@ -56,18 +58,23 @@ pub(super) fn parse_object(body: &[u8]) -> Result<Map<String, Value>, ApiError> 
 #[derive(Debug)]
 pub(super) struct Members {
     members: Map<String, Value>,
+    /// Those that were there, whatever was wrong with them.
+    given: Vec<String>,
     violations: Vec<Violation>,
 }
+
+/// The most faults that are listed: an answer must not be a multiple of its request.
+const MAX_VIOLATIONS: usize = 100;
 
 impl Members {
     /// Of this object.
     pub(super) fn new(members: Map<String, Value>) -> Self {
-        Self { members, violations: Vec::new() }
+        Self { members, given: Vec::new(), violations: Vec::new() }
     }
 
     /// A string.
     pub(super) fn string(&mut self, name: &str) -> Option<String> {
-        match self.members.remove(name)? {
+        match self.take(name)? {
             Value::String(text) => Some(text),
             other => self.wrong_type(format!("/{name}"), name, "a string", &other),
         }
@@ -75,7 +82,7 @@ impl Members {
 
     /// `true` or `false`.
     pub(super) fn boolean(&mut self, name: &str) -> Option<bool> {
-        match self.members.remove(name)? {
+        match self.take(name)? {
             Value::Bool(value) => Some(value),
             other => self.wrong_type(format!("/{name}"), name, "true or false", &other),
         }
@@ -83,44 +90,42 @@ impl Members {
 
     /// A whole number of 64 bits, written without fraction or exponent.
     pub(super) fn integer(&mut self, name: &str) -> Option<i64> {
-        let value = self.members.remove(name)?;
+        let value = self.take(name)?;
         match value.as_i64() {
             Some(number) => Some(number),
             None if value.is_number() => {
-                self.violate(
-                    format!("/{name}"),
-                    format!("{name} must be an integer of at most 64 bits."),
+                let detail = format!(
+                    "{name} must be an integer, written without fraction or exponent, that fits \
+                     into 64 bits."
                 );
+                self.violate(format!("/{name}"), detail);
                 None
             }
             None => self.wrong_type(format!("/{name}"), name, "an integer", &value),
         }
     }
 
-    /// An array of strings.
+    /// An array of strings; none if an entry is something else.
     pub(super) fn strings(&mut self, name: &str) -> Option<Vec<String>> {
         let items = self.array(name)?;
-        let mut strings = Vec::with_capacity(items.len());
+        let mut strings = Some(Vec::with_capacity(items.len()));
         for (index, item) in items.into_iter().enumerate() {
-            match item {
-                Value::String(text) => strings.push(text),
-                other => {
-                    let entry = format!("entry {index} of {name}");
-                    self.wrong_type::<String>(
-                        format!("/{name}/{index}"),
-                        &entry,
-                        "a string",
-                        &other,
-                    );
+            if let Value::String(text) = item {
+                if let Some(strings) = &mut strings {
+                    strings.push(text);
                 }
+            } else {
+                let detail = format!("Entry {index} of {name} must be a string.");
+                self.violate(format!("/{name}/{index}"), detail);
+                strings = None;
             }
         }
-        Some(strings)
+        strings
     }
 
     /// An array of anything.
     pub(super) fn array(&mut self, name: &str) -> Option<Vec<Value>> {
-        match self.members.remove(name)? {
+        match self.take(name)? {
             Value::Array(items) => Some(items),
             other => self.wrong_type(format!("/{name}"), name, "an array", &other),
         }
@@ -128,7 +133,7 @@ impl Members {
 
     /// An object whose values are strings.
     pub(super) fn string_map(&mut self, name: &str) -> Option<Vec<(String, String)>> {
-        let members = match self.members.remove(name)? {
+        let members = match self.take(name)? {
             Value::Object(members) => members,
             other => return self.wrong_type(format!("/{name}"), name, "an object", &other),
         };
@@ -137,7 +142,7 @@ impl Members {
             match value {
                 Value::String(text) => strings.push((key, text)),
                 other => {
-                    let pointer = format!("/{name}/{}", escape_pointer(&key));
+                    let pointer = format!("/{name}{}", pointer_to(&key));
                     let what = format!("each value of {name}");
                     self.wrong_type::<String>(pointer, &what, "a string", &other);
                 }
@@ -146,9 +151,16 @@ impl Members {
         Some(strings)
     }
 
+    /// Whether the member was there, whatever was wrong with it.
+    pub(super) fn was_given(&self, name: &str) -> bool {
+        self.given.iter().any(|given| given == name)
+    }
+
     /// Adds a fault of one's own.
     pub(super) fn violate(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
-        self.violations.push(Violation { pointer: pointer.into(), detail: detail.into() });
+        if self.violations.len() < MAX_VIOLATIONS {
+            self.violations.push(Violation { pointer: pointer.into(), detail: detail.into() });
+        }
     }
 
     /// Whether a fault was found so far.
@@ -156,16 +168,22 @@ impl Members {
         !self.violations.is_empty()
     }
 
-    /// The faults found, with one for every member that nobody asked for.
+    /// The faults found, with one for every member that nobody asked for; at most
+    /// [`MAX_VIOLATIONS`].
     pub(super) fn finish(mut self) -> Vec<Violation> {
-        for name in self.members.keys() {
-            self.violations.push(Violation {
-                pointer: format!("/{}", escape_pointer(name)),
-                detail: "This member is unknown; see /openapi.json for those that are known."
-                    .to_owned(),
-            });
+        for name in std::mem::take(&mut self.members).keys() {
+            // A name is the caller's, of any length; a pointer that is cut would point nowhere.
+            let pointer = if name.len() <= MAX_NAME { pointer_to(name) } else { String::new() };
+            let detail = "This member is unknown; see /openapi.json for those that are known.";
+            self.violate(pointer, detail);
         }
         self.violations
+    }
+
+    fn take(&mut self, name: &str) -> Option<Value> {
+        let value = self.members.remove(name)?;
+        self.given.push(name.to_owned());
+        Some(value)
     }
 
     fn wrong_type<T>(
@@ -188,10 +206,12 @@ impl Members {
     }
 }
 
-/// RFC 6901, section 3. Bounded, since the name is the caller's.
-fn escape_pointer(name: &str) -> String {
-    let short: String = name.chars().take(64).collect();
-    short.replace('~', "~0").replace('/', "~1")
+/// The longest name of an unknown member that is repeated, in bytes.
+const MAX_NAME: usize = 128;
+
+/// RFC 6901, section 3.
+fn pointer_to(name: &str) -> String {
+    format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 /// Deserializes like [`Value`], but refuses a member that comes twice.
@@ -300,7 +320,8 @@ mod tests {
         assert_eq!(members.string("a"), None);
         assert_eq!(members.boolean("b"), None);
         assert_eq!(members.integer("c"), None);
-        assert_eq!(members.strings("d"), Some(vec!["x".to_owned()]));
+        assert_eq!(members.strings("d"), None);
+        assert!(members.was_given("d") && !members.was_given("absent"));
         assert_eq!(members.integer("g"), None);
         assert_eq!(members.string("absent"), None);
         let pointers: Vec<_> = members.finish().into_iter().map(|it| it.pointer).collect();

@@ -32,7 +32,7 @@ pub struct Jwk {
 /// Public keys of active, pending and draining pairs of every region.
 #[utoipa::path(
     get, path = "/.well-known/jwks.json", operation_id = "getJwks", tag = "Key pairs", security(()),
-    responses((status = 200, body = JwkSet))
+    responses((status = 200, description = "A JWK Set", body = JwkSet))
 )]
 pub async fn get_jwks(State(api): State<Api>) -> Response {
     let mut keys: Vec<Jwk> = Vec::new();

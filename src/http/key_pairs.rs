@@ -81,7 +81,7 @@ pub struct KeyPairsBody {
         ("region" = Option<String>, Query, description = "One region; without it all that are served"),
         ("refresh" = Option<bool>, Query, description = "Ask IVS now, at most once in 2 s")
     ),
-    responses((status = 200, body = KeyPairsBody))
+    responses((status = 200, description = "Key pairs", body = KeyPairsBody))
 )]
 pub async fn list_key_pairs(
     State(api): State<Api>,
@@ -118,11 +118,15 @@ pub async fn list_key_pairs(
 #[expect(dead_code, reason = "the schema of a body that is read member by member")]
 pub struct CreateKeyPairRequest {
     /// May be left out where one region is served.
+    #[schema(nullable = false)]
     region: Option<String>,
     /// `[a-zA-Z0-9-_]`, at most 128 characters.
+    #[schema(nullable = false)]
     name: Option<String>,
+    #[schema(nullable = false)]
     tags: Option<BTreeMap<String, String>>,
     /// A P-384 public key in PEM. Without it a pair is generated, and the next rotation uses it.
+    #[schema(nullable = false)]
     public_key_material: Option<String>,
 }
 
@@ -130,7 +134,7 @@ pub struct CreateKeyPairRequest {
 #[utoipa::path(
     post, path = "/v1/key-pairs", operation_id = "createKeyPair", tag = "Key pairs",
     params(("Idempotency-Key" = Option<String>, Header, description = "The same key with the same body makes one pair")),
-    request_body = CreateKeyPairRequest, responses((status = 201, body = KeyPairBody))
+    request_body = CreateKeyPairRequest, responses((status = 201, description = "Made", body = KeyPairBody))
 )]
 pub async fn create_key_pair(
     State(api): State<Api>,
@@ -155,7 +159,7 @@ pub async fn create_key_pair(
     });
     let public_key = members.string("publicKeyMaterial").and_then(|text| {
         PublicKey::read(&text)
-            .map_err(|error| members.violate("/publicKeyMaterial", format!("{error}.")))
+            .map_err(|error| members.violate("/publicKeyMaterial", sentence(&error.to_string())))
             .ok()
     });
     let violations = members.finish();
@@ -209,7 +213,7 @@ fn hash(parts: &[&[u8]]) -> String {
 #[utoipa::path(
     get, path = "/v1/key-pairs/{keyPair}", operation_id = "getKeyPair", tag = "Key pairs",
     params(("keyPair" = String, Path, description = "An ARN, percent-encoded, or a fingerprint")),
-    responses((status = 200, body = KeyPairBody))
+    responses((status = 200, description = "The key pair", body = KeyPairBody))
 )]
 pub async fn get_key_pair(
     State(api): State<Api>,
@@ -218,7 +222,7 @@ pub async fn get_key_pair(
     query: QueryParameters,
 ) -> Result<Response, ApiError> {
     query.finish()?;
-    let (_, pair) = find(&api, &name.0).await?;
+    let pair = find(&api, &name.0).await?;
     Ok(no_store(json(&pair)))
 }
 
@@ -275,19 +279,25 @@ async fn pairs_of(
     }
 }
 
-async fn find(api: &Api, name: &str) -> Result<(Region, KeyPairView), ApiError> {
+async fn find(api: &Api, name: &str) -> Result<KeyPairView, ApiError> {
     // An ARN tells its region; a fingerprint may be anywhere.
     let regions: Vec<Region> = match name.parse::<PlaybackKeyArn>() {
-        Ok(arn) => vec![arn.region().clone()],
+        Ok(arn) => vec![
+            served(api, arn.region().as_str())
+                .map_err(|detail| ApiError::invalid_member("/keyPair", detail))?,
+        ],
         Err(error) if name.parse::<Fingerprint>().is_err() && name.starts_with("arn:") => {
             return Err(ApiError::invalid_member("/keyPair", format!("{error}.")));
         }
         Err(_) => api.ivs.names().to_vec(),
     };
-    for region in regions.iter().filter(|region| api.ivs.region(region).is_some()) {
-        let (pairs, _) = pairs_of(api, region, false).await?;
-        if let Some(pair) = pairs.into_iter().find(|pair| pair.is_named(name)) {
-            return Ok((region.clone(), pair));
+    // A pair that somebody imported since the last listing is asked for once more.
+    for refresh in [false, true] {
+        for region in &regions {
+            let (pairs, _) = pairs_of(api, region, refresh).await?;
+            if let Some(pair) = pairs.into_iter().find(|pair| pair.is_named(name)) {
+                return Ok(pair);
+            }
         }
     }
     Err(ApiError::new(
@@ -319,7 +329,7 @@ pub(super) fn public_reason(reason: &NoSigner) -> String {
     match reason {
         NoSigner::EmptyKeyring { .. }
         | NoSigner::NoActiveKey { .. }
-        | NoSigner::UnknownRegion { .. } => format!("{reason}."),
+        | NoSigner::UnknownRegion { .. } => sentence(&reason.to_string()),
         NoSigner::FingerprintMismatch { .. } => {
             "The active key pair has another fingerprint in Amazon IVS than in the keyring; \
              `keys list` says which."
@@ -345,29 +355,54 @@ pub(super) fn no_active_key(reason: NoSigner) -> ApiError {
         .caused_by(reason)
 }
 
-/// A call to IVS that key pairs needed and that failed.
+/// A call to IVS that key pairs needed and that failed. AWS's own sentences name principals and may
+/// repeat values, so they are for the log.
 fn refuse_ivs(error: IvsError) -> ApiError {
-    let problem = match &error {
-        IvsError::Throttled => ProblemType::IvsThrottled,
-        IvsError::QuotaExceeded { .. } => ProblemType::KeyPairQuota,
-        IvsError::NotFound => ProblemType::KeyPairNotFound,
-        IvsError::Conflict { .. } => ProblemType::KeyPairInUse,
-        IvsError::Invalid { .. } => ProblemType::InvalidRequest,
-        IvsError::Denied { .. }
-        | IvsError::NoCredentials
-        | IvsError::Unavailable { .. }
-        | IvsError::TimedOut => ProblemType::IvsUnavailable,
+    let (problem, detail) = match &error {
+        IvsError::Throttled => {
+            (ProblemType::IvsThrottled, "Amazon IVS throttles this account's calls; try again.")
+        }
+        IvsError::QuotaExceeded { .. } => (
+            ProblemType::KeyPairQuota,
+            "Amazon IVS has no room for another key pair in this region; delete one that nobody \
+             signs with.",
+        ),
+        IvsError::NotFound => {
+            (ProblemType::KeyPairNotFound, "Amazon IVS has no such key pair in this region.")
+        }
+        IvsError::Conflict { .. } => (
+            ProblemType::KeyPairInUse,
+            "Amazon IVS reports a conflict: it may have this public key already. GET \
+             /v1/key-pairs?refresh=true lists what it has.",
+        ),
+        IvsError::Invalid { .. } => (
+            ProblemType::InvalidRequest,
+            "Amazon IVS refused the key pair as invalid; check name and tags. The log has its \
+             sentence.",
+        ),
+        IvsError::Denied { .. } | IvsError::NoCredentials => (
+            ProblemType::IvsUnavailable,
+            "This service's AWS credentials do not allow the call; the log says which.",
+        ),
+        IvsError::Unavailable { .. } | IvsError::TimedOut => {
+            (ProblemType::IvsUnavailable, "Amazon IVS cannot be used now; try again.")
+        }
     };
-    ApiError::new(problem, format!("{error}.")).caused_by(error)
+    let refusal = ApiError::new(problem, detail).caused_by(error);
+    if problem.spec().status == StatusCode::SERVICE_UNAVAILABLE {
+        refusal.retry_after(RETRY_AFTER)
+    } else {
+        refusal
+    }
 }
 
 /// An operation on key pairs that was not done.
 fn refuse_operation(error: OperationError) -> ApiError {
-    let detail = format!("{error}.");
+    // The sentences of this module begin in lower case, since elsewhere they follow a colon.
+    let detail = sentence(&error.to_string());
     match &error {
         OperationError::NotManaged => ApiError::new(ProblemType::Forbidden, detail),
         OperationError::RotationUnavailable { .. }
-        | OperationError::LostKeyring { .. }
         | OperationError::InUse { .. }
         | OperationError::Deleted => ApiError::new(ProblemType::KeyPairInUse, detail),
         OperationError::Claimed { .. } | OperationError::Contended => {
@@ -383,10 +418,27 @@ fn refuse_operation(error: OperationError) -> ApiError {
             ApiError::new(ProblemType::IdempotencyKeyReused, detail)
         }
         OperationError::Ivs(ivs) => refuse_ivs(ivs.clone()),
+        OperationError::LostKeyring { .. } => ApiError::new(
+            ProblemType::KeyPairInUse,
+            "Amazon IVS has key pairs that this program imported and whose private keys are not \
+             in its store; `keys rotate` on the service's machine names them and the ways out.",
+        )
+        .caused_by(error),
         // Their sentences name files and accounts, which are for the log.
         OperationError::OtherAccount { .. }
         | OperationError::FingerprintMismatch { .. }
         | OperationError::BrokenOff
         | OperationError::Store(_) => ApiError::internal(error),
     }
+}
+
+/// With a capital and a full stop.
+pub(super) fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().into_iter().flat_map(char::to_uppercase);
+    let mut sentence: String = first.chain(characters).collect();
+    if !sentence.ends_with('.') {
+        sentence.push('.');
+    }
+    sentence
 }

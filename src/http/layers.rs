@@ -20,7 +20,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use rand::RngExt;
-use tower::{BoxError, ServiceBuilder, load_shed::error::Overloaded};
+use tower::{
+    BoxError, ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::error::Overloaded,
+};
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{AllowOrigin, CorsLayer},
@@ -31,8 +33,8 @@ use crate::{clock::Clock, config::CorsOrigin, secret::system_rng};
 
 /// Requests in flight beyond which new ones are refused with `overloaded`.
 ///
-/// A mint that waits for Amazon IVS costs a few kilobytes, so this bounds memory to some tens of
-/// megabytes while a rush for cold channels is turned into batches.
+/// A mint that waits for Amazon IVS costs a few kilobytes, so that a rush for cold channels fits
+/// into some tens of megabytes; at worst each holds a body of `server.max_body`.
 pub const MAX_IN_FLIGHT: usize = 8192;
 
 /// How long a browser may remember a preflight.
@@ -80,7 +82,8 @@ pub fn bounded<S: Clone + Send + Sync + 'static>(
         ServiceBuilder::new()
             .layer(HandleErrorLayer::new(refuse_overload))
             .load_shed()
-            .concurrency_limit(MAX_IN_FLIGHT)
+            // One semaphore for all routes; axum applies a layer to each of them apart.
+            .layer(GlobalConcurrencyLimitLayer::new(MAX_IN_FLIGHT))
             .layer(from_fn(move |request: Request, next: Next| async move {
                 match tokio::time::timeout(request_timeout, next.run(request)).await {
                     Ok(response) => response,
@@ -233,7 +236,7 @@ async fn refuse_overload(error: BoxError) -> ApiError {
     }
 }
 
-/// The message of a panic may hold anything, so it goes nowhere.
+/// The message of a panic may hold anything, so it goes nowhere (`telemetry` logs the place).
 fn answer_panic(_: Box<dyn Any + Send + 'static>) -> Response {
     ApiError::internal(std::io::Error::other("a handler panicked")).into_response()
 }

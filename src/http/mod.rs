@@ -16,10 +16,13 @@ use axum::{
 
 use crate::{
     access::{audit::AuditLog, registry::Registry},
-    channels::{ChannelDirectory, ChannelNames},
+    channels::{ChannelDirectory, ChannelNames, ChannelRefError},
     clock::Clock,
     config::{CorsOrigin, PublicChannels},
-    ivs::{IvsRegions, arn::Region},
+    ivs::{
+        IvsRegions,
+        arn::{ChannelArn, Region},
+    },
     keys::{inventory::Inventory, operations::KeyOperations, snapshot::SigningKeys},
     tokens::grant::Policy,
 };
@@ -53,6 +56,26 @@ impl std::ops::Deref for Api {
 impl From<Components> for Api {
     fn from(components: Components) -> Self {
         Self(Arc::new(components))
+    }
+}
+
+impl Api {
+    /// The channel that a caller's text names.
+    ///
+    /// Whose channels this service signs for may be known only after the first key was made, so the
+    /// keyring is looked at here.
+    ///
+    /// # Errors
+    ///
+    /// It names none, or one that this service cannot mint for.
+    pub fn resolve(&self, text: &str) -> Result<ChannelArn, ChannelRefError> {
+        if !self.names.knows_account() {
+            let keyrings = self.ivs.names().iter().filter_map(|region| self.keys.keyring(region));
+            if let Some(account) = keyrings.filter_map(|it| it.account_id.clone()).next() {
+                self.names.learn_account(account);
+            }
+        }
+        self.names.resolve(text)
     }
 }
 

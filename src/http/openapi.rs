@@ -9,7 +9,8 @@ use axum::{
 use utoipa::{
     Modify, OpenApi,
     openapi::{
-        Content, Ref, RefOr, ResponseBuilder,
+        Content, Ref, RefOr, ResponseBuilder, Schema,
+        schema::AdditionalProperties,
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -36,7 +37,7 @@ use super::{
     ),
     components(schemas(Problem, FieldError)),
     security(("credential" = [])),
-    modifiers(&Credential, &Problems)
+    modifiers(&Credential, &Problems, &StrictRequests)
 )]
 pub struct ApiDoc;
 
@@ -66,6 +67,21 @@ impl Modify for Credential {
             .components
             .get_or_insert_default()
             .add_security_scheme("credential", SecurityScheme::Http(scheme));
+    }
+}
+
+/// Request bodies take no unknown members.
+struct StrictRequests;
+
+impl Modify for StrictRequests {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let schemas = openapi.components.get_or_insert_default().schemas.iter_mut();
+        for (name, schema) in schemas {
+            if let (true, RefOr::T(Schema::Object(object))) = (name.ends_with("Request"), schema) {
+                object.additional_properties =
+                    Some(Box::new(AdditionalProperties::FreeForm(false)));
+            }
+        }
     }
 }
 

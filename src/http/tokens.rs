@@ -28,7 +28,7 @@ use crate::{
     keys::signer::Signer,
     secret::system_rng,
     tokens::{
-        grant::{Grant, Terms, TermsRequest},
+        grant::{Grant, Terms, TermsRequest, Violation},
         mint::{Minted, Warning, mint},
         playback_url,
     },
@@ -50,24 +50,38 @@ pub struct MintRequest {
     #[schema(example = "demo")]
     channel: String,
     /// Whom the token is for. Needed to revoke; the lifetime is then at most 600 s.
-    #[schema(min_length = 1, max_length = 40)]
+    #[schema(nullable = false, min_length = 1, max_length = 40)]
     viewer_id: Option<String>,
     /// Only with viewerId; absent it is the issue time, so that "revoke everything until now" works.
-    #[schema(minimum = 0, maximum = 2_147_483_647)]
+    #[schema(nullable = false, minimum = 0, maximum = 2_147_483_647)]
     viewer_session_version: Option<i64>,
     /// `scheme://host[:port]`, the host may begin with `*.`; or the single entry `*`.
-    #[schema(min_items = 1)]
+    #[schema(nullable = false, min_items = 1)]
     allowed_origins: Option<Vec<String>>,
     /// Checks the origin of every request of the player; needs 1 to 5 allowedOrigins without `*`.
+    #[schema(nullable = false)]
     strict_origin_enforcement: Option<bool>,
     /// The token starts playback once. The lifetime is then at most 600 s.
+    #[schema(nullable = false)]
     single_use: Option<bool>,
-    /// `SD` (480p), `HD` (720p) or `FULL_HD` (1080p).
-    #[schema(example = "HD")]
-    maximum_resolution: Option<String>,
+    /// `SD` is up to 480p, `HD` up to 720p, `FULL_HD` up to 1080p.
+    #[schema(nullable = false, example = "HD")]
+    maximum_resolution: Option<Resolution>,
     /// Lifetime in seconds: 1 to `tokens.max_ttl`, by default `tokens.default_ttl`.
-    #[schema(minimum = 1)]
+    #[schema(nullable = false, minimum = 1)]
     ttl_seconds: Option<i64>,
+}
+
+/// The values of `maximumResolution`.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Resolution {
+    /// Up to 480p.
+    Sd,
+    /// Up to 720p.
+    Hd,
+    /// Up to 1080p.
+    FullHd,
 }
 
 /// A minted token.
@@ -127,7 +141,7 @@ impl From<Warning> for WarningBody {
 /// Mint one viewer token. Safe to retry: a retry is another token.
 #[utoipa::path(
     post, path = "/v1/tokens", operation_id = "mintToken", tag = "Tokens",
-    request_body = MintRequest, responses((status = 200, body = MintResponse))
+    request_body = MintRequest, responses((status = 200, description = "A token", body = MintResponse))
 )]
 pub async fn mint_token(
     State(api): State<Api>,
@@ -169,7 +183,7 @@ pub enum BatchItem {
 /// Mint up to 500 tokens. One bad item never fails the others.
 #[utoipa::path(
     post, path = "/v1/tokens/batch", operation_id = "mintTokenBatch", tag = "Tokens",
-    request_body = BatchRequest, responses((status = 200, body = BatchResponse))
+    request_body = BatchRequest, responses((status = 200, description = "An answer for each request", body = BatchResponse))
 )]
 pub async fn mint_token_batch(
     State(api): State<Api>,
@@ -209,7 +223,10 @@ pub async fn mint_token_batch(
             };
             match outcome {
                 Ok(minted) => BatchItem::Minted(minted),
-                Err(error) => BatchItem::Refused { error: error.to_problem(None, true) },
+                Err(error) => {
+                    let error = error.to_problem(Some(facts.request_id()), true);
+                    BatchItem::Refused { error }
+                }
             }
         })
         .buffered(BATCH_CONCURRENCY)
@@ -278,7 +295,7 @@ fn read_grant(api: &Api, members: Map<String, Value>) -> Result<Grant, ApiError>
     if channel.is_none() && !members.is_faulty() {
         members.violate("/channel", "channel is required: a channel ARN or a configured alias.");
     }
-    let request = TermsRequest {
+    let mut request = TermsRequest {
         viewer_id: members.string("viewerId"),
         viewer_session_version: members.integer("viewerSessionVersion"),
         allowed_origins: members.strings("allowedOrigins"),
@@ -286,28 +303,31 @@ fn read_grant(api: &Api, members: Map<String, Value>) -> Result<Grant, ApiError>
         single_use: members.boolean("singleUse"),
         maximum_resolution: members.string("maximumResolution"),
         ttl_seconds: members.integer("ttlSeconds"),
+        unreadable: Vec::new(),
     };
+    for (name, is_read) in [
+        ("viewerId", request.viewer_id.is_some()),
+        ("allowedOrigins", request.allowed_origins.is_some()),
+    ] {
+        if !is_read && members.was_given(name) {
+            request.unreadable.push(name);
+        }
+    }
     let mut violations = members.finish();
     let terms = Terms::parse(request, &api.policy);
-    let channel = channel.map(|text| api.names.resolve(&text));
+    let channel =
+        channel.map(|text| api.resolve(&text).map_err(|it| super::channels::refuse_reference(&it)));
     match (channel, terms) {
         (Some(Ok(channel)), Ok(terms)) if violations.is_empty() => Ok(Grant { channel, terms }),
+        // Alone, an unknown channel is a 404.
+        (Some(Err(refusal)), Ok(_)) if violations.is_empty() => Err(refusal),
         (channel, terms) => {
             violations.extend(terms.err().into_iter().flatten());
-            match channel {
-                // Alone it is a 404; beside other faults they come first, all at once.
-                Some(Err(error)) if violations.is_empty() => {
-                    Err(super::channels::refuse_reference(&error))
-                }
-                Some(Err(error)) => {
-                    let refusal = super::channels::refuse_reference(&error);
-                    if refusal.problem() == ProblemType::InvalidRequest {
-                        violations.extend(refusal.into_violations());
-                    }
-                    Err(ApiError::invalid(violations))
-                }
-                Some(Ok(_)) | None => Err(ApiError::invalid(violations)),
+            if let Some(Err(refusal)) = channel {
+                let detail = refusal.to_problem(None, true).detail;
+                violations.push(Violation { pointer: "/channel".to_owned(), detail });
             }
+            Err(ApiError::invalid(violations))
         }
     }
 }
@@ -365,8 +385,8 @@ fn not_private(grant: &Grant) -> ApiError {
     ApiError::new(
         ProblemType::ChannelNotPrivate,
         format!(
-            "The channel {} plays without a token. Make it private with: aws ivs update-channel \
-             --arn {0} --authorized",
+            "The channel {} plays without a token. Make it private with `aws ivs update-channel \
+             --arn {0} --authorized`.",
             grant.channel
         ),
     )

@@ -2,7 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use aws_sdk_ivs::{Client, types};
+use arc_swap::ArcSwapOption;
+use aws_sdk_ivs::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    types,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::{
     IvsError,
@@ -14,6 +20,8 @@ use super::{
 pub struct RegionalIvs {
     region: Region,
     clients: Arc<Clients>,
+    /// Why the last call failed, where that says something about IVS itself.
+    outage: Arc<ArcSwapOption<IvsError>>,
 }
 
 #[derive(Debug)]
@@ -98,7 +106,7 @@ pub struct KeyPair {
 
 impl RegionalIvs {
     pub(super) fn new(region: Region, clients: Clients) -> Self {
-        Self { region, clients: Arc::new(clients) }
+        Self { region, clients: Arc::new(clients), outage: Arc::default() }
     }
 
     /// The region.
@@ -106,16 +114,31 @@ impl RegionalIvs {
         &self.region
     }
 
+    /// Why the last call failed, if IVS or the way to it was the reason; `None` after a call that
+    /// was answered.
+    pub fn outage(&self) -> Option<Arc<IvsError>> {
+        self.outage.load_full()
+    }
+
+    /// Takes note of how a call went.
+    fn noted<T, E>(&self, outcome: Result<T, SdkError<E, HttpResponse>>) -> Result<T, IvsError>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let outcome = outcome.map_err(|error| IvsError::from_sdk(&error));
+        match &outcome {
+            Err(error) if error.is_outage() => self.outage.store(Some(Arc::new(error.clone()))),
+            // Written only when something changes: lookups run on many cores.
+            Ok(_) | Err(_) if self.outage.load().is_some() => self.outage.store(None),
+            Ok(_) | Err(_) => {}
+        }
+        outcome
+    }
+
     /// `GetChannel`, without retries.
     pub async fn get_channel(&self, arn: &ChannelArn) -> Result<Channel, IvsError> {
-        let answer = self
-            .clients
-            .lookups
-            .get_channel()
-            .arn(arn.as_str())
-            .send()
-            .await
-            .map_err(|error| IvsError::from_sdk(&error))?;
+        let call = self.clients.lookups.get_channel().arn(arn.as_str()).send();
+        let answer = self.noted(call.await)?;
         let channel = answer.channel.ok_or_else(|| IvsError::malformed("holds no channel"))?;
         channel_from(channel)
     }
@@ -125,14 +148,13 @@ impl RegionalIvs {
         &self,
         arns: &[ChannelArn],
     ) -> Result<BatchGetChannel, IvsError> {
-        let answer = self
+        let call = self
             .clients
             .lookups
             .batch_get_channel()
             .set_arns(Some(arns.iter().map(ToString::to_string).collect()))
-            .send()
-            .await
-            .map_err(|error| IvsError::from_sdk(&error))?;
+            .send();
+        let answer = self.noted(call.await)?;
         let errors = answer.errors.unwrap_or_default().into_iter().map(|error| BatchError {
             arn: error.arn.unwrap_or_default(),
             code: error.code.unwrap_or_default(),
@@ -155,15 +177,9 @@ impl RegionalIvs {
         &self,
         next_token: Option<String>,
     ) -> Result<(Vec<ChannelSummary>, Option<String>), IvsError> {
-        let answer = self
-            .clients
-            .calls
-            .list_channels()
-            .max_results(100)
-            .set_next_token(next_token)
-            .send()
-            .await
-            .map_err(|error| IvsError::from_sdk(&error))?;
+        let call =
+            self.clients.calls.list_channels().max_results(100).set_next_token(next_token).send();
+        let answer = self.noted(call.await)?;
         let channels = answer
             .channels
             .into_iter()
@@ -183,14 +199,9 @@ impl RegionalIvs {
         let mut pairs = Vec::new();
         let mut next_token = None;
         loop {
-            let answer = self
-                .clients
-                .calls
-                .list_playback_key_pairs()
-                .set_next_token(next_token)
-                .send()
-                .await
-                .map_err(|error| IvsError::from_sdk(&error))?;
+            let call =
+                self.clients.calls.list_playback_key_pairs().set_next_token(next_token).send();
+            let answer = self.noted(call.await)?;
             for summary in answer.key_pairs {
                 pairs.push(KeyPairSummary {
                     arn: key_arn(summary.arn)?,
@@ -207,20 +218,14 @@ impl RegionalIvs {
 
     /// `GetPlaybackKeyPair`.
     pub async fn get_playback_key_pair(&self, arn: &PlaybackKeyArn) -> Result<KeyPair, IvsError> {
-        let answer = self
-            .clients
-            .calls
-            .get_playback_key_pair()
-            .arn(arn.as_str())
-            .send()
-            .await
-            .map_err(|error| IvsError::from_sdk(&error))?;
+        let call = self.clients.calls.get_playback_key_pair().arn(arn.as_str()).send();
+        let answer = self.noted(call.await)?;
         key_pair_from(answer.key_pair)
     }
 
     /// `ImportPlaybackKeyPair` of a P-384 public key in PEM (`SubjectPublicKeyInfo`).
     ///
-    /// Where [`IvsError::outcome_unknown`] holds, the pair may have been imported.
+    /// After [`IvsError::Unavailable`] and [`IvsError::TimedOut`] the pair may have been imported.
     pub async fn import_playback_key_pair(
         &self,
         public_key_pem: &str,
@@ -228,29 +233,22 @@ impl RegionalIvs {
         tags: &BTreeMap<String, String>,
     ) -> Result<KeyPair, IvsError> {
         let tags = tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        let answer = self
+        let call = self
             .clients
             .calls
             .import_playback_key_pair()
             .public_key_material(public_key_pem)
             .set_name((!name.is_empty()).then(|| name.to_owned()))
             .set_tags(Some(tags))
-            .send()
-            .await
-            .map_err(|error| IvsError::from_sdk(&error))?;
+            .send();
+        let answer = self.noted(call.await)?;
         key_pair_from(answer.key_pair)
     }
 
     /// `DeletePlaybackKeyPair`. A pair that is gone already is [`IvsError::NotFound`].
     pub async fn delete_playback_key_pair(&self, arn: &PlaybackKeyArn) -> Result<(), IvsError> {
-        self.clients
-            .calls
-            .delete_playback_key_pair()
-            .arn(arn.as_str())
-            .send()
-            .await
-            .map_err(|error| IvsError::from_sdk(&error))?;
-        Ok(())
+        let call = self.clients.calls.delete_playback_key_pair().arn(arn.as_str()).send();
+        self.noted(call.await).map(|_| ())
     }
 }
 

@@ -61,15 +61,15 @@ pub enum IvsError {
 }
 
 impl IvsError {
-    /// Whether the call may have been carried out although it failed, so that its effect must be
-    /// looked for before it is made again.
-    pub fn outcome_unknown(&self) -> bool {
+    /// Whether this says something about IVS or the way to it, rather than about what was asked.
+    pub fn is_outage(&self) -> bool {
         match self {
-            Self::TimedOut | Self::Unavailable { .. } => true,
             Self::Throttled
-            | Self::NotFound
             | Self::Denied { .. }
             | Self::NoCredentials
+            | Self::Unavailable { .. }
+            | Self::TimedOut => true,
+            Self::NotFound
             | Self::Conflict { .. }
             | Self::QuotaExceeded { .. }
             | Self::Invalid { .. } => false,
@@ -125,7 +125,11 @@ fn from_service(code: &str, message: &str, status: u16) -> IvsError {
         | "SignatureDoesNotMatch"
         | "MissingAuthenticationTokenException"
         | "ExpiredTokenException"
-        | "ExpiredToken" => IvsError::Denied { code: code.to_owned(), message },
+        | "ExpiredToken"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "RequestExpired"
+        | "RequestTimeTooSkewed" => IvsError::Denied { code: code.to_owned(), message },
         "ConflictException" => IvsError::Conflict { message },
         "ServiceQuotaExceededException" => IvsError::QuotaExceeded { message },
         "ValidationException" | "SerializationException" => IvsError::Invalid { message },
@@ -134,9 +138,8 @@ fn from_service(code: &str, message: &str, status: u16) -> IvsError {
             401 | 403 => IvsError::Denied { code: format!("HTTP {status}"), message },
             402 => IvsError::QuotaExceeded { message },
             409 => IvsError::Conflict { message },
-            // A 404 without IVS's own code comes from something that is not IVS; taking it as
-            // "no such resource" would make channels and key pairs vanish.
-            400 => IvsError::Invalid { message },
+            // A 400 or 404 without IVS's own code comes from something that is not IVS; taking it
+            // for an answer about the resource would make channels and key pairs vanish.
             _ => IvsError::Unavailable { reason: format!("it answered with HTTP {status}") },
         },
     }
@@ -167,6 +170,8 @@ mod tests {
 
     #[test]
     fn a_bare_404_is_not_an_absent_resource() {
+        assert!(matches!(from_service("", "", 400), IvsError::Unavailable { .. }));
+        assert!(matches!(from_service("RequestExpired", "", 400), IvsError::Denied { .. }));
         assert!(matches!(from_service("", "", 404), IvsError::Unavailable { .. }));
         assert!(matches!(
             from_service("UnknownOperationException", "", 404),

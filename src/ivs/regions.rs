@@ -160,9 +160,9 @@ impl IvsRegions {
         self.0.order.iter().filter_map(|region| self.0.regions.get(region))
     }
 
-    /// The account of the credentials: what `ivs.account_id` says, else what the credentials or an
-    /// ARN in an answer of IVS tell, else AWS STS (unless IVS has an endpoint of its own, which STS
-    /// would not know). Found once, then remembered.
+    /// The account of the credentials: what they or an ARN in an answer of IVS tell, else AWS STS
+    /// (unless IVS has an endpoint of its own, which STS would not know), else `ivs.account_id`.
+    /// Found once, then remembered.
     ///
     /// # Errors
     ///
@@ -211,13 +211,16 @@ impl Inner {
     }
 
     async fn find_account(&self) -> Result<AccountId, IvsError> {
-        if let Some(account) = &self.expected_account {
-            return Ok(account.clone());
+        let found = self.account_of_caller().await;
+        match (found, &self.expected_account) {
+            (Ok(Some(account)), _) => Ok(account),
+            (Ok(None) | Err(_), Some(expected)) => Ok(expected.clone()),
+            (Err(error), None) => Err(error),
+            (Ok(None), None) => Err(IvsError::Unavailable {
+                reason: "nothing tells the account of the credentials yet; set ivs.account_id"
+                    .to_owned(),
+            }),
         }
-        self.account_of_caller().await?.ok_or_else(|| IvsError::Unavailable {
-            reason: "nothing tells the account of the credentials yet; set ivs.account_id"
-                .to_owned(),
-        })
     }
 
     /// The account that the credentials belong to, whatever the configuration expects.
@@ -231,12 +234,9 @@ impl Inner {
         }
         let mut failure = None;
         if let Some(ivs) = self.order.first().and_then(|region| self.regions.get(region)) {
-            match ivs.list_playback_key_pairs().await {
-                Ok(pairs) => {
-                    if let Some(pair) = pairs.first() {
-                        return Ok(Some(pair.arn.account().clone()));
-                    }
-                }
+            match account_in_listings(ivs).await {
+                Ok(Some(account)) => return Ok(Some(account)),
+                Ok(None) => {}
                 Err(error) => failure = Some(error),
             }
         }
@@ -276,6 +276,15 @@ impl Inner {
             .and_then(|account| account.parse().ok())
             .ok_or_else(|| IvsError::malformed("tells no account"))
     }
+}
+
+/// Whatever IVS lists belongs to the caller.
+async fn account_in_listings(ivs: &RegionalIvs) -> Result<Option<AccountId>, IvsError> {
+    if let Some(pair) = ivs.list_playback_key_pairs().await?.first() {
+        return Ok(Some(pair.arn.account().clone()));
+    }
+    let (channels, _) = ivs.list_channels(None).await?;
+    Ok(channels.first().map(|channel| channel.arn.account().clone()))
 }
 
 fn client(

@@ -40,6 +40,8 @@ pub struct TermsRequest {
     pub maximum_resolution: Option<String>,
     /// `ttlSeconds`: the lifetime in seconds.
     pub ttl_seconds: Option<i64>,
+    /// The names of members that were there, but of a wrong type.
+    pub unreadable: Vec<&'static str>,
 }
 
 /// What the operator allows, from the `[tokens]` section of the configuration.
@@ -97,7 +99,10 @@ impl Terms {
     /// Every rule that it breaks, in the order of the fields.
     pub fn parse(request: TermsRequest, policy: &Policy) -> Result<Self, Vec<Violation>> {
         let mut faults = Faults::default();
-        let has_viewer = request.viewer_id.is_some();
+        // A member of a wrong type was meant, so rules do not judge as if it were absent.
+        let was_meant = |name| request.unreadable.contains(&name);
+        let has_viewer = request.viewer_id.is_some() || was_meant("viewerId");
+        let origins_unknown = was_meant("allowedOrigins");
         let single_use = request.single_use.unwrap_or(false);
         let strict = request.strict_origin_enforcement.unwrap_or(false);
         let origins_given = request.allowed_origins.as_ref().map(Vec::len);
@@ -108,7 +113,7 @@ impl Terms {
         }
         let allowed_origins =
             request.allowed_origins.and_then(|entries| parse_origins(&entries, &mut faults));
-        if strict {
+        if strict && !origins_unknown {
             check_strict(allowed_origins.as_ref(), origins_given, &mut faults);
         }
         let maximum_resolution =
