@@ -4,6 +4,7 @@
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
+use serde::Deserialize;
 use url::Url;
 
 use crate::{
@@ -37,8 +38,8 @@ pub enum Subject {
 }
 
 impl Input {
-    /// Takes whatever was pasted for what it looks like: a `curl` command, a URL, the body of a
-    /// 403, else a token, which may be in quotes or percent-encoded.
+    /// Takes whatever was pasted for what it looks like: a `curl` command, what the mint call
+    /// answered, the body of a 403, a URL, else a token, which may be in quotes or percent-encoded.
     ///
     /// # Errors
     ///
@@ -57,11 +58,17 @@ impl Input {
                 ..Self::default()
             });
         }
+        if let Some(subject) = from_mint_response(text) {
+            return Ok(Self { subject: Some(subject), ..Self::default() });
+        }
         if edge::looks_like_one(text) {
             return Ok(Self { edge_error: Some(text.to_owned()), ..Self::default() });
         }
         let text = text.trim_matches(['"', '\'', '`']);
-        let subject = if text.contains("://") || text.contains(".m3u8") {
+        // Base64url may spell `.m3u8` by chance, but not at the end of a path.
+        let path = text.split(['?', '#']).next().unwrap_or_default();
+        let is_url = text.contains("://") || path.strip_suffix(".m3u8").is_some();
+        let subject = if is_url {
             Subject::PlaybackUrl(text.to_owned())
         } else {
             Subject::Token(strip_wrapping(text))
@@ -94,6 +101,18 @@ pub enum InputError {
     /// A `curl` command without an `http` or `https` URL.
     #[error("the curl command has no URL; copy it from the request that failed")]
     CurlWithoutUrl,
+}
+
+/// The playback URL or token in the answer to `POST /v1/tokens`.
+fn from_mint_response(text: &str) -> Option<Subject> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct MintResponse {
+        playback_url: Option<String>,
+        token: Option<String>,
+    }
+    let response: MintResponse = serde_json::from_str(text).ok()?;
+    response.playback_url.map(Subject::PlaybackUrl).or_else(|| response.token.map(Subject::Token))
 }
 
 /// `Bearer …`, `token=…`, and percent-encoding, none of which belongs to a token.
@@ -299,6 +318,12 @@ mod tests {
         }
         let url = format!("{BASE}?token={TOKEN}");
         assert_eq!(token_of(&format!("'{url}'")), url);
+        assert_eq!(token_of(&format!(r#"{{"token":"{TOKEN}","playbackUrl":"{url}"}}"#)), url);
+        assert_eq!(token_of(&format!(r#"{{"token":"{TOKEN}","tokenId":"x"}}"#)), TOKEN);
+        assert!(matches!(
+            Input::from_text("eyJh.eyJi.m3u8c2ln").unwrap().subject,
+            Some(Subject::Token(_))
+        ));
         assert!(Input::from_text(&url).unwrap().origin.is_none());
         for body in ["[{\"error\": 1}]", "origin required", "Forbidden\n", "<html>"] {
             let input = Input::from_text(body).unwrap();

@@ -1,0 +1,177 @@
+//! An inspection in the making: each step adds what it finds, and what it could not look at.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    clock::Timestamp,
+    ivs::arn::{ChannelArn, PlaybackKeyArn},
+    tokens::{
+        claims::{ALLOW_ORIGIN, CHANNEL_ARN, LARGE_TOKEN, SINGLE_USE_UUID, VIEWER_ID},
+        token_id,
+    },
+};
+
+use super::{
+    ChannelFacts, Context, Finding, FindingCode, Input, Inspection, KeyStanding, NotChecked,
+    Severity, claims, compact::UnverifiedToken, edge::Refusal, signature, source::UrlFacts,
+};
+
+/// An inspection while it is being made.
+#[derive(Default)]
+pub(super) struct Report {
+    findings: Vec<Finding>,
+    not_checked: Vec<NotChecked>,
+    header: Option<Map<String, Value>>,
+    claims: Option<Map<String, Value>>,
+    token_id: Option<String>,
+    key_pair_arn: Option<PlaybackKeyArn>,
+}
+
+impl Report {
+    /// What the URL itself gets wrong.
+    pub(super) fn url(&mut self, url: &UrlFacts) {
+        if let Some(fault) = url.fault {
+            self.findings.push(Finding::new(FindingCode::UrlMalformed, fault.to_string()));
+        } else if url.token.is_none() {
+            let situation = "The URL has no token.";
+            self.findings.push(Finding::new(FindingCode::TokenMissing, situation));
+        }
+    }
+
+    pub(super) fn no_token(&mut self) {
+        self.not_checked.push(NotChecked::Token);
+    }
+
+    /// Returns whether the token is a JWT.
+    pub(super) fn token(
+        &mut self,
+        token: &str,
+        input: &Input,
+        url: Option<&UrlFacts>,
+        context: &Context<'_>,
+        now: Timestamp,
+    ) -> bool {
+        self.token_id = Some(token_id(token));
+        let parsed = match UnverifiedToken::parse(token) {
+            Ok(parsed) => parsed,
+            Err(unreadable) => {
+                let situation = unreadable.cause.to_string();
+                self.findings.push(Finding::new(FindingCode::NotAJwt, situation));
+                self.not_checked.push(NotChecked::Signature);
+                (self.header, self.claims) = (unreadable.header, unreadable.claims);
+                return false;
+            }
+        };
+        let channels: Vec<ChannelArn> =
+            input.channel.iter().chain(url.and_then(|url| url.channel.as_ref())).cloned().collect();
+
+        self.signature(&parsed, &channels, context);
+        let request = claims::Request { channels: &channels, origin: input.origin.as_deref() };
+        self.findings.extend(claims::check(&parsed.claims, &request, now));
+        self.channel(context.channel);
+        if token.len() > LARGE_TOKEN {
+            let situation = format!(
+                "The token has {} bytes; IVS may refuse more than {LARGE_TOKEN}.",
+                token.len()
+            );
+            self.findings.push(Finding::new(FindingCode::TokenOver2Kb, situation));
+        }
+        if url.is_some_and(|url| url.segment) && parsed.claims.contains_key(SINGLE_USE_UUID) {
+            let situation =
+                "This is a segment, and the single-use token was spent by the playlist.";
+            self.findings.push(Finding::new(FindingCode::UrlMalformed, situation));
+        }
+        self.unseen(&parsed.claims, input.origin.is_some());
+        (self.header, self.claims) = (Some(parsed.header), Some(parsed.claims));
+        true
+    }
+
+    fn signature(
+        &mut self,
+        token: &UnverifiedToken<'_>,
+        channels: &[ChannelArn],
+        context: &Context<'_>,
+    ) {
+        let named = || token.claims.get(CHANNEL_ARN)?.as_str()?.parse().ok();
+        let channel = channels.first().cloned().or_else(named);
+        let verdict = signature::check(token, channel.as_ref(), context.keys);
+        self.findings.extend(verdict.findings);
+        if !verdict.checked {
+            self.not_checked.push(NotChecked::Signature);
+        }
+        if let Some(signer) = verdict.signer {
+            self.key_pair_arn.clone_from(&signer.arn);
+            if signer.standing == KeyStanding::Unknown {
+                self.not_checked.push(NotChecked::KeyPair);
+            }
+        }
+    }
+
+    fn channel(&mut self, facts: Option<ChannelFacts>) {
+        let (code, situation) = match facts {
+            None => return self.not_checked.push(NotChecked::Channel),
+            Some(ChannelFacts::Private) => return,
+            Some(ChannelFacts::Public) => (
+                FindingCode::ChannelPublic,
+                "The channel plays without a token, so nothing in this one has an effect.",
+            ),
+            Some(ChannelFacts::Absent) => {
+                (FindingCode::ChannelMismatch, "IVS has no such channel; it may have been deleted.")
+            }
+        };
+        if !self.findings.iter().any(|finding| finding.code == code) {
+            self.findings.push(Finding::new(code, situation).about(CHANNEL_ARN));
+        }
+    }
+
+    /// What only the request or IVS could tell.
+    fn unseen(&mut self, claims: &Map<String, Value>, origin_known: bool) {
+        let allows_some = claims.get(ALLOW_ORIGIN).is_some_and(|allowed| allowed != "*");
+        for (unseen, what) in [
+            (allows_some && !origin_known, NotChecked::Origin),
+            (claims.contains_key(VIEWER_ID), NotChecked::Session),
+            (claims.contains_key(SINGLE_USE_UUID), NotChecked::SingleUse),
+        ] {
+            if unseen {
+                self.not_checked.push(what);
+            }
+        }
+    }
+
+    pub(super) fn edge_error(&mut self, body: &str, readable: Option<bool>) {
+        let Some(refusal) = Refusal::read(body) else {
+            return self.not_checked.push(NotChecked::EdgeError);
+        };
+        for finding in refusal.explain(readable) {
+            match self.findings.iter_mut().find(|known| known.code == finding.code) {
+                // Both say the same, and the token says it better; but it is no mere warning.
+                Some(known) => known.severity = Severity::Error,
+                None => self.findings.push(finding),
+            }
+        }
+        if !self.has_error() {
+            self.not_checked.push(NotChecked::EdgeError);
+        }
+    }
+
+    fn has_error(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity == Severity::Error)
+    }
+
+    pub(super) fn conclude(mut self) -> Inspection {
+        self.findings.sort_by_key(|finding| finding.severity);
+        Inspection {
+            valid: match (self.has_error(), self.not_checked.as_slice()) {
+                (true, _) => Some(false),
+                (false, []) => Some(true),
+                (false, _) => None,
+            },
+            findings: self.findings,
+            not_checked: self.not_checked,
+            header: self.header,
+            claims: self.claims,
+            token_id: self.token_id,
+            key_pair_arn: self.key_pair_arn,
+        }
+    }
+}
