@@ -9,11 +9,13 @@ use std::{collections::HashSet, fmt};
 
 use url::Host;
 
-/// The longest host name that DNS can hold, in bytes (RFC 1035, section 2.3.4, without the root).
+/// The longest host name that DNS can hold, and the longest label of one, in bytes (RFC 1035,
+/// section 2.3.4).
 const MAX_HOST_LENGTH: usize = 253;
+const MAX_LABEL_LENGTH: usize = 63;
 
-/// A longer host is refused unread. [`MAX_HOST_LENGTH`] counts punycode, which is never shorter than
-/// half of the UTF-8 it stands for.
+/// A longer host is refused unread. [`MAX_HOST_LENGTH`] counts punycode, which can be a quarter of
+/// the UTF-8 that it stands for.
 const MAX_UNREAD_HOST_LENGTH: usize = 2048;
 
 /// One origin, `scheme://host[:port]`, written as a browser writes it in the `Origin` header. Its
@@ -203,15 +205,23 @@ fn normalise_host(host: &str) -> Result<String, OriginError> {
     if name.contains('*') {
         return Err(OriginError::Wildcard);
     }
-    let host = Host::parse(name).map_err(|_| OriginError::Host)?;
-    if !wildcard.is_empty() && !matches!(host, Host::Domain(_)) {
-        return Err(OriginError::Wildcard);
+    match Host::parse(name).map_err(|_| OriginError::Host)? {
+        Host::Domain(domain) if is_host_name(&domain) => Ok(format!("{wildcard}{domain}")),
+        Host::Domain(_) => Err(OriginError::Host),
+        Host::Ipv4(_) | Host::Ipv6(_) if !wildcard.is_empty() => Err(OriginError::Wildcard),
+        address @ (Host::Ipv4(_) | Host::Ipv6(_)) => Ok(address.to_string()),
     }
-    let text = host.to_string();
-    if text.is_empty() || text.len() > MAX_HOST_LENGTH {
-        return Err(OriginError::Host);
-    }
-    Ok(format!("{wildcard}{text}"))
+}
+
+/// Whether DNS could hold the name. The URL standard is more generous than any resolver; the
+/// underscore is in use though no host name should have one.
+fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=MAX_LABEL_LENGTH).contains(&label.len())
+            && label.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_'))
+    };
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.len() <= MAX_HOST_LENGTH && name.split('.').all(is_label)
 }
 
 #[cfg(test)]
@@ -238,6 +248,7 @@ mod tests {
             ("https://192.0.2.1", "https://192.0.2.1"),
             ("https://[2001:DB8::0:1]:8080", "https://[2001:db8::1]:8080"),
             ("https://a_b.example.com", "https://a_b.example.com"),
+            ("https://example.com.", "https://example.com."),
         ] {
             assert_eq!(parse(given).as_deref(), Ok(normal), "{given}");
         }
@@ -277,12 +288,17 @@ mod tests {
             ("https://*.[::1]", OriginError::Wildcard),
             ("https://%65xample.com", OriginError::Host),
             ("https://exa<mple.com", OriginError::Host),
+            ("https://a..example.com", OriginError::Host),
+            ("https://.example.com", OriginError::Host),
+            ("https://exa\"mple.com", OriginError::Host),
             ("https://[::1", OriginError::Host),
             ("https://[::g]", OriginError::Host),
         ] {
             assert_eq!(parse(given), Err(error), "{given:?}");
         }
-        assert_eq!(parse(&format!("https://{}.example", "a".repeat(300))), Err(OriginError::Host));
+        for long in ["a".repeat(64), ["a"; 200].join("."), "ü".repeat(5000)] {
+            assert_eq!(parse(&format!("https://{long}.example")), Err(OriginError::Host));
+        }
     }
 
     fn parse_list(entries: &[&str]) -> Result<AllowedOrigins, OriginListError> {
