@@ -1,8 +1,8 @@
 //! The last look at a token before it leaves: do its bytes say what was granted?
 //!
 //! It holds whatever went wrong before: the claims are read back from the finished token, and its
-//! lifetime is compared with every limit once more. That takes under a microsecond, where the signature
-//! takes 70 or more and checking the signature would take longer still.
+//! lifetime is compared with every limit once more. That takes under a microsecond, where the
+//! signature takes 70 or more and checking it would take longer still.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;

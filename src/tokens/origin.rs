@@ -1,9 +1,9 @@
 //! Origins as `aws:access-control-allow-origin` lists them.
 //!
 //! IVS compares the list with the `Origin` header of the player, and a browser writes that header
-//! in one form only: lower case, punycode, no default port, nothing behind the port. How strictly IVS
-//! compares is not documented, so minting writes every origin in the form of the browser, and refuses
-//! what has no such form.
+//! in one form only: lower case, punycode, no default port, nothing behind the port. How strictly
+//! IVS compares is not documented, so minting writes every origin in the form of the browser, and
+//! refuses what has no such form.
 
 use std::{collections::HashSet, fmt};
 
