@@ -139,7 +139,7 @@ impl App {
         let ivs = connect(config).await?;
         check_account(&ivs).await?;
         let driver = Driver { id: DriverId::random(&mut system_rng()), claim_wait: CLAIM_WAIT };
-        Ok(Self::assemble(driver, config, ivs, clock, Registry::nobody(), AuditLog::off()))
+        Ok(Self::assemble(&driver, config, ivs, clock, Registry::nobody(), AuditLog::off()))
     }
 
     /// With these regions, whatever the AWS configuration says; background tasks do not run yet.
@@ -166,13 +166,13 @@ impl App {
         let audit = AuditLog::open(config.audit.sink.clone(), config.audit.on_failure)?;
         // Callers over HTTP have time-outs of their own, so nothing waits for others' claims.
         let driver = Driver { id: driver, claim_wait: Duration::ZERO };
-        let app = Self::assemble(driver, config, ivs, clock, registry, audit);
+        let app = Self::assemble(&driver, config, ivs, clock, registry, audit);
         app.api.keys.refresh_all().await;
         Ok(app)
     }
 
     fn assemble(
-        driver: Driver,
+        driver: &Driver,
         config: &Config,
         ivs: IvsRegions,
         clock: Clock,

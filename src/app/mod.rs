@@ -16,4 +16,4 @@ pub use dev::{DevOptions, run_dev};
 pub use emulator::{EmulatorOptions, run_emulator};
 pub use serve::serve;
 pub use server::{ListenError, Listener};
-pub use tls::TlsError;
+pub use tls::{TlsError, check as check_tls};

@@ -25,6 +25,15 @@ pub enum TlsError {
     Mismatch(rustls::Error),
 }
 
+/// Whether the files can be served with.
+///
+/// # Errors
+///
+/// One of them cannot be read, or they do not match.
+pub fn check(files: &TlsFiles) -> Result<(), TlsError> {
+    load(files).map(|_| ())
+}
+
 /// Reads the files.
 ///
 /// # Errors

@@ -23,7 +23,8 @@ pub(super) enum ClientsCommand {
     Create {
         /// A name for people
         name: String,
-        /// A right of the client; may be repeated
+        /// A right of the client, may be repeated: tokens:mint, tokens:inspect, channels:read,
+        /// keys:read, keys:write, viewers:revoke, metrics:read
         #[arg(long = "scope", value_name = "S", required = true)]
         scopes: Vec<Scope>,
         /// Add it to the clients file; the default where `access.clients` is configured

@@ -4,6 +4,11 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{Failure, Global, output};
+use crate::{
+    access::registry::{ClientsSource, Registry},
+    app::check_tls,
+    config::{Config, ConfigError, Problem},
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
@@ -16,7 +21,11 @@ pub(super) enum ConfigCommand {
 }
 
 pub(super) fn run(global: &Global, command: &ConfigCommand) -> Result<(), Failure> {
-    let loaded = crate::config::Config::load(global.sources());
+    let loaded = Config::load(global.sources());
+    let loaded = match (command, loaded) {
+        (ConfigCommand::Check, Ok(config)) => check_files(&config).map(|()| config),
+        (_, loaded) => loaded,
+    };
     match (command, loaded) {
         (ConfigCommand::Check, Ok(_)) if global.json() => {
             output::json(&json!({ "valid": true, "problems": [] }))
@@ -31,4 +40,27 @@ pub(super) fn run(global: &Global, command: &ConfigCommand) -> Result<(), Failur
         (ConfigCommand::Show, Ok(config)) => output::line(config.show().to_toml().trim_end()),
         (ConfigCommand::Show, Err(error)) => Err(Failure::Usage(error.to_string())),
     }
+}
+
+/// What the configuration names must be readable, too: what `serve` would refuse is told here.
+fn check_files(config: &Config) -> Result<(), ConfigError> {
+    let mut problems = Vec::new();
+    let mut problem = |key: &str, place: &str, message: String| {
+        problems.push(Problem { key: Some(key.to_owned()), place: place.to_owned(), message });
+    };
+    let clients = match &config.clients_inline {
+        Some(inline) => Some(ClientsSource::Inline(inline.clone())),
+        // The default path need not exist before there are clients.
+        None if config.is_chosen("access.clients") => {
+            Some(ClientsSource::File(config.access.clients.clone()))
+        }
+        None => None,
+    };
+    if let Some(Err(error)) = clients.map(Registry::load) {
+        problem("access.clients", "clients", format!("cannot be used. {error}"));
+    }
+    if let Some(Err(error)) = config.server.tls.as_ref().map(check_tls) {
+        problem("server.tls_cert", "server.tls_key", format!("cannot be used. {error}"));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
 }

@@ -33,12 +33,18 @@ pub(super) struct DevArgs {
 }
 
 pub(super) fn run(global: &Global, args: DevArgs) -> Result<(), Failure> {
-    if global.config.is_some() {
-        return Err(Failure::Usage(
-            "dev writes a configuration of its own into its data folder; leave --config out, or \
-             use emulator and serve side by side"
-                .to_owned(),
-        ));
+    for (given, flag) in [
+        (global.config.is_some(), "--config"),
+        (global.region.is_some(), "--region"),
+        (global.profile.is_some(), "--profile"),
+        (global.endpoint_url.is_some(), "--endpoint-url"),
+    ] {
+        if given {
+            return Err(Failure::Usage(format!(
+                "dev is configured by its data folder alone; leave {flag} out, or run emulator and \
+                 serve side by side"
+            )));
+        }
     }
     global.log_by_flags()?;
     let options = app::DevOptions {

@@ -13,7 +13,7 @@ use crate::{
     app::App,
     clock::Clock,
     config::{Config, Log, Overrides, Sources, parse_duration},
-    http::problem::ApiError,
+    http::problem::{ApiError, ProblemType},
     ivs::{IvsRegions, RegionalIvs, arn::Region},
     telemetry::{self, Directives},
 };
@@ -52,22 +52,22 @@ struct Cli {
 #[derive(Args, Clone, Debug)]
 struct Global {
     /// Configuration file (TOML); see `config show` for what is in force
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     config: Option<PathBuf>,
     /// Form of the result; the JSON is that of the HTTP API
-    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text, help_heading = "Global options")]
     output: Output,
     /// Log level of this program: error, warn, info, debug or trace
-    #[arg(long, global = true, value_name = "LEVEL")]
+    #[arg(long, global = true, value_name = "LEVEL", help_heading = "Global options")]
     log_level: Option<String>,
     /// AWS region; may be left out where one is configured
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     region: Option<String>,
     /// AWS profile
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     profile: Option<String>,
     /// Endpoint instead of AWS's own, such as an emulator's
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
     endpoint_url: Option<String>,
 }
 
@@ -86,19 +86,28 @@ enum Command {
     /// Run an IVS-compatible endpoint (not for production)
     Emulator(emulator::EmulatorArgs),
     /// Playback key pairs: list, get, generate, import, delete, make the first one
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  ivs-playback-auth keys list --region us-west-2"
+    )]
     Keys(keys::KeysCommand),
     /// Viewer tokens: mint one, or find out what is wrong with one
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  ivs-playback-auth token inspect eyJhbGciOi…")]
     Token(token::TokenCommand),
     /// Channels as the service sees them
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  ivs-playback-auth channels get demo")]
     Channels(channels::ChannelsCommand),
     /// Clients of the HTTP API and their credentials
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  ivs-playback-auth clients create backend --scope tokens:mint --write"
+    )]
     Clients(clients::ClientsCommand),
     /// The configuration in force
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  ivs-playback-auth config check --config production.toml"
+    )]
     Config(config::ConfigCommand),
     /// Print the OpenAPI document of the HTTP API
     #[command(after_help = "Example:\n  ivs-playback-auth openapi > openapi.json")]
@@ -223,23 +232,43 @@ fn log(settings: &Log) -> Result<(), Failure> {
     telemetry::init(settings.format, &settings.level).map_err(Failure::failed)
 }
 
-/// A refusal of the HTTP API, for a person.
+/// A refusal of the HTTP API, for a person: its rules name members, a command line has flags.
 fn from_api_error(error: &ApiError) -> Failure {
+    const FLAGS: [(&str, &str); 8] = [
+        ("viewerSessionVersion", "--viewer-session-version"),
+        ("viewerId", "--viewer-id"),
+        ("allowedOrigins", "--origin"),
+        ("strictOriginEnforcement", "--strict-origin"),
+        ("singleUse", "--single-use"),
+        ("maximumResolution", "--max-resolution"),
+        ("ttlSeconds", "--ttl"),
+        ("channel ", "--channel "),
+    ];
     let problem = error.to_problem(None, true);
-    let mut message = problem.detail;
-    if problem.errors.len() > 1 {
-        for fault in &problem.errors {
-            message.push_str("\n  ");
-            message.push_str(&fault.detail);
-        }
+    let in_flags = |text: &str| {
+        FLAGS.iter().fold(text.to_owned(), |text, (member, flag)| text.replace(member, flag))
+    };
+    if error.problem() == ProblemType::InvalidRequest {
+        let faults: Vec<_> = problem.errors.iter().map(|it| in_flags(&it.detail)).collect();
+        return Failure::Usage(faults.join("\n  "));
     }
-    Failure::Failed(message)
+    Failure::Failed(problem.detail)
 }
 
 /// A duration as the configuration writes it.
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text)
         .ok_or_else(|| "a duration is a whole number and a unit, such as 30s, 5m or 1h".to_owned())
+}
+
+/// A lifetime: claims are in whole seconds, and nothing is quietly shortened.
+fn whole_seconds(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration.subsec_nanos() == 0 {
+        Ok(duration)
+    } else {
+        Err("a lifetime is in whole seconds, such as 300s or 5m".to_owned())
+    }
 }
 
 /// The region that a command is about: the only one that is configured, or `--region`.

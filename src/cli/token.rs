@@ -56,7 +56,7 @@ pub(super) struct MintArgs {
     #[arg(long, value_name = "R")]
     max_resolution: Option<String>,
     /// Lifetime, such as 5m or 300s
-    #[arg(long, value_name = "D", value_parser = super::duration)]
+    #[arg(long, value_name = "D", value_parser = super::whole_seconds)]
     ttl: Option<std::time::Duration>,
 }
 
@@ -142,7 +142,12 @@ impl MintArgs {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "for people, beside the result on stdout")]
 fn run_inspect(global: &Global, args: InspectArgs) -> Result<(), Failure> {
+    if global.config.is_some() {
+        global.load_config()?;
+        eprintln!("ivs-playback-auth: this version inspects offline; --config adds nothing yet");
+    }
     let keys = match (&args.public_key, &args.jwks) {
         (Some(file), _) => {
             let text = read_file(file)?;

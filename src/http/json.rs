@@ -57,7 +57,8 @@ pub(super) fn parse_object(body: &[u8]) -> Result<Map<String, Value>, ApiError> 
 /// not receive a token that cannot be revoked.
 #[derive(Debug)]
 pub(super) struct Members {
-    members: Map<String, Value>,
+    /// Those that nobody asked for yet.
+    left: Map<String, Value>,
     /// Those that were there, whatever was wrong with them.
     given: Vec<String>,
     violations: Vec<Violation>,
@@ -69,7 +70,7 @@ const MAX_VIOLATIONS: usize = 100;
 impl Members {
     /// Of this object.
     pub(super) fn new(members: Map<String, Value>) -> Self {
-        Self { members, given: Vec::new(), violations: Vec::new() }
+        Self { left: members, given: Vec::new(), violations: Vec::new() }
     }
 
     /// A string.
@@ -105,22 +106,19 @@ impl Members {
         }
     }
 
-    /// An array of strings; none if an entry is something else.
-    pub(super) fn strings(&mut self, name: &str) -> Option<Vec<String>> {
+    /// An array of strings: each with its place, since entries of another type are left out.
+    pub(super) fn strings(&mut self, name: &str) -> Option<Vec<(usize, String)>> {
         let items = self.array(name)?;
-        let mut strings = Some(Vec::with_capacity(items.len()));
+        let mut strings = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {
             if let Value::String(text) = item {
-                if let Some(strings) = &mut strings {
-                    strings.push(text);
-                }
+                strings.push((index, text));
             } else {
                 let detail = format!("Entry {index} of {name} must be a string.");
                 self.violate(format!("/{name}/{index}"), detail);
-                strings = None;
             }
         }
-        strings
+        Some(strings)
     }
 
     /// An array of anything.
@@ -151,6 +149,14 @@ impl Members {
         Some(strings)
     }
 
+    /// Whether a fault was found in the member or below it.
+    pub(super) fn is_faulty_at(&self, name: &str) -> bool {
+        self.violations.iter().any(|violation| {
+            let below = violation.pointer.strip_prefix('/').and_then(|it| it.strip_prefix(name));
+            below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    }
+
     /// Whether the member was there, whatever was wrong with it.
     pub(super) fn was_given(&self, name: &str) -> bool {
         self.given.iter().any(|given| given == name)
@@ -171,7 +177,7 @@ impl Members {
     /// The faults found, with one for every member that nobody asked for; at most
     /// [`MAX_VIOLATIONS`].
     pub(super) fn finish(mut self) -> Vec<Violation> {
-        for name in std::mem::take(&mut self.members).keys() {
+        for name in std::mem::take(&mut self.left).keys() {
             // A name is the caller's, of any length; a pointer that is cut would point nowhere.
             let pointer = if name.len() <= MAX_NAME { pointer_to(name) } else { String::new() };
             let detail = "This member is unknown; see /openapi.json for those that are known.";
@@ -181,7 +187,7 @@ impl Members {
     }
 
     fn take(&mut self, name: &str) -> Option<Value> {
-        let value = self.members.remove(name)?;
+        let value = self.left.remove(name)?;
         self.given.push(name.to_owned());
         Some(value)
     }
@@ -320,7 +326,7 @@ mod tests {
         assert_eq!(members.string("a"), None);
         assert_eq!(members.boolean("b"), None);
         assert_eq!(members.integer("c"), None);
-        assert_eq!(members.strings("d"), None);
+        assert_eq!(members.strings("d"), Some(vec![(0, "x".to_owned())]));
         assert!(members.was_given("d") && !members.was_given("absent"));
         assert_eq!(members.integer("g"), None);
         assert_eq!(members.string("absent"), None);

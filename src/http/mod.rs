@@ -70,8 +70,9 @@ impl Api {
     /// It names none, or one that this service cannot mint for.
     pub fn resolve(&self, text: &str) -> Result<ChannelArn, ChannelRefError> {
         if !self.names.knows_account() {
-            let keyrings = self.ivs.names().iter().filter_map(|region| self.keys.keyring(region));
-            if let Some(account) = keyrings.filter_map(|it| it.account_id.clone()).next() {
+            let mut keyrings =
+                self.ivs.names().iter().filter_map(|region| self.keys.keyring(region));
+            if let Some(account) = keyrings.find_map(|it| it.account_id.clone()) {
                 self.names.learn_account(account);
             }
         }

@@ -295,23 +295,23 @@ fn read_grant(api: &Api, members: Map<String, Value>) -> Result<Grant, ApiError>
     if channel.is_none() && !members.is_faulty() {
         members.violate("/channel", "channel is required: a channel ARN or a configured alias.");
     }
+    let (places, origins): (Vec<usize>, Vec<String>) =
+        members.strings("allowedOrigins").unwrap_or_default().into_iter().unzip();
     let mut request = TermsRequest {
         viewer_id: members.string("viewerId"),
         viewer_session_version: members.integer("viewerSessionVersion"),
-        allowed_origins: members.strings("allowedOrigins"),
+        allowed_origins: None,
         strict_origin_enforcement: members.boolean("strictOriginEnforcement"),
         single_use: members.boolean("singleUse"),
         maximum_resolution: members.string("maximumResolution"),
         ttl_seconds: members.integer("ttlSeconds"),
         unreadable: Vec::new(),
     };
-    for (name, is_read) in [
-        ("viewerId", request.viewer_id.is_some()),
-        ("allowedOrigins", request.allowed_origins.is_some()),
-    ] {
-        if !is_read && members.was_given(name) {
-            request.unreadable.push(name);
-        }
+    let misread = |name| members.was_given(name) && members.is_faulty_at(name);
+    request.unreadable =
+        ["viewerId", "allowedOrigins"].into_iter().filter(|name| misread(name)).collect();
+    if members.was_given("allowedOrigins") && !(origins.is_empty() && misread("allowedOrigins")) {
+        request.allowed_origins = Some(origins);
     }
     let mut violations = members.finish();
     let terms = Terms::parse(request, &api.policy);
@@ -322,13 +322,24 @@ fn read_grant(api: &Api, members: Map<String, Value>) -> Result<Grant, ApiError>
         // Alone, an unknown channel is a 404.
         (Some(Err(refusal)), Ok(_)) if violations.is_empty() => Err(refusal),
         (channel, terms) => {
-            violations.extend(terms.err().into_iter().flatten());
+            let faults = terms.err().into_iter().flatten();
+            violations.extend(faults.map(|fault| at_its_place(fault, &places)));
             if let Some(Err(refusal)) = channel {
                 let detail = refusal.to_problem(None, true).detail;
                 violations.push(Violation { pointer: "/channel".to_owned(), detail });
             }
             Err(ApiError::invalid(violations))
         }
+    }
+}
+
+/// Entries of another type were left out before the rules counted the rest.
+fn at_its_place(fault: Violation, places: &[usize]) -> Violation {
+    const ENTRIES: &str = "/allowedOrigins/";
+    let index = fault.pointer.strip_prefix(ENTRIES).and_then(|index| index.parse::<usize>().ok());
+    match index.and_then(|index| places.get(index)) {
+        Some(place) => Violation { pointer: format!("{ENTRIES}{place}"), ..fault },
+        None => fault,
     }
 }
 

@@ -483,6 +483,7 @@ mod tests {
             single_use: Some(true),
             maximum_resolution: Some("UHD".to_owned()),
             ttl_seconds: Some(601),
+            unreadable: Vec::new(),
         };
         assert_eq!(
             pointers(request),
@@ -514,6 +515,7 @@ mod tests {
                 single_use,
                 maximum_resolution: None,
                 ttl_seconds: ttl,
+                unreadable: Vec::new(),
             };
             match parse(request) {
                 Ok(terms) => {

@@ -237,6 +237,7 @@ mod tests {
             single_use: Some(true),
             maximum_resolution: Some("FULL_HD".to_owned()),
             ttl_seconds: None,
+            unreadable: Vec::new(),
         }
     }
 

@@ -73,6 +73,7 @@ prop_compose! {
             single_use,
             maximum_resolution: resolution.map(str::to_owned),
             ttl_seconds: ttl.map(|ttl| ttl.min(limit)),
+            unreadable: Vec::new(),
         }
     }
 }

@@ -37,6 +37,20 @@ async fn ready_means_that_it_can_sign() {
 }
 
 #[tokio::test]
+async fn an_ivs_that_is_out_degrades_and_takes_nothing_out_of_service() {
+    let app = TestApp::start().await;
+    app.stop_emulator();
+    app.advance_past_refresh_pause();
+    let answer = app.get("/v1/key-pairs?refresh=true").await;
+    answer.problem(503, "ivs_unavailable");
+    assert!(answer.header("retry-after").is_some());
+    let ready = app.get("/readyz").await;
+    assert_eq!(ready.status, 200);
+    assert_eq!(ready.json()["status"], "degraded");
+    assert_eq!(ready.json()["regions"]["us-west-2"]["findings"][0]["code"], "ivs_unavailable");
+}
+
+#[tokio::test]
 async fn a_wrong_credential_at_readyz_is_an_error_and_none_is_not() {
     let app = TestApp::start_without_key().await;
     let request = Request::get("/readyz").header("authorization", "Bearer x");

@@ -118,6 +118,34 @@ async fn all_faults_come_at_once() {
 }
 
 #[tokio::test]
+async fn no_fault_is_invented_beside_a_wrong_type() {
+    let app = TestApp::start().await;
+    let cases: &[(Value, &[&str])] = &[
+        (json!({"allowedOrigins": [1, "bad origin"]}), &["/allowedOrigins/0", "/allowedOrigins/1"]),
+        (json!({"allowedOrigins": [1]}), &["/allowedOrigins/0"]),
+        (json!({"allowedOrigins": "x", "strictOriginEnforcement": true}), &["/allowedOrigins"]),
+        (json!({"viewerId": ["x"], "viewerSessionVersion": 5}), &["/viewerId"]),
+        (json!({"channel": "nobody", "viewerId": ""}), &["/channel", "/viewerId"]),
+    ];
+    for (body, pointers) in cases {
+        let mut body = body.clone();
+        if body.get("channel").is_none() {
+            body["channel"] = json!("demo");
+        }
+        assert_eq!(&app.mint(body.clone()).await.pointers(), pointers, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_no_multiple_of_its_request() {
+    let app = TestApp::start().await;
+    let entries = vec![1; 100_000];
+    let answer = app.mint(json!({"channel": "demo", "allowedOrigins": entries})).await;
+    answer.problem(422, "invalid_request");
+    assert!(answer.text.len() < 50_000, "{}", answer.text.len());
+}
+
+#[tokio::test]
 async fn the_sentence_of_the_600_s_rule_is_the_contracts() {
     let app = TestApp::start().await;
     let answer = app.mint(json!({"channel": "demo", "viewerId": "a", "ttlSeconds": 3600})).await;
