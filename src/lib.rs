@@ -21,6 +21,8 @@
 //! | [`config`] | one typed tree, loaded once; nobody reads it after `app` |
 //! | [`telemetry`], [`clock`], [`secret`] | what everyone may use |
 //!
+//! The ARN types ([`ivs::arn`]) know nothing but text, and [`config`] and [`emulator`] use them, too.
+//!
 //! [`emulator`] stands apart. It uses [`clock`] and the ARN types alone, and verifies tokens with its
 //! own code and another crypto library than the one that signs, so that a mistake of one is not
 //! repeated by the other.

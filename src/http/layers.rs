@@ -1,6 +1,6 @@
 //! What surrounds every route: request id, problem bodies, CORS, time-out, load shedding, panics.
 //!
-//! From the outside in: [`finish`] (request id, problem body, log line), CORS, panic, then on the
+//! From the outside in: `finish` (request id, problem body, log line), CORS, panic, then on the
 //! API's own routes load shedding and the time-out. Health answers stay outside the last two, so
 //! that an orchestrator does not restart a process for being busy.
 
