@@ -125,6 +125,17 @@ pub enum StoreError {
              report this"
     )]
     Discontinuous(SuccessionFault),
+    /// The keyring to write is larger than what is read again. Nothing was written.
+    #[error(
+        "the keyring would be larger than the {limit} bytes that {place} may have, so it was not \
+         written; use fewer or shorter tags, or delete key pairs that nobody signs with"
+    )]
+    TooLarge {
+        /// The file or secret.
+        place: String,
+        /// The largest document, in bytes.
+        limit: usize,
+    },
     /// Others than the owner may read or change what holds private keys.
     #[error("{path} is open to other users (mode {mode:o}); close it with `{mend}`")]
     WidePermissions {

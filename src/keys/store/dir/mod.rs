@@ -41,7 +41,7 @@ use crate::{
 };
 
 const DOCUMENT: &str = "keyring.json";
-/// The largest document and the largest private key that are read, in bytes.
+/// The largest document that is written and read, and the largest private key that is read, in bytes.
 const MAX_DOCUMENT: usize = 1 << 20;
 const MAX_PRIVATE_KEY: usize = 1 << 16;
 /// How often a reader begins anew because a writer was faster.

@@ -165,6 +165,25 @@ fn what_is_not_a_keyring_is_refused_by_name_and_never_overwritten() {
 }
 
 #[test]
+fn a_keyring_that_could_not_be_read_again_is_not_written() {
+    let place = Place::new();
+    let (keyring, revision, _) = place.one_key();
+    let mut huge = keyring.clone();
+    let id = suite::add_key(&mut huge, 1);
+    let tags = (0..MAX_DOCUMENT / 256).map(|number| (number.to_string(), "v".repeat(256)));
+    huge.version_mut(&id).unwrap().tags = tags.collect();
+    let refused = place.replace(Some(&revision), &huge);
+    assert!(matches!(refused, Err(StoreError::TooLarge { .. })), "{refused:?}");
+    assert_eq!(place.load().unwrap(), Some((keyring.clone(), revision)));
+    assert_eq!(place.names(), Place::tidy(&keyring));
+
+    // Nor are folders made for it.
+    let place = Place::new();
+    assert!(matches!(place.replace(None, &huge), Err(StoreError::TooLarge { .. })));
+    assert!(!place.dir().exists());
+}
+
+#[test]
 fn a_lost_document_is_not_an_empty_keyring() {
     let place = Place::new();
     let (keyring, _, file) = place.one_key();

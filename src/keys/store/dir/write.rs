@@ -19,7 +19,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::{
-    DOCUMENT, Inner, PrivateKeyFile, check_folder,
+    DOCUMENT, Inner, MAX_DOCUMENT, PrivateKeyFile, check_folder,
     disk::{io_error, show},
     document, holder, list, read_document, revision_of,
 };
@@ -51,6 +51,7 @@ impl Inner {
             let (place, found) = (show(&folder), keyring.region.clone());
             return Err(StoreError::OtherRegion { place, found, expected: region.clone() });
         }
+        let document = encode_document(&folder, keyring)?;
         self.make_folder(&folder)?;
         check_folder(&folder)?;
         let _lock = lock(&folder)?;
@@ -67,9 +68,9 @@ impl Inner {
             self.sync(holder(&self.dir))?;
         }
         self.write_private_keys(&folder, current.as_ref(), keyring)?;
-        let revision = self.write_document(&folder, keyring)?;
+        self.write_document(&folder, &document)?;
         self.sweep(&folder, keyring);
-        Ok(revision)
+        Ok(revision_of(&document))
     }
 
     fn write_private_keys(
@@ -87,7 +88,7 @@ impl Inner {
                 let mut empty = keyring.clone();
                 empty.keys.clear();
                 empty.rotations.clear();
-                self.write_document(folder, &empty)?;
+                self.write_document(folder, &encode_document(folder, &empty)?)?;
             }
             let path = folder.join(PrivateKeyFile::of(&version.id).file);
             if self.keeps(&path, current, version, &keyring.region)? {
@@ -131,16 +132,9 @@ impl Inner {
         .map_err(StoreError::Encoding)
     }
 
-    fn write_document(&self, folder: &Path, keyring: &Keyring) -> Result<Revision, StoreError> {
-        let path = folder.join(DOCUMENT);
-        let form = |version: &KeyVersion<()>, _| {
-            Ok::<_, std::convert::Infallible>(PrivateKeyFile::of(&version.id))
-        };
-        let Ok(keyring) = keyring.clone().try_map_private(form);
-        let content = document::write(&keyring, &show(&path))?;
-        self.exchange(&path, &content)?;
-        self.sync(folder)?;
-        Ok(revision_of(&content))
+    fn write_document(&self, folder: &Path, document: &[u8]) -> Result<(), StoreError> {
+        self.exchange(&folder.join(DOCUMENT), document)?;
+        self.sync(folder)
     }
 
     /// Puts a file with this content into the place of the one at `path`, or of none. A failure
@@ -234,6 +228,20 @@ impl Inner {
             Ok(()) | Err(_) => self.sync(holder),
         }
     }
+}
+
+/// The document of a keyring; refused where it would be too large to be read again.
+fn encode_document(folder: &Path, keyring: &Keyring) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    let form = |version: &KeyVersion<()>, _| {
+        Ok::<_, std::convert::Infallible>(PrivateKeyFile::of(&version.id))
+    };
+    let Ok(keyring) = keyring.clone().try_map_private(form);
+    let place = show(&folder.join(DOCUMENT));
+    let document = document::write(&keyring, &place)?;
+    if document.len() > MAX_DOCUMENT {
+        return Err(StoreError::TooLarge { place, limit: MAX_DOCUMENT });
+    }
+    Ok(document)
 }
 
 const TEMPORARY: &str = ".tmp";
