@@ -84,7 +84,7 @@ impl<P> KeyVersion<P> {
         rng: &mut impl CryptoRng,
     ) -> Self {
         let id = VersionId::random(rng);
-        // Ten characters tell a person's few keys apart; the tag holds the rest.
+        // Eight characters tell a person's few keys apart; the tag holds the rest.
         let short: String = id.as_str().chars().take(8).collect();
         Self {
             name: format!("ivs-playback-auth-{short}"),
