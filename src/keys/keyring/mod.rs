@@ -39,6 +39,10 @@ pub const FORMAT_VERSION: u32 = 1;
 /// How many retired versions keep their public half, so that inspection can name a deleted key.
 pub const RETIRED_KEPT: usize = 10;
 
+/// How many versions that are not retired a keyring takes. IVS holds three pairs a region; what is
+/// beyond waits to be imported or was never answered for.
+pub const PRESENT_MAX: usize = 10;
+
 /// How many rotations are kept.
 pub const ROTATIONS_KEPT: usize = 20;
 
@@ -130,21 +134,44 @@ impl<P> Keyring<P> {
         tags
     }
 
-    /// Takes a version that IVS no longer has out of use: its private half is dropped, its public
-    /// half kept until [`RETIRED_KEPT`] younger ones are retired.
+    /// Whether another version may come in; see [`PRESENT_MAX`].
+    pub fn has_room(&self) -> bool {
+        // One that retires without a pair is as good as gone: there is nothing to delete in IVS.
+        let lasting =
+            |version: &&KeyVersion<P>| version.state != KeyState::Retiring || version.arn.is_some();
+        self.present().filter(lasting).count() < PRESENT_MAX
+    }
+
+    /// Takes a version that IVS no longer has out of use: its private half and its tags are dropped,
+    /// its public half kept until [`RETIRED_KEPT`] younger ones are retired. Those that IVS never had
+    /// make room for it: no token was signed with them.
     pub fn retire(&mut self, id: &VersionId, now: Timestamp) {
         if let Some(version) = self.version_mut(id) {
             version.state = KeyState::Retired;
             version.private_key = None;
             version.claim = None;
+            version.tags.clear();
             version.retired_at = Some(now.floor_to_second());
         }
+        self.keys.retain(|version| {
+            let was_imported = version.arn.is_some() || version.compromised;
+            version.state != KeyState::Retired || was_imported || version.id == *id
+        });
         let mut surplus = self.keys.len() - self.present().count();
         self.keys.retain(|version| {
             let drop = version.state == KeyState::Retired && surplus > RETIRED_KEPT;
             surplus -= usize::from(version.state == KeyState::Retired);
             !drop
         });
+    }
+
+    /// Retires the versions that were to retire before IVS had them; a crash may have left one.
+    pub fn retire_unimported(&mut self, now: Timestamp) {
+        let is_unimported =
+            |version: &&KeyVersion<P>| version.state == KeyState::Retiring && version.arn.is_none();
+        while let Some(id) = self.keys.iter().find(is_unimported).map(|it| it.id.clone()) {
+            self.retire(&id, now);
+        }
     }
 
     /// Adds a rotation and forgets the oldest beyond [`ROTATIONS_KEPT`].
@@ -281,12 +308,60 @@ mod tests {
                     KeyVersion::new(public, Some(String::new()), now(), &mut system_rng());
                 let id = version.id.clone();
                 keyring.keys.push(version);
+                keyring.version_mut(&id).unwrap().arn = Some(strategies::arn(0));
                 keyring.retire(&id, now());
                 id
             })
             .collect();
         assert_eq!(keyring.keys.iter().map(|it| it.id.clone()).collect::<Vec<_>>(), ids[2..]);
         assert!(keyring.keys.iter().all(|it| it.private_key.is_none()));
+    }
+
+    #[test]
+    fn versions_that_ivs_never_had_do_not_push_out_those_that_signed() {
+        let mut keyring = empty();
+        let mut add = |arn: Option<PlaybackKeyArn>, state| {
+            let public = PublicKey::read(fixtures::PUBLIC).unwrap();
+            let mut version =
+                KeyVersion::new(public, Some(String::new()), now(), &mut system_rng());
+            version.tags.insert("team".to_owned(), "video".to_owned());
+            (version.state, version.arn) = (state, arn);
+            let id = version.id.clone();
+            keyring.keys.push(version);
+            keyring.retire_unimported(now());
+            id
+        };
+        let signed = add(Some(strategies::arn(0)), KeyState::Retired);
+        for _ in 0..20 {
+            add(None, KeyState::Retiring);
+        }
+        assert_eq!((keyring.keys.len(), &keyring.keys[0].id), (2, &signed));
+        let last = &keyring.keys[1];
+        assert_eq!((last.state, &last.private_key), (KeyState::Retired, &None));
+        assert!(last.tags.is_empty());
+    }
+
+    #[test]
+    fn the_largest_keyring_that_has_no_room_can_be_written() {
+        // What a label allows at most: 48 tags of 128 and 256 characters of 4 bytes.
+        let tags: BTreeMap<_, _> = (0..48)
+            .map(|number| (format!("{number:\u{20000}>128}"), "\u{20000}".repeat(256)))
+            .collect();
+        let mut keyring = empty();
+        for number in 0..PRESENT_MAX + 20 {
+            assert_eq!(keyring.has_room(), number < PRESENT_MAX);
+            let public = PublicKey::read(fixtures::PUBLIC).unwrap();
+            let mut version =
+                KeyVersion::new(public, Some(String::new()), now(), &mut system_rng());
+            (version.tags, version.arn) = (tags.clone(), Some(strategies::arn(0)));
+            let id = version.id.clone();
+            keyring.keys.push(version);
+            if number >= PRESENT_MAX {
+                keyring.retire(&id, now());
+            }
+        }
+        let json = serde_json::to_string_pretty(&keyring).unwrap();
+        assert!(json.len() < 900_000, "{}", json.len());
     }
 
     #[test]

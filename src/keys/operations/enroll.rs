@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{CLAIM_LIFETIME, Label, OperationError};
+use super::{CLAIM_LIFETIME, Full, Label, OperationError};
 use crate::{
     clock::Timestamp,
     ivs::KeyPair,
@@ -111,6 +111,7 @@ impl Enrolment {
         if keyring.keys.iter().any(|it| it.compromised && it.public_key == *public) {
             return Err(OperationError::Compromised);
         }
+        check_room(keyring)?;
         let private = self.candidate.private_key().cloned();
         let mut version = KeyVersion::new(public.clone(), private, now, &mut system_rng());
         self.relabel(&mut version);
@@ -171,6 +172,11 @@ impl Enrolment {
         }
         version.tags.clone_from(self.label.tags());
     }
+}
+
+/// Refuses another version where the keyring has as many as it takes.
+pub(super) fn check_room(keyring: &Keyring) -> Result<(), OperationError> {
+    if keyring.has_room() { Ok(()) } else { Err(OperationError::Quota { full: Full::Keyring }) }
 }
 
 /// Claims a version, unless somebody else holds it.

@@ -8,7 +8,11 @@ use crate::{
         IvsError,
         arn::{AccountId, PlaybackKeyArn, Region},
     },
-    keys::{keyring::ClaimOp, material::KeyMaterialError, store::StoreError},
+    keys::{
+        keyring::{ClaimOp, PRESENT_MAX},
+        material::KeyMaterialError,
+        store::StoreError,
+    },
 };
 
 /// Why an operation on key pairs was not done. Unless the variant says otherwise, the same operation
@@ -42,16 +46,11 @@ pub enum OperationError {
         /// The pairs.
         pairs: Vec<PairName>,
     },
-    /// IVS holds as many pairs as it allows.
-    #[error(
-        "IVS allows {} playback key pairs in a region, and there are: {}. Delete one that nobody \
-         signs with, with `keys delete ARN`",
-        super::KEY_PAIR_QUOTA,
-        Names(pairs)
-    )]
+    /// There is no room for another key.
+    #[error("{full}")]
     Quota {
-        /// The pairs that are there.
-        pairs: Vec<PairName>,
+        /// Where there is none.
+        full: Full,
     },
     /// The credentials are of another account than the keyring.
     #[error(
@@ -127,6 +126,35 @@ pub enum OperationError {
     /// The key itself.
     #[error(transparent)]
     KeyMaterial(#[from] KeyMaterialError),
+}
+
+/// Where there is no room for another key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Full {
+    /// IVS holds as many pairs as it allows in a region: these.
+    Region(Vec<PairName>),
+    /// The keyring has [`PRESENT_MAX`] versions that are not retired.
+    Keyring,
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Region(pairs) => write!(
+                f,
+                "IVS allows {} playback key pairs in a region, and there are: {}. Delete one that \
+                 nobody signs with, with `keys delete ARN`",
+                super::KEY_PAIR_QUOTA,
+                Names(pairs)
+            ),
+            Self::Keyring => write!(
+                f,
+                "the keyring of this region has {PRESENT_MAX} keys that are not retired, which is \
+                 as many as it takes; `keys list` shows them. Delete those that nobody signs with, \
+                 with `keys delete ARN`, or wait until imports under way are done"
+            ),
+        }
+    }
 }
 
 /// Why a pair cannot be deleted.

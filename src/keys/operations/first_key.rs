@@ -2,7 +2,7 @@
 
 use super::{
     FirstKey, FirstKeyMade, KeyOperations, OperationError,
-    enroll::{activate_if_none, claim},
+    enroll::{activate_if_none, check_room, claim},
     survey,
 };
 use crate::{
@@ -80,6 +80,7 @@ fn begin(
     let id = if let Some(id) = candidate(keyring) {
         id
     } else {
+        check_room(keyring)?;
         let public = made.public_key().clone();
         let mut version = KeyVersion::new(public, Some(made.clone()), now, &mut system_rng());
         claim(&mut version, ClaimOp::Import, driver, now)?;

@@ -242,7 +242,7 @@ impl KeyOperations {
             | IvsError::TimedOut => false,
         };
         let error = if matches!(error, IvsError::QuotaExceeded { .. }) {
-            OperationError::Quota { pairs: listed.iter().map(survey::name_of).collect() }
+            survey::quota_of(&listed)
         } else {
             error.into()
         };

@@ -35,7 +35,7 @@ use crate::{
     secret::system_rng,
 };
 
-pub use error::{InUse, OperationError, PairName};
+pub use error::{Full, InUse, OperationError, PairName};
 pub use label::{Label, LabelFault};
 
 /// How many playback key pairs IVS allows in a region (Service Quotas; not adjustable).

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{KEY_PAIR_QUOTA, OperationError, error::PairName};
+use super::{
+    KEY_PAIR_QUOTA, OperationError,
+    error::{Full, PairName},
+};
 use crate::{
     ivs::{KeyPairSummary, arn::PlaybackKeyArn},
     keys::keyring::{KEYRING_TAG, KeyVersion, Keyring, VERSION_TAG},
@@ -28,7 +31,12 @@ pub(super) fn check_quota(listed: &[KeyPairSummary]) -> Result<(), OperationErro
     if listed.len() < KEY_PAIR_QUOTA {
         return Ok(());
     }
-    Err(OperationError::Quota { pairs: listed.iter().map(name_of).collect() })
+    Err(quota_of(listed))
+}
+
+/// The error that names the pairs which fill the region.
+pub(super) fn quota_of(listed: &[KeyPairSummary]) -> OperationError {
+    OperationError::Quota { full: Full::Region(listed.iter().map(name_of).collect()) }
 }
 
 /// The pairs that this program imported, for a version that the keyring does not have: the keyring

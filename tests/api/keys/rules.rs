@@ -7,7 +7,8 @@ use ivs_playback_auth::keys::{
     keyring::{KeyState, KeyVersion},
     material::{PrivateKey, PublicKey},
     operations::{
-        FirstKey, GenerateKey, ImportPrivateKey, ImportPublicKey, InUse, Label, OperationError,
+        FirstKey, Full, GenerateKey, ImportPrivateKey, ImportPublicKey, InUse, Label,
+        OperationError,
     },
     snapshot::NoSigner,
     store::{Store as _, dir::DirStore},
@@ -88,7 +89,10 @@ async fn a_full_quota_is_refused_before_anything_is_made() {
         process.operations.import_public_key(import).await.map(|_| ()),
     ] {
         let error = refused.unwrap_err();
-        assert!(matches!(&error, OperationError::Quota { pairs } if pairs.len() == 3), "{error}");
+        let OperationError::Quota { full: Full::Region(pairs) } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(pairs.len(), 3);
         assert!(error.to_string().contains("(two)"), "{error}");
     }
     assert_eq!(world.private_keys(), 0);
