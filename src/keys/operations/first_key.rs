@@ -30,6 +30,7 @@ impl KeyOperations {
         let id = self
             .edit(|keyring| {
                 refuse_if_active(Some(keyring))?;
+                keyring.retire_unimported(self.clock.now());
                 let lost = survey::lost(keyring, &listed);
                 if !lost.is_empty() {
                     if !request.new_keyring {
@@ -47,7 +48,7 @@ impl KeyOperations {
                 begin(keyring, &made, &request.requested_by, driver, now)
             })
             .await?;
-        self.ensure_imported(&id).await?;
+        self.ensure_imported(&id, false).await?;
         let rotation = self.edit(|keyring| finish(keyring, &id, self.clock.now())).await?;
         Ok(FirstKeyMade { key_pair: self.view(&id).await?, rotation })
     }

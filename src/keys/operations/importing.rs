@@ -6,6 +6,7 @@ use super::{
     CLAIM_LIFETIME, GenerateKey, ImportPrivateKey, ImportPublicKey, KeyOperations, OperationError,
     enroll::{Candidate, Enrolment, Recorded, activate_if_none, claim, record_import},
     survey,
+    unimported::make_room,
 };
 use crate::{
     ivs::{IvsError, KeyPair, KeyPairSummary, arn::PlaybackKeyArn},
@@ -33,14 +34,24 @@ struct Found {
 /// Why a pair was neither found nor imported.
 struct Failure {
     error: OperationError,
-    /// IVS certainly did nothing, so others may try at once.
-    give_up: bool,
+    certainty: Certainty,
+}
+
+/// What is known of IVS after a failure.
+#[derive(Clone, Copy)]
+enum Certainty {
+    /// It may have the pair.
+    Unknown,
+    /// Nothing was asked of it this time, so others may try at once.
+    NotAsked,
+    /// It certainly refused the pair.
+    Refused,
 }
 
 /// Before the call that changes IVS, any error means that nothing was done.
 impl From<OperationError> for Failure {
     fn from(error: OperationError) -> Self {
-        Self { error, give_up: true }
+        Self { error, certainty: Certainty::NotAsked }
     }
 }
 
@@ -63,8 +74,8 @@ impl KeyOperations {
             idempotency: request.idempotency,
             found: None,
         };
-        let id = self.enrol(enrolment).await?;
-        self.ensure_imported(&id).await?;
+        let (id, is_new) = self.enrol(enrolment).await?;
+        self.ensure_imported(&id, is_new).await?;
         self.view(&id).await
     }
 
@@ -74,8 +85,9 @@ impl KeyOperations {
     ) -> Result<KeyPairView, OperationError> {
         let ImportPrivateKey { key, label, exclusive, longest_ttl } = request;
         let candidate = Candidate::Private { key, exclusive, longest_ttl };
-        let id = self.enrol(Enrolment { candidate, label, idempotency: None, found: None }).await?;
-        self.ensure_imported(&id).await?;
+        let enrolment = Enrolment { candidate, label, idempotency: None, found: None };
+        let (id, is_new) = self.enrol(enrolment).await?;
+        self.ensure_imported(&id, is_new).await?;
         self.edit(|keyring| {
             activate_if_none(keyring, &id, self.clock.now());
             Ok(())
@@ -90,14 +102,17 @@ impl KeyOperations {
     ) -> Result<KeyPairView, OperationError> {
         let ImportPublicKey { key, label, idempotency } = request;
         let candidate = Candidate::Public(key);
-        let id = self.enrol(Enrolment { candidate, label, idempotency, found: None }).await?;
-        self.ensure_imported(&id).await?;
+        let enrolment = Enrolment { candidate, label, idempotency, found: None };
+        let (id, is_new) = self.enrol(enrolment).await?;
+        self.ensure_imported(&id, is_new).await?;
         self.view(&id).await
     }
 
-    /// Brings the key into the keyring, after a look at IVS that spares beginning in vain.
-    async fn enrol(&self, mut enrolment: Enrolment) -> Result<VersionId, OperationError> {
+    /// Brings the key into the keyring, after a look at IVS that spares beginning in vain. Tells
+    /// whether it was not there before.
+    async fn enrol(&self, mut enrolment: Enrolment) -> Result<(VersionId, bool), OperationError> {
         let keyring = self.load().await?;
+        let listed_at = self.clock.now();
         let listed = self.list(keyring.as_ref()).await?;
         enrolment.found = match &enrolment.candidate {
             Candidate::Generated(_) => None,
@@ -111,7 +126,9 @@ impl KeyOperations {
         let driver = &self.settings.driver;
         self.edit(|keyring| {
             let now = self.clock.now();
-            if enrolment.existing(keyring, driver, now)?.is_none() {
+            keyring.retire_unimported(now);
+            let is_new = enrolment.existing(keyring, driver, now)?.is_none();
+            if is_new {
                 let lost = survey::lost(keyring, &listed);
                 if is_new_key && keyring.keys.is_empty() && !lost.is_empty() {
                     return Err(self.lost_keyring(lost));
@@ -119,14 +136,20 @@ impl KeyOperations {
                 if enrolment.found.is_none() {
                     survey::check_quota(&listed)?;
                 }
+                make_room(keyring, &listed, listed_at);
             }
-            enrolment.enrol(keyring, driver, now)
+            Ok((enrolment.enrol(keyring, driver, now)?, is_new))
         })
         .await
     }
 
-    /// Sees to it that IVS has a version: finds it there, or wins the claim and imports it.
-    pub(super) async fn ensure_imported(&self, id: &VersionId) -> Result<(), OperationError> {
+    /// Sees to it that IVS has a version: finds it there, or wins the claim and imports it. One that
+    /// IVS refuses may be dropped, above all where it `is_new`: made by this request.
+    pub(super) async fn ensure_imported(
+        &self,
+        id: &VersionId,
+        is_new: bool,
+    ) -> Result<(), OperationError> {
         let began = self.clock.monotonic();
         loop {
             let (won_at, turn) = (self.clock.monotonic(), self.win_import(id).await);
@@ -147,9 +170,11 @@ impl KeyOperations {
                 Ok(Some(found)) => self.record(id, found).await,
                 // The claim ran out before the call; somebody else may hold it now.
                 Ok(None) => continue,
-                Err(Failure { error, give_up }) => {
-                    if give_up {
-                        self.give_up_claim(id).await;
+                Err(Failure { error, certainty }) => {
+                    match certainty {
+                        Certainty::Unknown => {}
+                        Certainty::NotAsked => self.give_up_claim(id).await,
+                        Certainty::Refused => self.drop_refused(id, is_new, &error).await,
                     }
                     Err(error)
                 }
@@ -217,7 +242,7 @@ impl KeyOperations {
         version: &KeyVersion,
         error: IvsError,
     ) -> Result<Found, Failure> {
-        let unknown = |error| Failure { error, give_up: false };
+        let unknown = |error| Failure { error, certainty: Certainty::Unknown };
         let listed = self.list(Some(keyring)).await.map_err(unknown)?;
         if let Some(found) = self.find_tagged(keyring, version, &listed).await.map_err(unknown)? {
             return Ok(found);
@@ -230,23 +255,23 @@ impl KeyOperations {
                 return Ok(Found { pair, duplicates: BTreeSet::new() });
             }
         }
-        let give_up = match &error {
+        let certainty = match &error {
             IvsError::Denied { .. }
             | IvsError::NoCredentials
             | IvsError::QuotaExceeded { .. }
-            | IvsError::Invalid { .. } => true,
+            | IvsError::Invalid { .. } => Certainty::Refused,
             IvsError::Throttled
             | IvsError::NotFound
             | IvsError::Conflict { .. }
             | IvsError::Unavailable { .. }
-            | IvsError::TimedOut => false,
+            | IvsError::TimedOut => Certainty::Unknown,
         };
         let error = if matches!(error, IvsError::QuotaExceeded { .. }) {
             survey::quota_of(&listed)
         } else {
             error.into()
         };
-        Err(Failure { error, give_up })
+        Err(Failure { error, certainty })
     }
 
     async fn record(&self, id: &VersionId, found: Found) -> Result<(), OperationError> {

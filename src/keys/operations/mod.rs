@@ -15,6 +15,7 @@ mod first_key;
 mod importing;
 mod label;
 mod survey;
+mod unimported;
 
 use std::{sync::Arc, time::Duration};
 

@@ -7,5 +7,6 @@
 )]
 
 mod faults;
+mod refusals;
 mod rules;
 mod world;

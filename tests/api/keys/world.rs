@@ -170,6 +170,8 @@ pub(super) enum Fault {
     Freeze(usize),
     /// IVS carries out the call and answers with an error.
     LostAnswer(usize),
+    /// IVS refuses every import, with this status and code.
+    RefusedImport(StatusCode, &'static str),
 }
 
 impl Faults {
@@ -207,6 +209,11 @@ async fn strike(State(faults): State<Arc<Faults>>, request: Request, next: Next)
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
         return response;
+    }
+    if let Some(Fault::RefusedImport(status, code)) = faults.kind
+        && request.uri().path() == "/ImportPlaybackKeyPair"
+    {
+        return (status, [("x-amzn-errortype", code)], "{}").into_response();
     }
     faults.step().await;
     let response = next.run(request).await;

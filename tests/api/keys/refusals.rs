@@ -1,0 +1,97 @@
+//! Imports that IVS refuses: what is left of the key, and that nothing stands in the way afterwards.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::http::StatusCode;
+use ivs_playback_auth::{
+    keys::{
+        keyring::{IdempotencyRecord, KeyState, RotationOutcome},
+        material::PrivateKey,
+        operations::{FirstKey, GenerateKey, ImportPrivateKey, Label, OperationError},
+    },
+    secret::system_rng,
+};
+
+use super::world::{Fault, Faults, Process, World, region};
+
+const INVALID: Fault = Fault::RefusedImport(StatusCode::BAD_REQUEST, "ValidationException");
+const DENIED: Fault = Fault::RefusedImport(StatusCode::FORBIDDEN, "AccessDeniedException");
+const QUOTA: Fault =
+    Fault::RefusedImport(StatusCode::PAYMENT_REQUIRED, "ServiceQuotaExceededException");
+
+async fn refused_by(world: &World, fault: Fault) -> Process {
+    world.process_with(Arc::new(Faults::one(fault)), Duration::ZERO).await
+}
+
+fn generate(idempotency_key: usize) -> GenerateKey {
+    let record = IdempotencyRecord {
+        key_hash: idempotency_key.to_string(),
+        request_hash: "request".to_owned(),
+    };
+    GenerateKey { label: Label::default(), idempotency: Some(record) }
+}
+
+async fn rotate(process: &Process) -> Result<(), OperationError> {
+    let request = FirstKey { requested_by: "test".to_owned(), new_keyring: false };
+    process.operations.rotate_first(request).await.map(|_| ())
+}
+
+#[tokio::test]
+async fn a_generated_key_that_ivs_refuses_leaves_nothing_behind() {
+    for fault in [INVALID, DENIED, QUOTA] {
+        let world = World::new();
+        let process = refused_by(&world, fault).await;
+        for idempotency_key in 0..12 {
+            process.operations.generate(generate(idempotency_key)).await.unwrap_err();
+            let keyring = world.keyring().await;
+            assert_eq!(keyring.present().count(), 0, "{fault:?}");
+            assert!(keyring.keys.len() <= 1, "{fault:?}");
+            assert_eq!(world.private_keys(), 0, "{fault:?}");
+            assert!(process.signing_keys.public_keys(&region()).is_empty(), "{fault:?}");
+        }
+        let mended = world.process().await;
+        rotate(&mended).await.unwrap();
+        // The same request again, which IVS takes now.
+        mended.operations.generate(generate(0)).await.unwrap();
+        assert_eq!(world.pairs().await.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_somebody_brought_is_brought_again() {
+    let world = World::new();
+    let key = PrivateKey::generate(&mut system_rng()).unwrap();
+    let request = || ImportPrivateKey {
+        key: key.clone(),
+        label: Label::default(),
+        exclusive: false,
+        longest_ttl: None,
+    };
+    let process = refused_by(&world, DENIED).await;
+    process.operations.import_private_key(request()).await.unwrap_err();
+    assert_eq!((world.keyring().await.present().count(), world.private_keys()), (0, 0));
+    world.process().await.operations.import_private_key(request()).await.unwrap();
+    let keyring = world.keyring().await;
+    assert_eq!(keyring.active().unwrap().public_key, *key.public_key());
+}
+
+#[tokio::test]
+async fn a_first_rotation_keeps_its_key_unless_ivs_never_takes_it() {
+    let world = World::new();
+    let denied = refused_by(&world, DENIED).await;
+    for _ in 0..3 {
+        rotate(&denied).await.unwrap_err();
+        let keyring = world.keyring().await;
+        assert_eq!((keyring.keys.len(), keyring.rotations.len()), (1, 1));
+        assert_eq!(keyring.keys[0].state, KeyState::Pending);
+    }
+    rotate(&refused_by(&world, INVALID).await).await.unwrap_err();
+    let keyring = world.keyring().await;
+    assert_eq!(keyring.present().count(), 0);
+    assert_eq!(keyring.rotations[0].outcome, Some(RotationOutcome::Failed));
+
+    rotate(&world.process().await).await.unwrap();
+    let keyring = world.keyring().await;
+    assert_eq!(keyring.rotations[1].outcome, Some(RotationOutcome::Done));
+    assert_eq!(world.private_keys(), 1);
+}
