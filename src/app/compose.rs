@@ -200,6 +200,7 @@ impl App {
                 let settings = OperationSettings {
                     driver: driver.id.clone(),
                     manage: config.keys.manage,
+                    expected_account: config.ivs.account_id.clone(),
                     max_ttl: config.tokens.max_ttl,
                     claim_wait: driver.claim_wait,
                 };

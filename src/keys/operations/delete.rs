@@ -18,6 +18,7 @@ impl KeyOperations {
             return Err(OperationError::OtherRegion { found, expected });
         }
         let keyring = self.load().await?;
+        self.check_account(keyring.as_ref(), arn.account())?;
         let known = keyring.as_ref().and_then(|keyring| keyring.by_arn(arn));
         let pair = match known {
             Some(_) => None,
@@ -84,12 +85,7 @@ fn intend(
     driver: &DriverId,
     now: Timestamp,
 ) -> Result<Option<VersionId>, OperationError> {
-    if let Some(account) = &keyring.account_id
-        && account != arn.account()
-    {
-        let (keyring, found) = (account.clone(), arn.account().clone());
-        return Err(OperationError::OtherAccount { keyring, found });
-    }
+    survey::check_account(Some(keyring), None, arn.account())?;
     let Some(id) = version_of(keyring, arn, pair) else {
         return Ok(None);
     };

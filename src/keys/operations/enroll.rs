@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{CLAIM_LIFETIME, Full, Label, OperationError};
+use super::{AccountSource, CLAIM_LIFETIME, Full, Label, OperationError};
 use crate::{
     clock::Timestamp,
     ivs::KeyPair,
@@ -206,7 +206,7 @@ pub(super) enum Recorded {
     Mismatch,
 }
 
-/// Takes down that IVS has a version as `pair`.
+/// Takes down that IVS has a version as `pair`, which was checked to be of the configured account.
 pub(super) fn record_import(
     keyring: &mut Keyring,
     id: &VersionId,
@@ -216,7 +216,8 @@ pub(super) fn record_import(
     let found = pair.arn.account().clone();
     let account = keyring.account_id.get_or_insert_with(|| found.clone()).clone();
     if account != found {
-        return Err(OperationError::OtherAccount { keyring: account, found });
+        let said_by = AccountSource::Keyring;
+        return Err(OperationError::OtherAccount { expected: account, said_by, found });
     }
     let version = keyring.version_mut(id).ok_or(OperationError::Deleted)?;
     match version.state {

@@ -52,15 +52,18 @@ pub enum OperationError {
         /// Where there is none.
         full: Full,
     },
-    /// The credentials are of another account than the keyring.
+    /// IVS answered for another account.
     #[error(
-        "the keyring is of account {keyring}, but the AWS credentials are of account {found}; use \
-         the credentials of {keyring}, or another store"
+        "{said_by} names account {expected}, but the AWS credentials or the key pair are of account \
+         {found}; use those of {expected}, or {}",
+        said_by.way_out()
     )]
     OtherAccount {
-        /// Whose the keyring is.
-        keyring: AccountId,
-        /// Whose the pairs are that IVS shows.
+        /// Whose the pairs should be.
+        expected: AccountId,
+        /// Who says so.
+        said_by: AccountSource,
+        /// Whose they are.
         found: AccountId,
     },
     /// The ARN is of another region.
@@ -126,6 +129,33 @@ pub enum OperationError {
     /// The key itself.
     #[error(transparent)]
     KeyMaterial(#[from] KeyMaterialError),
+}
+
+/// Who says which account the pairs belong to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AccountSource {
+    /// The pairs that the keyring knows.
+    Keyring,
+    /// `ivs.account_id`
+    Configuration,
+}
+
+impl AccountSource {
+    fn way_out(self) -> &'static str {
+        match self {
+            Self::Keyring => "another key store",
+            Self::Configuration => "correct ivs.account_id",
+        }
+    }
+}
+
+impl fmt::Display for AccountSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Keyring => "the keyring",
+            Self::Configuration => "ivs.account_id",
+        })
+    }
 }
 
 /// Where there is no room for another key.

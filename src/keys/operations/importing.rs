@@ -221,6 +221,16 @@ impl KeyOperations {
         let (pem, tags) = (version.public_key.to_pem(), keyring.pair_tags(version));
         match self.ivs.import_playback_key_pair(pem, &version.name, &tags).await {
             Ok(pair) => {
+                if let Err(error) = self.check_account(Some(keyring), pair.arn.account()) {
+                    tracing::error!(
+                        event = "imported_elsewhere",
+                        region = %self.region(),
+                        keyPairArn = %pair.arn,
+                        %error,
+                        "a key pair was imported into another account; delete it there"
+                    );
+                    return Err(error.into());
+                }
                 tracing::info!(
                     event = "key_pair_imported",
                     region = %self.region(),

@@ -31,12 +31,12 @@ use crate::{
     clock::Clock,
     ivs::{
         KeyPair, KeyPairSummary, RegionalIvs,
-        arn::{PlaybackKeyArn, Region},
+        arn::{AccountId, PlaybackKeyArn, Region},
     },
     secret::system_rng,
 };
 
-pub use error::{Full, InUse, OperationError, PairName};
+pub use error::{AccountSource, Full, InUse, OperationError, PairName};
 pub use label::{Label, LabelFault};
 
 /// How many playback key pairs IVS allows in a region (Service Quotas; not adjustable).
@@ -56,6 +56,8 @@ pub struct OperationSettings {
     pub driver: DriverId,
     /// `keys.manage`: whether this process may write keyrings and change IVS.
     pub manage: bool,
+    /// `ivs.account_id`: the account whose pairs these are to be, where it is configured.
+    pub expected_account: Option<AccountId>,
     /// `tokens.max_ttl`, for a keyring that is made anew.
     pub max_ttl: Duration,
     /// How long to wait for the claim of another process: nothing for a server, whose callers have
@@ -276,8 +278,13 @@ impl KeyOperations {
 
     /// What IVS lists, refused where that is another account's.
     async fn list(&self, keyring: Option<&Keyring>) -> Result<Vec<KeyPairSummary>, OperationError> {
+        if let Some(configured) = &self.settings.expected_account {
+            survey::check_account(keyring, None, configured)?;
+        }
         let listed = self.ivs.list_playback_key_pairs().await?;
-        survey::check_account(keyring, &listed)?;
+        for pair in &listed {
+            self.check_account(keyring, pair.arn.account())?;
+        }
         if let Some(inventory) = &self.inventory {
             inventory.note_listing(self.region(), listed.clone());
         }
@@ -286,8 +293,18 @@ impl KeyOperations {
 
     async fn get(&self, arn: &PlaybackKeyArn) -> Result<KeyPair, OperationError> {
         let pair = self.ivs.get_playback_key_pair(arn).await?;
+        self.check_account(None, pair.arn.account())?;
         self.tell_pair(&pair);
         Ok(pair)
+    }
+
+    /// Refuses what is of another account than the keyring or the configuration says.
+    fn check_account(
+        &self,
+        keyring: Option<&Keyring>,
+        found: &AccountId,
+    ) -> Result<(), OperationError> {
+        survey::check_account(keyring, self.settings.expected_account.as_ref(), found)
     }
 
     /// The version as people are shown it, after an operation.

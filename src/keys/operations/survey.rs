@@ -4,26 +4,32 @@ use std::collections::BTreeSet;
 
 use super::{
     KEY_PAIR_QUOTA, OperationError,
-    error::{Full, PairName},
+    error::{AccountSource, Full, PairName},
 };
 use crate::{
-    ivs::{KeyPairSummary, arn::PlaybackKeyArn},
+    ivs::{
+        KeyPairSummary,
+        arn::{AccountId, PlaybackKeyArn},
+    },
     keys::keyring::{KEYRING_TAG, KeyVersion, Keyring, VERSION_TAG},
 };
 
-/// Refuses pairs of another account than the keyring's.
+/// Refuses an account that is not the one of the configuration, or not the keyring's.
 pub(super) fn check_account<P>(
     keyring: Option<&Keyring<P>>,
-    listed: &[KeyPairSummary],
+    configured: Option<&AccountId>,
+    found: &AccountId,
 ) -> Result<(), OperationError> {
-    let Some(account) = keyring.and_then(|keyring| keyring.account_id.as_ref()) else {
-        return Ok(());
-    };
-    let other = listed.iter().map(|pair| pair.arn.account()).find(|found| *found != account);
-    other.map_or(Ok(()), |found| {
-        let (keyring, found) = (account.clone(), found.clone());
-        Err(OperationError::OtherAccount { keyring, found })
-    })
+    let recorded = keyring.and_then(|keyring| keyring.account_id.as_ref());
+    for (expected, said_by) in
+        [(configured, AccountSource::Configuration), (recorded, AccountSource::Keyring)]
+    {
+        if let Some(expected) = expected.filter(|expected| *expected != found) {
+            let (expected, found) = (expected.clone(), found.clone());
+            return Err(OperationError::OtherAccount { expected, said_by, found });
+        }
+    }
+    Ok(())
 }
 
 /// Refuses to begin with what could not be imported in the end.
@@ -115,12 +121,18 @@ mod tests {
     fn another_accounts_pairs_and_a_full_quota_are_refused() {
         let mut keyring = suite::empty();
         let listed: Vec<_> = (0..3).map(|position| pair(position, BTreeMap::new())).collect();
-        assert_eq!(check_account(Some(&keyring), &listed), Ok(()));
-        keyring.account_id = Some("123456789012".parse().unwrap());
-        assert_eq!(check_account(Some(&keyring), &listed), Ok(()));
-        keyring.account_id = Some("999999999999".parse().unwrap());
-        let refused = check_account(Some(&keyring), &listed);
-        assert!(matches!(refused, Err(OperationError::OtherAccount { .. })));
+        let [ours, theirs] = ["123456789012", "999999999999"].map(|it| it.parse().unwrap());
+        assert_eq!(check_account(Some(&keyring), None, &theirs), Ok(()));
+        keyring.account_id = Some(ours.clone());
+        assert_eq!(check_account(Some(&keyring), Some(&ours), &ours), Ok(()));
+        for refused in [
+            check_account(Some(&keyring), None, &theirs),
+            check_account::<()>(None, Some(&ours), &theirs),
+        ] {
+            let sentence = refused.unwrap_err().to_string();
+            assert!(sentence.contains("123456789012"), "{sentence}");
+            assert!(sentence.contains("999999999999"), "{sentence}");
+        }
         assert_eq!(check_quota(&listed[..2]), Ok(()));
         let refused = check_quota(&listed).unwrap_err();
         assert!(refused.to_string().contains(strategies::arn(2).as_str()), "{refused}");

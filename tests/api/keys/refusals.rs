@@ -95,3 +95,34 @@ async fn a_first_rotation_keeps_its_key_unless_ivs_never_takes_it() {
     assert_eq!(keyring.rotations[1].outcome, Some(RotationOutcome::Done));
     assert_eq!(world.private_keys(), 1);
 }
+
+#[tokio::test]
+async fn pairs_of_another_account_than_the_configured_one_are_left_alone() {
+    let world = World::new();
+    let configured = Some("999999999999".parse().unwrap());
+    let faults = Arc::new(Faults::none());
+    let process = world.process_of(configured, world.keys_dir(), faults, Duration::ZERO).await;
+    let is_refused = |outcome: Result<(), OperationError>| {
+        matches!(outcome, Err(OperationError::OtherAccount { .. }))
+    };
+    // Without a pair in IVS, only the answer to the import tells. It is not taken down.
+    assert!(is_refused(rotate(&process).await));
+    let keyring = world.keyring().await;
+    assert_eq!((keyring.account_id, keyring.keys.len()), (None, 1));
+    assert_eq!((&keyring.keys[0].arn, &keyring.keys[0].claim), (&None, &None));
+    let pairs = world.pairs().await;
+    assert_eq!(pairs.len(), 1);
+    // From now on the listing tells, before anything is imported or deleted.
+    assert!(is_refused(rotate(&process).await));
+    assert!(is_refused(process.operations.generate(generate(0)).await.map(|_| ())));
+    assert!(is_refused(process.operations.delete(pairs[0].arn.clone(), true).await));
+    assert_eq!(world.pairs().await, pairs);
+    assert_eq!(world.keyring().await.keys.len(), 1);
+
+    // A keyring of another account is not worked with either, though IVS shows no pair.
+    let right = world.process().await;
+    rotate(&right).await.unwrap();
+    right.ivs.delete_playback_key_pair(&pairs[0].arn).await.unwrap();
+    assert!(is_refused(process.operations.generate(generate(1)).await.map(|_| ())));
+    assert!(world.pairs().await.is_empty());
+}

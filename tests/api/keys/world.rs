@@ -18,7 +18,10 @@ use axum::{
 use ivs_playback_auth::{
     clock::{Clock, ManualClock, Timestamp},
     emulator::{Emulator, Options},
-    ivs::{IvsRegions, KeyPairSummary, RegionalIvs, arn::Region},
+    ivs::{
+        IvsRegions, KeyPairSummary, RegionalIvs,
+        arn::{AccountId, Region},
+    },
     keys::{
         inventory::Inventory,
         keyring::{DriverId, Keyring},
@@ -87,6 +90,17 @@ impl World {
         faults: Arc<Faults>,
         claim_wait: Duration,
     ) -> Process {
+        self.process_of(None, keys_dir, faults, claim_wait).await
+    }
+
+    /// A process that is configured for this account, whatever IVS says.
+    pub(super) async fn process_of(
+        &self,
+        expected_account: Option<AccountId>,
+        keys_dir: PathBuf,
+        faults: Arc<Faults>,
+        claim_wait: Duration,
+    ) -> Process {
         let ivs = self.connect(Arc::clone(&faults)).await;
         let store: Arc<dyn Store> =
             Arc::new(FaultyStore { store: DirStore::new(keys_dir, None), faults });
@@ -104,6 +118,7 @@ impl World {
         let settings = OperationSettings {
             driver: DriverId::random(&mut system_rng()),
             manage: true,
+            expected_account,
             max_ttl: Duration::from_hours(1),
             claim_wait,
         };
