@@ -31,7 +31,8 @@ impl KeyOperations {
                 Err(error) => return Err(error),
             },
         };
-        let version = match &keyring {
+        // Looked at again: the keyring may have been begun since, with this very pair.
+        let version = match self.load().await? {
             // Nothing to write down; and a keyring is not begun by a deletion.
             None => None,
             Some(_) => {

@@ -23,6 +23,8 @@ const CLAIM_POLL: Duration = Duration::from_secs(2);
 /// A call to IVS begins only while this much of the claim is left: three attempts of five seconds,
 /// their pauses, and clocks that differ.
 const CLAIM_RESERVE: Duration = Duration::from_secs(30);
+/// How often a claim is won anew because looking at IVS took too long to act under it.
+const CLAIM_ATTEMPTS: usize = 3;
 
 /// A pair of ours in IVS.
 struct Found {
@@ -151,6 +153,7 @@ impl KeyOperations {
         is_new: bool,
     ) -> Result<(), OperationError> {
         let began = self.clock.monotonic();
+        let mut attempts = 0;
         loop {
             let (won_at, turn) = (self.clock.monotonic(), self.win_import(id).await);
             let (keyring, version) = match turn {
@@ -169,7 +172,14 @@ impl KeyOperations {
             return match self.find_or_import(&keyring, &version, won_at).await {
                 Ok(Some(found)) => self.record(id, found).await,
                 // The claim ran out before the call; somebody else may hold it now.
-                Ok(None) => continue,
+                Ok(None) => {
+                    attempts += 1;
+                    if attempts < CLAIM_ATTEMPTS {
+                        continue;
+                    }
+                    self.give_up_claim(id).await;
+                    Err(IvsError::TimedOut.into())
+                }
                 Err(Failure { error, certainty }) => {
                     match certainty {
                         Certainty::Unknown => {}
@@ -319,10 +329,15 @@ impl KeyOperations {
         listed: &[KeyPairSummary],
     ) -> Result<Option<Found>, OperationError> {
         let mut arns = survey::tagged(keyring, version, listed);
-        let Some(arn) = arns.pop_first() else {
-            return Ok(None);
-        };
-        Ok(Some(Found { pair: self.get(&arn).await?, duplicates: arns }))
+        while let Some(arn) = arns.pop_first() {
+            match self.get(&arn).await {
+                Ok(pair) => return Ok(Some(Found { pair, duplicates: arns })),
+                // Deleted since it was listed.
+                Err(OperationError::Ivs(IvsError::NotFound)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     /// The list has no fingerprints, so each pair is asked for; there are three at most.

@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ivs_playback_auth::keys::{
-    keyring::{KEYRING_TAG, KeyState, KeyVersion, Keyring, VERSION_TAG},
-    material::PrivateKey,
-    operations::{FirstKey, GenerateKey, ImportPrivateKey, Label, OperationError},
+use ivs_playback_auth::{
+    ivs::IvsError,
+    keys::{
+        keyring::{KEYRING_TAG, KeyState, KeyVersion, Keyring, VERSION_TAG},
+        material::PrivateKey,
+        operations::{FirstKey, GenerateKey, ImportPrivateKey, Label, OperationError},
+    },
 };
 
 use super::world::{Fault, Faults, Process, World, region};
@@ -153,7 +156,9 @@ async fn strike(operation: Operation, fault: Fault) -> bool {
     operation.check(&world, &context).await;
     match fault {
         Fault::Crash(at) | Fault::Freeze(at) | Fault::LostAnswer(at) => faults.steps() > at,
-        Fault::RefusedImport(..) => false,
+        Fault::SlowListing(_) | Fault::GoneAtGet | Fault::LateStore | Fault::RefusedImport(..) => {
+            false
+        }
     }
 }
 
@@ -211,4 +216,51 @@ async fn an_operation_goes_on_when_its_caller_goes_away() {
     // The next operation of the process waits for its turn, and finds the key that was made.
     Operation::FirstKey.run(&process).await.unwrap();
     Operation::FirstKey.check(&world, "after an impatient caller").await;
+}
+
+#[tokio::test]
+async fn an_ivs_that_is_always_too_slow_ends_an_import_rather_than_the_patience() {
+    let world = World::new();
+    let slow = Arc::new(Faults::one(Fault::SlowListing(Duration::from_secs(31))));
+    let process = world.process_with(slow, Duration::ZERO).await;
+    let refused = Operation::FirstKey.run(&process).await;
+    assert_eq!(refused, Err(OperationError::Ivs(IvsError::TimedOut)));
+    assert!(world.pairs().await.is_empty(), "no call under a claim that is about to expire");
+    // Nobody has to wait for the claim, and the key is used.
+    Operation::FirstKey.run(&world.process().await).await.unwrap();
+    Operation::FirstKey.check(&world, "after a slow IVS").await;
+}
+
+#[tokio::test]
+async fn a_pair_that_is_gone_when_looked_at_is_imported_anew() {
+    let world = World::new();
+    // An import was carried out, and the process ended before it took that down.
+    let mut step = 0;
+    while world.pairs().await.is_empty() {
+        let crash = Arc::new(Faults::one(Fault::Crash(step)));
+        let victim = world.process_with(Arc::clone(&crash), Duration::ZERO).await;
+        tokio::select! {
+            _ = Operation::Generate.run(&victim) => panic!("no step leaves a pair unrecorded"),
+            () = crash.stopped.cancelled() => {}
+        }
+        world.time.advance(Duration::from_mins(1));
+        step += 1;
+    }
+    let gone = world.process_with(Arc::new(Faults::one(Fault::GoneAtGet)), Duration::ZERO).await;
+    // What cannot be looked at is not adopted, so the import is tried; here IVS has the key after all.
+    let refused = Operation::Generate.run(&gone).await;
+    assert!(matches!(refused, Err(OperationError::Ivs(IvsError::Conflict { .. }))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_deletion_looks_again_whether_there_is_a_keyring() {
+    let world = World::new();
+    let first = world.process().await;
+    // The process that deletes looked at the store before there was a keyring.
+    let late = world.process_with(Arc::new(Faults::one(Fault::LateStore)), Duration::ZERO).await;
+    Operation::FirstKey.run(&first).await.unwrap();
+    let arn = world.pairs().await[0].arn.clone();
+    let refused = late.operations.delete(arn, true).await;
+    assert!(matches!(refused, Err(OperationError::InUse { .. })), "{refused:?}");
+    assert_eq!(world.pairs().await.len(), 1);
 }

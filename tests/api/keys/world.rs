@@ -151,7 +151,7 @@ impl World {
     async fn connect(&self, faults: Arc<Faults>) -> RegionalIvs {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let layer = axum::middleware::from_fn_with_state(faults, strike);
+        let layer = axum::middleware::from_fn_with_state((faults, self.time.clone()), strike);
         let router = self.emulator.router().layer(layer);
         self.servers.spawn(async move { axum::serve(listener, router).await });
         let account = "123456789012".parse().unwrap();
@@ -185,6 +185,12 @@ pub(super) enum Fault {
     Freeze(usize),
     /// IVS carries out the call and answers with an error.
     LostAnswer(usize),
+    /// Each listing takes this long.
+    SlowListing(Duration),
+    /// The first load of the store finds nothing yet.
+    LateStore,
+    /// What is listed is gone when it is looked at.
+    GoneAtGet,
     /// IVS refuses every import, with this status and code.
     RefusedImport(StatusCode, &'static str),
 }
@@ -215,7 +221,11 @@ impl Faults {
     }
 }
 
-async fn strike(State(faults): State<Arc<Faults>>, request: Request, next: Next) -> Response {
+async fn strike(
+    State((faults, time)): State<(Arc<Faults>, ManualClock)>,
+    request: Request,
+    next: Next,
+) -> Response {
     if let Some(Fault::LostAnswer(at)) = faults.kind {
         let call = faults.steps.fetch_add(1, Ordering::SeqCst);
         let response = next.run(request).await;
@@ -225,10 +235,19 @@ async fn strike(State(faults): State<Arc<Faults>>, request: Request, next: Next)
         }
         return response;
     }
-    if let Some(Fault::RefusedImport(status, code)) = faults.kind
-        && request.uri().path() == "/ImportPlaybackKeyPair"
-    {
-        return (status, [("x-amzn-errortype", code)], "{}").into_response();
+    let path = request.uri().path();
+    match faults.kind {
+        Some(Fault::RefusedImport(status, code)) if path == "/ImportPlaybackKeyPair" => {
+            return (status, [("x-amzn-errortype", code)], "{}").into_response();
+        }
+        Some(Fault::GoneAtGet) if path == "/GetPlaybackKeyPair" => {
+            let code = [("x-amzn-errortype", "ResourceNotFoundException")];
+            return (StatusCode::NOT_FOUND, code, "{}").into_response();
+        }
+        Some(Fault::SlowListing(duration)) if path == "/ListPlaybackKeyPairs" => {
+            time.advance(duration);
+        }
+        Some(_) | None => {}
     }
     faults.step().await;
     let response = next.run(request).await;
@@ -252,6 +271,11 @@ impl FaultyStore {
 
 impl Store for FaultyStore {
     fn load<'a>(&'a self, region: &'a Region) -> StoreFuture<'a, Option<(Keyring, Revision)>> {
+        if matches!(self.faults.kind, Some(Fault::LateStore))
+            && self.faults.steps.fetch_add(1, Ordering::SeqCst) == 0
+        {
+            return Box::pin(async { Ok(None) });
+        }
         self.store.load(region)
     }
 
