@@ -8,7 +8,7 @@
 mod merge;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -28,8 +28,9 @@ pub use merge::{KeyPairState, KeyPairView, ListedPair, merge};
 /// account in the region.
 pub const REFRESH_PAUSE: Duration = Duration::from_secs(2);
 
-/// How often a listing is repeated because key pairs were changed meanwhile.
-const LISTING_ATTEMPTS: u32 = 3;
+/// How many imports, looks and deletions are remembered, to be held against listings that were begun
+/// before them. A listing takes seconds, and there are three pairs a region.
+const CHANGES_KEPT: usize = 32;
 
 /// The key pairs of all regions, as far as they are known.
 #[derive(Debug)]
@@ -53,8 +54,23 @@ struct Known {
     pairs: Option<Vec<KeyPairSummary>>,
     checked_at: Option<Timestamp>,
     fingerprints: BTreeMap<PlaybackKeyArn, Fingerprint>,
-    /// How many imports and deletions were noted, so that a listing from before one is known as such.
-    changes: u64,
+    /// Counts listings that began and changes that were noted: what happened before what.
+    sequence: u64,
+    /// When the listing in `pairs` began.
+    listed: u64,
+    /// The last changes and when they were noted, oldest first.
+    changes: VecDeque<(u64, Change)>,
+}
+
+/// The moment a listing began. What it does not show may have been imported since, and what it shows
+/// be deleted.
+#[derive(Clone, Copy, Debug)]
+pub struct ListingBegun(u64);
+
+#[derive(Debug)]
+enum Change {
+    Seen(KeyPairSummary),
+    Deleted(PlaybackKeyArn),
 }
 
 impl Inventory {
@@ -107,13 +123,17 @@ impl Inventory {
         outcome
     }
 
-    /// Takes note of a listing that somebody else asked for.
-    pub fn note_listing(&self, region: &Region, pairs: Vec<KeyPairSummary>) {
+    /// To be called before IVS is asked for a listing; see [`Inventory::note_listing`].
+    pub fn begin_listing(&self, region: &Region) -> ListingBegun {
+        let next = |inventory: &RegionInventory| inventory.known().next();
+        ListingBegun(self.regions.get(region).map(next).unwrap_or_default())
+    }
+
+    /// Takes note of a listing that somebody else asked for, together with what changed since it
+    /// began. One that began before the last one did is dropped.
+    pub fn note_listing(&self, region: &Region, begun: ListingBegun, pairs: Vec<KeyPairSummary>) {
         if let Some(inventory) = self.regions.get(region) {
-            let mut known = inventory.known();
-            known.pairs = Some(pairs);
-            known.checked_at = Some(self.clock.now());
-            known.forget_unlisted();
+            inventory.known().note_listing(begun, pairs, self.clock.now());
         }
     }
 
@@ -127,27 +147,14 @@ impl Inventory {
     /// Takes note of a pair that was deleted.
     pub fn note_deleted(&self, region: &Region, arn: &PlaybackKeyArn) {
         if let Some(inventory) = self.regions.get(region) {
-            let mut known = inventory.known();
-            known.changes += 1;
-            if let Some(pairs) = &mut known.pairs {
-                pairs.retain(|pair| pair.arn != *arn);
-            }
-            known.forget_unlisted();
+            inventory.known().note_change(Change::Deleted(arn.clone()));
         }
     }
 
     async fn ask(&self, region: &Region, inventory: &RegionInventory) -> Result<(), IvsError> {
-        let mut attempts = 0;
-        loop {
-            let before = inventory.known().changes;
-            let pairs = inventory.ivs.list_playback_key_pairs().await?;
-            attempts += 1;
-            // A pair that was imported meanwhile would be shown as missing.
-            if inventory.known().changes == before || attempts == LISTING_ATTEMPTS {
-                self.note_listing(region, pairs);
-                break;
-            }
-        }
+        let begun = self.begin_listing(region);
+        let pairs = inventory.ivs.list_playback_key_pairs().await?;
+        self.note_listing(region, begun, pairs);
         // Not in the loop's head, where the lock would be held until its end.
         let unknown = inventory.known().without_fingerprint();
         for arn in unknown {
@@ -206,24 +213,110 @@ impl Known {
         arns.filter(|arn| !self.fingerprints.contains_key(arn)).cloned().collect()
     }
 
+    fn next(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
     fn note(&mut self, pair: &KeyPair) {
-        self.changes += 1;
         if let Ok(fingerprint) = pair.fingerprint.parse() {
             self.fingerprints.insert(pair.arn.clone(), fingerprint);
         }
+        let (arn, name, tags) = (pair.arn.clone(), pair.name.clone(), pair.tags.clone());
+        self.note_change(Change::Seen(KeyPairSummary { arn, name, tags }));
+    }
+
+    fn note_change(&mut self, change: Change) {
         // Without a listing there is no telling what else there is.
-        let Some(pairs) = &mut self.pairs else { return };
-        if !pairs.iter().any(|listed| listed.arn == pair.arn) {
-            pairs.push(KeyPairSummary {
-                arn: pair.arn.clone(),
-                name: pair.name.clone(),
-                tags: pair.tags.clone(),
-            });
+        if let Some(pairs) = &mut self.pairs {
+            change.apply_to(pairs);
         }
+        if matches!(change, Change::Deleted(_)) {
+            self.forget_unlisted();
+        }
+        let at = self.next();
+        self.changes.push_back((at, change));
+        let surplus = self.changes.len().saturating_sub(CHANGES_KEPT);
+        self.changes.drain(..surplus);
+    }
+
+    fn note_listing(
+        &mut self,
+        ListingBegun(begun): ListingBegun,
+        mut pairs: Vec<KeyPairSummary>,
+        now: Timestamp,
+    ) {
+        if begun < self.listed {
+            return;
+        }
+        for (_, change) in self.changes.iter().filter(|(at, _)| *at > begun) {
+            change.apply_to(&mut pairs);
+        }
+        self.listed = begun;
+        self.pairs = Some(pairs);
+        self.checked_at = Some(now);
+        self.forget_unlisted();
     }
 
     fn forget_unlisted(&mut self) {
         let pairs = self.pairs.as_deref().unwrap_or_default();
         self.fingerprints.retain(|arn, _| pairs.iter().any(|pair| pair.arn == *arn));
+    }
+}
+
+impl Change {
+    fn apply_to(&self, pairs: &mut Vec<KeyPairSummary>) {
+        match self {
+            Self::Seen(pair) => {
+                if !pairs.iter().any(|listed| listed.arn == pair.arn) {
+                    pairs.push(pair.clone());
+                }
+            }
+            Self::Deleted(arn) => pairs.retain(|listed| listed.arn != *arn),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::{keyring::strategies, store::suite};
+
+    fn pair(position: usize) -> KeyPairSummary {
+        KeyPairSummary {
+            arn: strategies::arn(position),
+            name: String::new(),
+            tags: BTreeMap::new(),
+        }
+    }
+
+    fn shown(known: &Known) -> Vec<PlaybackKeyArn> {
+        known.pairs.iter().flatten().map(|pair| pair.arn.clone()).collect()
+    }
+
+    #[test]
+    fn a_listing_is_held_against_what_happened_since_it_began() {
+        let mut known = Known::default();
+        known.note_change(Change::Seen(pair(0)));
+        let begun = ListingBegun(known.next());
+        known.note_change(Change::Seen(pair(1)));
+        known.note_change(Change::Deleted(strategies::arn(2)));
+        // IVS answers as of the beginning; that pair 0 is gone was before.
+        known.note_listing(begun, vec![pair(2), pair(3)], suite::now());
+        assert_eq!(shown(&known), [3, 1].map(strategies::arn));
+    }
+
+    #[test]
+    fn of_two_listings_the_one_that_began_later_counts() {
+        let mut known = Known::default();
+        let [first, second] = [(); 2].map(|()| ListingBegun(known.next()));
+        known.note_listing(second, vec![pair(1)], suite::now());
+        known.note_listing(first, vec![pair(0)], suite::now() + Duration::from_secs(1));
+        assert_eq!(shown(&known), [strategies::arn(1)]);
+        assert_eq!(known.checked_at, Some(suite::now()));
+        for position in 0..CHANGES_KEPT + 2 {
+            known.note_change(Change::Seen(pair(position)));
+        }
+        assert_eq!(known.changes.len(), CHANGES_KEPT);
     }
 }

@@ -281,12 +281,13 @@ impl KeyOperations {
         if let Some(configured) = &self.settings.expected_account {
             survey::check_account(keyring, None, configured)?;
         }
+        let begun = self.inventory.as_ref().map(|inventory| inventory.begin_listing(self.region()));
         let listed = self.ivs.list_playback_key_pairs().await?;
         for pair in &listed {
             self.check_account(keyring, pair.arn.account())?;
         }
-        if let Some(inventory) = &self.inventory {
-            inventory.note_listing(self.region(), listed.clone());
+        if let Some((inventory, begun)) = self.inventory.as_ref().zip(begun) {
+            inventory.note_listing(self.region(), begun, listed.clone());
         }
         Ok(listed)
     }

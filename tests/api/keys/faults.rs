@@ -133,7 +133,8 @@ async fn strike(operation: Operation, fault: Fault) -> bool {
     let faults = Arc::new(Faults::one(fault));
     let victim = world.process_with(Arc::clone(&faults), Duration::ZERO).await;
     victim.signing_keys.refresh(&region()).await.unwrap();
-    victim.inventory.note_listing(&region(), world.pairs().await);
+    let begun = victim.inventory.begin_listing(&region());
+    victim.inventory.note_listing(&region(), begun, world.pairs().await);
 
     let mut attempt = std::pin::pin!(operation.run(&victim));
     let finished = tokio::select! {
