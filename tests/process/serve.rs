@@ -153,3 +153,26 @@ fn a_keyring_that_cannot_be_trusted_is_refused_by_name_and_left_alone() {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stderr.contains("chmod"), "{ended:?}");
 }
+
+#[test]
+fn credentials_of_another_account_are_refused_by_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let emulator = Server::emulator(&folder.path().join("emulator"));
+    let command = |arguments: &[&str]| {
+        let mut command = configured(program(arguments), folder.path(), &emulator.url);
+        command.env("IVS_PLAYBACK_AUTH__IVS__ACCOUNT_ID", "111111111111");
+        run(&mut command)
+    };
+    // Known only from what IVS answers, in a region with nothing in it yet.
+    let rotate = command(&["keys", "rotate"]);
+    assert_eq!(rotate.code, Some(1), "{rotate:?}");
+    assert!(rotate.stderr.contains("123456789012"), "{rotate:?}");
+
+    let made = run(&mut configured(program(&["keys", "rotate"]), folder.path(), &emulator.url));
+    assert_eq!(made.code, Some(0), "{made:?}");
+    for arguments in [&["keys", "list"][..], &["channels", "list"], &["serve"]] {
+        let ended = command(arguments);
+        assert_eq!(ended.code, Some(1), "{arguments:?}: {ended:?}");
+        assert!(ended.stderr.contains("111111111111"), "{ended:?}");
+    }
+}
