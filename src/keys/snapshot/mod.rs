@@ -7,6 +7,7 @@
 //! delete, which is what makes the rule sufficient.
 
 mod error;
+mod load;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,7 @@ use super::{
     keyring::{KeyState, KeyVersion, Keyring, Present, VersionId},
     material::{Fingerprint, PublicKey},
     signer::Signer,
-    store::{Revision, Store, StoreError},
+    store::Store,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -34,15 +35,16 @@ use crate::{
     secret::system_rng,
 };
 
-use self::read::{Read, Snapshot, log_change, signer_of};
+use self::{
+    load::Loading,
+    read::{Read, Snapshot, log_change, signer_of},
+};
 pub use error::{NoSigner, RefreshError};
 
-/// How long a mint waits for a store that it cannot do without.
+/// How long a store may take. One that hangs is asked no more for as long, but for the background task.
 const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
 /// Between two attempts that mints ask for, so that a rush on a dead store is no rush there.
 const REFRESH_PAUSE: Duration = Duration::from_secs(1);
-/// How often `maxTtl` is tried to be raised while others write.
-const RAISE_ATTEMPTS: usize = 5;
 
 /// The settings of [`SigningKeys`].
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +71,9 @@ pub struct SigningKeys {
 #[derive(Debug)]
 struct RegionKeys {
     snapshot: ArcSwap<Snapshot>,
-    /// Held over a refresh; mints that must wait for one wait here, and share what it brings.
-    refreshing: tokio::sync::Mutex<()>,
+    /// Held over a refresh; mints that must wait for one wait here, and share what it brings. Holds
+    /// what an earlier one began and did not see the end of.
+    refreshing: tokio::sync::Mutex<Option<Loading>>,
     /// A mint found the snapshot older than `refresh_every`.
     wake: Notify,
     /// Versions whose pair in IVS has another fingerprint. A pair cannot change, so they stay here.
@@ -110,7 +113,7 @@ impl SigningKeys {
         settings: SigningKeysSettings,
     ) -> Self {
         let empty = || RegionKeys {
-            snapshot: ArcSwap::from_pointee(Snapshot { read: None, tried_at: None, failure: None }),
+            snapshot: ArcSwap::from_pointee(Snapshot::default()),
             refreshing: tokio::sync::Mutex::default(),
             wake: Notify::new(),
             distrusted: Mutex::default(),
@@ -167,13 +170,19 @@ impl SigningKeys {
             return Ok(());
         };
         let asked_at = self.clock.monotonic();
-        let _refreshing = keys.refreshing.lock().await;
+        let attempts_before = keys.snapshot.load().attempts;
+        let mut unfinished = keys.refreshing.lock().await;
         let before = keys.snapshot.load_full();
-        if before.tried_at.is_some_and(|tried_at| tried_at > asked_at) {
+        let began_since = before.tried_at.is_some_and(|tried_at| tried_at > asked_at);
+        // Who waited for a store that hung need not wait for it once more.
+        let hung_since = before.hung() && before.attempts > attempts_before;
+        if began_since || hung_since {
             return before.failure.as_ref().map_or(Ok(()), |(_, error)| Err(error.clone()));
         }
         let (at, at_monotonic) = (self.clock.now(), self.clock.monotonic());
-        let loaded = self.load(region).await;
+        let load = load::anew(&mut unfinished, &self.store, region, self.settings);
+        let loaded = tokio::time::timeout(REFRESH_DEADLINE, load).await;
+        let loaded = loaded.unwrap_or(Err(RefreshError::TimedOut));
         let (read, failure) = match loaded {
             Ok(keyring) => {
                 let distrusted = keys.distrusted().clone();
@@ -186,7 +195,13 @@ impl SigningKeys {
                 (before.read.clone(), Some((since, error)))
             }
         };
-        let after = Snapshot { read, tried_at: Some(at_monotonic), failure };
+        let after = Snapshot {
+            read,
+            attempts: before.attempts + 1,
+            tried_at: Some(at_monotonic),
+            ended_at: Some(self.clock.monotonic()),
+            failure,
+        };
         log_change(region, &before, &after);
         let outcome = after.failure.as_ref().map_or(Ok(()), |(_, error)| Err(error.clone()));
         keys.snapshot.store(Arc::new(after));
@@ -294,18 +309,19 @@ impl SigningKeys {
         keys: &RegionKeys,
         monotonic: Duration,
     ) -> RefreshError {
-        {
-            let snapshot = keys.snapshot.load();
-            let tried_at = snapshot.tried_at.unwrap_or_default();
-            let just_failed = monotonic.saturating_sub(tried_at) < REFRESH_PAUSE;
-            if let Some((_, error)) = snapshot.failure.as_ref().filter(|_| just_failed) {
+        let snapshot = keys.snapshot.load_full();
+        if let Some((_, error)) = &snapshot.failure {
+            let pause = if snapshot.hung() { REFRESH_DEADLINE } else { REFRESH_PAUSE };
+            let ended_at = snapshot.ended_at.unwrap_or_default();
+            let just_failed = monotonic.saturating_sub(ended_at) < pause;
+            let is_hanging = snapshot.hung() && keys.refreshing.try_lock().is_err();
+            if just_failed || is_hanging {
                 return error.clone();
             }
         }
-        match tokio::time::timeout(REFRESH_DEADLINE, self.refresh(region)).await {
-            Ok(Ok(())) => RefreshError::NotTried,
-            Ok(Err(error)) => error,
-            Err(_) => RefreshError::TimedOut,
+        match self.refresh(region).await {
+            Ok(()) => RefreshError::NotTried,
+            Err(error) => error,
         }
     }
 
@@ -327,46 +343,6 @@ impl SigningKeys {
             return Err(NoSigner::TooOld { region, age, cause });
         }
         read.signer.clone()
-    }
-
-    async fn load(&self, region: &Region) -> Result<Option<Keyring>, RefreshError> {
-        for _ in 0..RAISE_ATTEMPTS {
-            let Some((keyring, revision)) = self.store.load(region).await? else {
-                return Ok(None);
-            };
-            match self.raise_max_ttl(region, keyring, revision).await {
-                Err(RefreshError::Store(StoreError::Conflict)) => {}
-                raised => return raised.map(Some),
-            }
-        }
-        Err(StoreError::Conflict.into())
-    }
-
-    /// Nothing is signed before the keyring knows how long the tokens may live: a rotation computes
-    /// from it when the old key may be deleted.
-    async fn raise_max_ttl(
-        &self,
-        region: &Region,
-        mut keyring: Keyring,
-        revision: Revision,
-    ) -> Result<Keyring, RefreshError> {
-        let (configured, recorded) = (self.settings.max_ttl, keyring.max_ttl);
-        if configured <= recorded || keyring.active().is_none() {
-            return Ok(keyring);
-        }
-        if !self.settings.manage {
-            return Err(RefreshError::MaxTtl { configured, recorded });
-        }
-        keyring.max_ttl = configured;
-        self.store.replace(region, Some(revision), &keyring).await?;
-        tracing::info!(
-            event = "max_ttl_raised",
-            %region,
-            from_seconds = recorded.as_secs(),
-            to_seconds = configured.as_secs(),
-            "the keyring now knows of longer-lived tokens"
-        );
-        Ok(keyring)
     }
 
     async fn keep_fresh(&self, region: &Region) {

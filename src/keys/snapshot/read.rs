@@ -13,12 +13,15 @@ use crate::{
 };
 
 /// What was last read of one region.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Snapshot {
     /// `None` before the first successful read.
     pub(super) read: Option<Arc<Read>>,
-    /// When a read was last begun (monotonic).
+    /// How many reads have ended.
+    pub(super) attempts: u64,
+    /// When the last of them was begun, and when it ended (monotonic).
     pub(super) tried_at: Option<Duration>,
+    pub(super) ended_at: Option<Duration>,
     /// Why the last read failed, and since when reads do.
     pub(super) failure: Option<(Timestamp, RefreshError)>,
 }
@@ -33,6 +36,11 @@ pub(super) struct Read {
 }
 
 impl Snapshot {
+    /// Whether the last read ended because the store did not answer.
+    pub(super) fn hung(&self) -> bool {
+        matches!(self.failure, Some((_, RefreshError::TimedOut)))
+    }
+
     pub(super) fn signer(&self) -> Option<&Arc<Signer>> {
         self.read.as_ref()?.signer.as_ref().ok()
     }

@@ -2,12 +2,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use tokio::sync::Semaphore;
+
 use super::*;
 use crate::{
     clock::ManualClock,
     keys::{
         keyring::strategies,
-        store::{StoreFuture, dir::DirStore, suite},
+        store::{Revision, StoreError, StoreFuture, dir::DirStore, suite},
     },
 };
 
@@ -20,6 +22,8 @@ const JUST_BEFORE: Duration = Duration::from_millis(6 * 3_600_000 - 1);
 struct CutOff {
     store: DirStore,
     is_cut: AtomicBool,
+    /// Loads that begin while there is no permit wait for one.
+    answers: Semaphore,
     loads: AtomicUsize,
 }
 
@@ -29,7 +33,10 @@ impl Store for CutOff {
         if self.is_cut.load(Ordering::SeqCst) {
             return Box::pin(async { Err(unreachable_store()) });
         }
-        self.store.load(region)
+        Box::pin(async {
+            let _answers = self.answers.acquire().await.unwrap();
+            self.store.load(region).await
+        })
     }
 
     fn replace<'a>(
@@ -64,6 +71,7 @@ impl Bench {
         let store = Arc::new(CutOff {
             store: DirStore::new(place.path().join("keys"), None),
             is_cut: AtomicBool::new(false),
+            answers: Semaphore::new(Semaphore::MAX_PERMITS),
             loads: AtomicUsize::new(0),
         });
         let (clock, time) = Clock::manual(suite::now());
@@ -171,6 +179,40 @@ async fn an_unreachable_store_is_harmless_until_max_staleness() {
     bench.cut_off(false);
     bench.time.advance(REFRESH_PAUSE);
     assert!(bench.signer().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_waited_for_once() {
+    let bench = Bench::new(|_| {});
+    bench.activate(0).await;
+    bench.signer().await.unwrap();
+    bench.store.answers.forget_permits(Semaphore::MAX_PERMITS);
+    bench.time.advance(MAX_STALENESS);
+    let hung = |signer: Result<Arc<Signer>, NoSigner>| {
+        matches!(signer, Err(NoSigner::TooOld { cause: RefreshError::TimedOut, .. }))
+    };
+    // A caller that goes away takes the load with it to nowhere.
+    assert!(tokio::time::timeout(Duration::from_secs(1), bench.signer()).await.is_err());
+    let rush = async { tokio::join!(bench.signer(), bench.signer(), bench.signer()) };
+    let (one, two, three) = tokio::time::timeout(Duration::from_secs(6), rush).await.unwrap();
+    assert!(hung(one) && hung(two) && hung(three));
+    let failing = bench.keys.status(&suite::region()).failing;
+    assert_eq!(failing, Some((bench.clock.now(), RefreshError::TimedOut)));
+    // Those who come now do not wait, neither while it was just tried nor while somebody tries.
+    let at_once = Duration::from_millis(1);
+    bench.time.advance(Duration::from_secs(4));
+    assert!(hung(tokio::time::timeout(at_once, bench.signer()).await.unwrap()));
+    bench.time.advance(Duration::from_secs(2));
+    let (tries, comes) =
+        tokio::join!(bench.signer(), tokio::time::timeout(at_once, bench.signer()));
+    assert!(hung(tries) && hung(comes.unwrap()));
+    // One load hangs, not one an attempt.
+    assert_eq!(bench.loads(), 2);
+
+    bench.store.answers.add_permits(100);
+    bench.time.advance(REFRESH_DEADLINE);
+    assert!(bench.signer().await.is_ok());
+    assert_eq!(bench.loads(), 3);
 }
 
 #[tokio::test]
