@@ -86,7 +86,7 @@ async fn change(
         )
     })?;
     tokio::task::spawn_blocking(move || change(&shared, &channel)).await.map_err(|error| {
-        tracing::error!(error = %error, "a stream was not changed");
+        tracing::error!(panicked = error.is_panic(), "a stream was not changed");
         ApiError::internal()
     })?
 }

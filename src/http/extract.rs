@@ -74,18 +74,9 @@ impl<S: RequiredScope> FromRequestParts<Api> for Caller<S> {
     }
 }
 
-/// The client that the headers name, if it holds `scope`; an absent credential is nobody, a wrong
-/// one is an error.
-pub(super) fn optional_caller(
-    headers: &HeaderMap,
-    api: &Api,
-    scope: Scope,
-) -> Result<Option<Arc<Client>>, ApiError> {
-    if !headers.contains_key(header::AUTHORIZATION) {
-        return Ok(None);
-    }
-    let client = authenticate(headers, api)?;
-    Ok(client.require(scope).is_ok().then_some(client))
+/// Whether the headers name a client that holds `scope`, where anybody may call and some see more.
+pub(super) fn may_also(headers: &HeaderMap, api: &Api, scope: Scope) -> bool {
+    authenticate(headers, api).is_ok_and(|client| client.require(scope).is_ok())
 }
 
 fn authenticate(headers: &HeaderMap, api: &Api) -> Result<Arc<Client>, ApiError> {

@@ -147,7 +147,6 @@ pub fn problems_of(operation_id: &str) -> Vec<ProblemType> {
         "deleteKeyPair" => {
             &[&caller, &ivs, &[P::InvalidRequest, P::KeyPairNotFound, P::KeyPairInUse]]
         }
-        "getReadiness" => return vec![P::Unauthenticated, P::Internal],
         _ => return vec![P::Internal],
     };
     own.iter().copied().flatten().chain(&everywhere).copied().collect()

@@ -85,7 +85,8 @@ async fn answer(shared: Arc<Shared>, request: Request) -> Result<Response, ApiEr
         (operation.handler)(&call)
     };
     let output = tokio::task::spawn_blocking(run).await.map_err(|error| {
-        tracing::error!(operation = operation.name, error = %error, "an operation did not finish");
+        let panicked = error.is_panic();
+        tracing::error!(operation = operation.name, panicked, "an operation did not finish");
         ApiError::internal()
     })??;
     Ok(match operation.success {

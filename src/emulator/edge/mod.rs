@@ -70,7 +70,7 @@ async fn multivariant(
     let asked_by = request.asking.clone();
     let judged = tokio::task::spawn_blocking(move || request.answer(&shared)).await;
     let judged = judged.unwrap_or_else(|error| {
-        tracing::error!(error = %error, "a playback request was not answered");
+        tracing::error!(panicked = error.is_panic(), "a playback request was not answered");
         Err(Denial::Failed)
     });
     let (mut response, readable) = match judged {
