@@ -143,7 +143,7 @@ mod tests {
     }
 
     /// What becomes of a claimed version that is refused.
-    fn refused(adopted: bool, awaited: bool, is_new: bool, is_final: bool) -> KeyState {
+    fn refused([adopted, awaited, is_new, is_final]: [bool; 4]) -> KeyState {
         let mut keyring = suite::empty();
         let id = suite::add_key(&mut keyring, 0);
         let by = driver();
@@ -174,18 +174,18 @@ mod tests {
     #[test]
     fn what_ivs_refused_is_dropped_unless_somebody_counts_on_it() {
         use KeyState::{Pending, Retiring};
-        for (adopted, awaited, is_new, is_final, expected) in [
-            (false, false, true, false, Retiring),
-            (false, false, false, true, Retiring),
+        // Adopted, awaited by a rotation, new with this request, refused for good.
+        for (case, expected) in [
+            ([false, false, true, false], Retiring),
+            ([false, false, false, true], Retiring),
             // Whoever brings a key has it still; one that was here before may be the only copy.
-            (true, false, true, true, Retiring),
-            (true, false, false, true, Pending),
+            ([true, false, true, true], Retiring),
+            ([true, false, false, true], Pending),
             // The next rotation takes up what the last one could not import.
-            (false, true, false, false, Pending),
-            (false, true, false, true, Retiring),
+            ([false, true, false, false], Pending),
+            ([false, true, false, true], Retiring),
         ] {
-            let state = refused(adopted, awaited, is_new, is_final);
-            assert_eq!(state, expected, "{adopted} {awaited} {is_new} {is_final}");
+            assert_eq!(refused(case), expected, "{case:?}");
         }
     }
 
