@@ -35,7 +35,7 @@ pub(crate) struct TestApp {
     pub(crate) credential: String,
     server: tokio::task::AbortHandle,
     /// Removed when the test ends.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// An answer, whole.
@@ -149,12 +149,17 @@ impl TestApp {
             channel,
             credential,
             server: server.abort_handle(),
-            _folder: folder,
+            folder,
         };
         if with_key {
             test.make_first_key().await;
         }
         test
+    }
+
+    /// Where the private keys are.
+    pub(crate) fn keys_folder(&self) -> std::path::PathBuf {
+        self.folder.path().join("keys")
     }
 
     /// Makes the region's first key, as `keys rotate` does.

@@ -21,6 +21,17 @@ async fn a_plain_token_plays() {
 }
 
 #[tokio::test]
+async fn a_warm_mint_asks_nobody() {
+    let app = TestApp::start().await;
+    app.minted(json!({})).await;
+    // Neither IVS nor the key store is there any more.
+    app.stop_emulator();
+    std::fs::remove_dir_all(app.keys_folder()).unwrap();
+    let minted = app.minted(json!({"viewerId": "a"})).await;
+    assert_eq!(minted["channelFreshness"], "fresh");
+}
+
+#[tokio::test]
 async fn nothing_that_holds_a_token_may_be_cached() {
     let app = TestApp::start().await;
     for (path, body) in [
