@@ -1,4 +1,4 @@
-//! Tells the binary which commit it was built from, for `/healthz` and `--version`.
+//! Tells the binary which commit it was built from, for `/healthz`.
 
 use std::process::Command;
 
