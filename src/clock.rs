@@ -2,7 +2,7 @@
 //!
 //! A [`Timestamp`] is wall-clock time, the only kind that tokens and key lifetimes are written in.
 //! [`Clock::monotonic`] exists beside it because a wall clock can be set back: whoever measures an
-//! age that must not be hidden takes the greater of both (see `keys::snapshot`).
+//! age that must not be hidden takes the greater of both ([`Moment`]).
 
 use std::{
     fmt,
@@ -155,6 +155,28 @@ impl Clock {
     }
 }
 
+/// An instant by both clocks, for an age that must not be hidden.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// By the wall clock.
+    pub wall: Timestamp,
+    /// By [`Clock::monotonic`].
+    pub monotonic: Duration,
+}
+
+impl Moment {
+    /// Now.
+    pub fn of(clock: &Clock) -> Self {
+        Self { wall: clock.now(), monotonic: clock.monotonic() }
+    }
+
+    /// How long it is from here to `now`: by the wall clock or the monotonic one, whichever says
+    /// more. A wall clock that was set back hides no age, nor does a machine that slept.
+    pub fn until(self, now: Self) -> Duration {
+        now.wall.saturating_since(self.wall).max(now.monotonic.saturating_sub(self.monotonic))
+    }
+}
+
 /// The handle that moves a [`Clock::manual`].
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<ManualTimeSource>);
@@ -242,5 +264,7 @@ mod tests {
         manual.set_wall(Timestamp::from_unix_seconds(1));
         assert_eq!(clock.now().unix_seconds(), 1);
         assert_eq!(clock.monotonic(), Duration::from_secs(10));
+        let start = Moment { wall: Timestamp::from_unix_seconds(1000), monotonic: Duration::ZERO };
+        assert_eq!(start.until(Moment::of(&clock)), Duration::from_secs(10));
     }
 }

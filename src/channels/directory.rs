@@ -18,7 +18,7 @@ use super::{
     policy::{Verdict, judge},
 };
 use crate::{
-    clock::{Clock, Timestamp},
+    clock::{Clock, Moment, Timestamp},
     config::Unavailable,
     ivs::{self, IvsError, IvsRegions, arn::ChannelArn},
 };
@@ -186,25 +186,6 @@ impl Turn {
         let next = millis(now.monotonic + pause);
         let taken = |turn: u64| (turn <= millis(now.monotonic)).then_some(next);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
-    }
-}
-
-/// An instant by both clocks.
-#[derive(Clone, Copy, Debug)]
-struct Moment {
-    wall: Timestamp,
-    monotonic: Duration,
-}
-
-impl Moment {
-    fn of(clock: &Clock) -> Self {
-        Self { wall: clock.now(), monotonic: clock.monotonic() }
-    }
-
-    /// By the wall clock or the monotonic one, whichever says more: a clock that was set back must
-    /// not keep a channel fresh.
-    fn until(self, now: Self) -> Duration {
-        now.wall.saturating_since(self.wall).max(now.monotonic.saturating_sub(self.monotonic))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{NoSigner, RefreshError};
 use crate::{
-    clock::Timestamp,
+    clock::{Moment, Timestamp},
     ivs::arn::Region,
     keys::{
         keyring::{Keyring, Present, VersionId},
@@ -49,7 +49,8 @@ impl Snapshot {
 impl Read {
     /// By the wall clock or the monotonic one, whichever says more.
     pub(super) fn age(&self, now: Timestamp, monotonic: Duration) -> Duration {
-        now.saturating_since(self.at).max(monotonic.saturating_sub(self.at_monotonic))
+        let read = Moment { wall: self.at, monotonic: self.at_monotonic };
+        read.until(Moment { wall: now, monotonic })
     }
 }
 
