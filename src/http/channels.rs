@@ -64,10 +64,8 @@ pub async fn get_channel(
     channel: PathText,
     query: QueryParameters,
 ) -> Result<Response, ApiError> {
-    query.finish()?;
-    let arn = api.resolve(&channel.0).map_err(|it| refuse_reference(&it))?;
-    let lookup = api.channels.lookup(&arn).await.map_err(refuse)?;
-    Ok(no_store(json(&ChannelBody::from(&lookup))))
+    let arn = named(&api, &channel, query)?;
+    answer(api.channels.lookup(&arn).await)
 }
 
 /// Read a channel from Amazon IVS now, at most once a second a channel.
@@ -82,9 +80,17 @@ pub async fn refresh_channel(
     channel: PathText,
     query: QueryParameters,
 ) -> Result<Response, ApiError> {
+    let arn = named(&api, &channel, query)?;
+    answer(api.channels.refresh(&arn).await)
+}
+
+fn named(api: &Api, text: &PathText, query: QueryParameters) -> Result<ChannelArn, ApiError> {
     query.finish()?;
-    let arn = api.resolve(&channel.0).map_err(|it| refuse_reference(&it))?;
-    let lookup = api.channels.refresh(&arn).await.map_err(refuse)?;
+    api.resolve(&text.0).map_err(|error| refuse_reference(&error))
+}
+
+fn answer(outcome: Result<Lookup, LookupError>) -> Result<Response, ApiError> {
+    let lookup = outcome.map_err(refuse)?;
     Ok(no_store(json(&ChannelBody::from(&lookup))))
 }
 
