@@ -22,7 +22,7 @@ use std::{collections::BTreeMap, time::Duration};
 use rand::CryptoRng;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::material::{Fingerprint, PrivateKey, PublicKey};
+use super::material::{PrivateKey, PublicKey};
 use crate::{
     clock::Timestamp,
     ivs::arn::{AccountId, PlaybackKeyArn, Region},
@@ -212,13 +212,6 @@ impl Keyring {
     }
 }
 
-impl<P> Keyring<P> {
-    /// The fingerprint of each version that is not retired.
-    pub fn fingerprints(&self) -> impl Iterator<Item = Fingerprint> {
-        self.present().map(|version| version.fingerprint)
-    }
-}
-
 /// Written as [`FORMAT_VERSION`], and nothing else is read as one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct FormatVersion;
@@ -243,7 +236,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{keys::material::fixtures, secret::system_rng};
+    use crate::{
+        keys::material::{Fingerprint, fixtures},
+        secret::system_rng,
+    };
 
     fn now() -> Timestamp {
         Timestamp::from_unix_seconds(1_795_337_700)
