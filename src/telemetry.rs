@@ -5,6 +5,7 @@
 //! the AWS SDK prints request bodies at trace.
 
 mod line;
+pub mod metrics;
 
 use std::{
     io::{self, IsTerminal},

@@ -1,0 +1,324 @@
+//! What this process counts and measures, as Prometheus reads it.
+//!
+//! Each process has one [`Metrics`], made by `app` and handed to the components that have something
+//! to count; there is no global registry, so that tests can run several services beside each other.
+//! Names and labels are part of the HTTP contract. No label holds a viewer, a token, a channel, or
+//! anything else that a caller chooses, but for the id of a client, of which there are few.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use prometheus_client::{
+    encoding::text,
+    metrics::{
+        counter::Counter,
+        family::{Family, MetricConstructor},
+        gauge::Gauge,
+        histogram::Histogram,
+    },
+    registry::{Registry, Unit},
+};
+use std::sync::atomic::AtomicU64;
+
+const PREFIX: &str = "ivs_playback_auth";
+
+/// From a cache hit to a call that timed out, in seconds.
+const DURATIONS: [f64; 12] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
+
+/// Channels in one call; IVS takes 50.
+const BATCH_SIZES: [f64; 6] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0];
+
+type Labels<const N: usize> = [(&'static str, String); N];
+type Seconds<const N: usize> = Family<Labels<N>, Histogram, InSeconds>;
+
+/// How many calls there were, and how long they took.
+///
+/// Cheap to clone: clones count into the same registry.
+#[derive(Clone, Default)]
+pub struct Metrics(Arc<Families>);
+
+/// Makes the histograms of a family.
+#[derive(Clone, Copy, Debug)]
+struct InSeconds;
+
+impl MetricConstructor<Histogram> for InSeconds {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(DURATIONS)
+    }
+}
+
+struct Families {
+    registry: Registry,
+    mints: Family<Labels<2>, Counter>,
+    refusals: Family<Labels<1>, Counter>,
+    requests: Seconds<3>,
+    ivs_calls: Family<Labels<2>, Counter>,
+    ivs_call_seconds: Seconds<1>,
+    channel_lookups: Family<Labels<1>, Counter>,
+    channel_batches: Histogram,
+    channel_waits: Histogram,
+    channel_throttles: Counter,
+    key_state: Family<Labels<2>, Gauge>,
+    keyring_age: Family<Labels<1>, Gauge<f64, AtomicU64>>,
+    rotation_steps: Family<Labels<3>, Counter>,
+    rotation_stuck: Family<Labels<1>, Gauge>,
+    key_heals: Family<Labels<2>, Counter>,
+    revocations: Family<Labels<1>, Counter>,
+}
+
+/// How a channel lookup was answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LookupResult {
+    /// From the cache, fresh.
+    Hit,
+    /// From the cache, while IVS is asked again or cannot answer.
+    Stale,
+    /// By a call to IVS.
+    Miss,
+    /// There is no such channel; from the cache or by a call.
+    NotFound,
+    /// IVS denies these credentials the channel.
+    Denied,
+    /// Not at all: IVS could not be asked in time.
+    Unavailable,
+}
+
+impl LookupResult {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Stale => "stale",
+            Self::Miss => "miss",
+            Self::NotFound => "not_found",
+            Self::Denied => "denied",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+impl Metrics {
+    /// A mint by `client` was decided: `minted`, or the code of the refusal.
+    pub fn mint(&self, client: &str, outcome: &str) {
+        let labels = [("client", client.to_owned()), ("outcome", outcome.to_owned())];
+        self.0.mints.get_or_create(&labels).inc();
+    }
+
+    /// A request was answered by the problem `code`.
+    pub fn refusal(&self, code: &str) {
+        self.0.refusals.get_or_create(&[("code", code.to_owned())]).inc();
+    }
+
+    /// A request was answered; `route` is the matched pattern, never the path.
+    pub fn request(&self, method: &str, route: &str, status: u16, took: Duration) {
+        let labels = [
+            ("method", method.to_owned()),
+            ("route", route.to_owned()),
+            ("status", status.to_string()),
+        ];
+        self.0.requests.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// A call to IVS ended: `ok`, or the kind of its failure. Retries of the SDK are one call.
+    pub fn ivs_call(&self, operation: &'static str, outcome: &'static str, took: Duration) {
+        let labels = [("operation", operation.to_owned()), ("outcome", outcome.to_owned())];
+        self.0.ivs_calls.get_or_create(&labels).inc();
+        let labels = [("operation", operation.to_owned())];
+        self.0.ivs_call_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// The counter of lookups with this result; a component keeps it, since a warm lookup is on the
+    /// path of each mint.
+    pub fn channel_lookups(&self, result: LookupResult) -> Counter {
+        self.0.channel_lookups.get_or_create_owned(&[("result", result.word().to_owned())])
+    }
+
+    /// A call to IVS asked for this many channels.
+    pub fn channel_batch(&self, channels: usize) {
+        self.0.channel_batches.observe(f64::from(u32::try_from(channels).unwrap_or(u32::MAX)));
+    }
+
+    /// A caller waited this long for a lookup that was no hit.
+    pub fn channel_wait(&self, waited: Duration) {
+        self.0.channel_waits.observe(waited.as_secs_f64());
+    }
+
+    /// IVS throttled a lookup.
+    pub fn channel_throttle(&self) {
+        self.0.channel_throttles.inc();
+    }
+
+    /// So many keys of a region are in this state now.
+    pub fn set_key_state(&self, region: &str, state: &'static str, keys: usize) {
+        let labels = [("region", region.to_owned()), ("state", state.to_owned())];
+        self.0.key_state.get_or_create(&labels).set(i64::try_from(keys).unwrap_or(i64::MAX));
+    }
+
+    /// The keyring that a region signs with was read so long ago.
+    pub fn set_keyring_age(&self, region: &str, age: Duration) {
+        let labels = [("region", region.to_owned())];
+        self.0.keyring_age.get_or_create(&labels).set(age.as_secs_f64());
+    }
+
+    /// A rotation or a repair took a step: `ok`, or why not.
+    pub fn rotation_step(&self, region: &str, step: &'static str, outcome: &'static str) {
+        let labels = [
+            ("region", region.to_owned()),
+            ("step", step.to_owned()),
+            ("outcome", outcome.to_owned()),
+        ];
+        self.0.rotation_steps.get_or_create(&labels).inc();
+    }
+
+    /// Whether a region's rotation waits for something that does not come by itself.
+    pub fn set_rotation_stuck(&self, region: &str, stuck: bool) {
+        let labels = [("region", region.to_owned())];
+        self.0.rotation_stuck.get_or_create(&labels).set(i64::from(stuck));
+    }
+
+    /// An active pair that was deleted in IVS was put back (`reimported`) or `replaced`.
+    pub fn key_heal(&self, region: &str, outcome: &'static str) {
+        let labels = [("region", region.to_owned()), ("outcome", outcome.to_owned())];
+        self.0.key_heals.get_or_create(&labels).inc();
+    }
+
+    /// A viewer session's revocation ended: `revoked`, or the code of its failure.
+    pub fn revocation(&self, outcome: &str) {
+        self.0.revocations.get_or_create(&[("outcome", outcome.to_owned())]).inc();
+    }
+
+    /// Everything, in the text format of OpenMetrics 1.0.
+    ///
+    /// # Errors
+    ///
+    /// None that can happen: a text takes whatever is written to it.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut encoded = String::new();
+        text::encode(&mut encoded, &self.0.registry)?;
+        Ok(encoded)
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Families {
+    fn default() -> Self {
+        let mut families = Self {
+            registry: Registry::with_prefix(PREFIX),
+            mints: Family::default(),
+            refusals: Family::default(),
+            requests: Family::new_with_constructor(InSeconds),
+            ivs_calls: Family::default(),
+            ivs_call_seconds: Family::new_with_constructor(InSeconds),
+            channel_lookups: Family::default(),
+            channel_batches: Histogram::new(BATCH_SIZES),
+            channel_waits: Histogram::new(DURATIONS),
+            channel_throttles: Counter::default(),
+            key_state: Family::default(),
+            keyring_age: Family::default(),
+            rotation_steps: Family::default(),
+            rotation_stuck: Family::default(),
+            key_heals: Family::default(),
+            revocations: Family::default(),
+        };
+        families.register();
+        families
+    }
+}
+
+impl Families {
+    /// A counter's name gets the suffix `_total` when it is written, a unit's its name.
+    fn register(&mut self) {
+        let Self { registry, .. } = self;
+        registry.register("mints", "Decisions on mints", self.mints.clone());
+        registry.register("refusals", "Requests answered by a problem", self.refusals.clone());
+        registry.register_with_unit(
+            "http_request_duration",
+            "Time to answer a request",
+            Unit::Seconds,
+            self.requests.clone(),
+        );
+        registry.register("ivs_calls", "Calls to Amazon IVS", self.ivs_calls.clone());
+        registry.register_with_unit(
+            "ivs_call_duration",
+            "Time that a call to Amazon IVS took",
+            Unit::Seconds,
+            self.ivs_call_seconds.clone(),
+        );
+        registry.register("channel_lookups", "Lookups of channels", self.channel_lookups.clone());
+        registry.register(
+            "channel_batch_size",
+            "Channels that one call to Amazon IVS asked for",
+            self.channel_batches.clone(),
+        );
+        registry.register_with_unit(
+            "channel_lookup_wait",
+            "Time that a caller waited for a lookup that was no hit",
+            Unit::Seconds,
+            self.channel_waits.clone(),
+        );
+        registry.register(
+            "channel_throttles",
+            "Lookups that Amazon IVS throttled",
+            self.channel_throttles.clone(),
+        );
+        registry.register("key_state", "Keys in a state", self.key_state.clone());
+        registry.register_with_unit(
+            "keyring_age",
+            "Time since the keyring was read",
+            Unit::Seconds,
+            self.keyring_age.clone(),
+        );
+        registry.register(
+            "rotation_steps",
+            "Steps of rotations and repairs",
+            self.rotation_steps.clone(),
+        );
+        registry.register(
+            "rotation_stuck",
+            "Whether a rotation waits for somebody to help it",
+            self.rotation_stuck.clone(),
+        );
+        registry.register("key_heals", "Active pairs put back or replaced", self.key_heals.clone());
+        registry.register("revocations", "Viewer sessions revoked", self.revocations.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_labels_are_those_of_the_contract() {
+        let metrics = Metrics::default();
+        metrics.mint("k3v9p2q8w1zx", "minted");
+        metrics.refusal("unauthenticated");
+        metrics.set_key_state("us-west-2", "active", 1);
+        metrics.set_keyring_age("us-west-2", Duration::from_millis(1500));
+        metrics.channel_lookups(LookupResult::Hit).inc();
+        metrics.clone().ivs_call("GetChannel", "ok", Duration::from_millis(3));
+        let text = metrics.encode().unwrap();
+        for line in [
+            r#"ivs_playback_auth_mints_total{client="k3v9p2q8w1zx",outcome="minted"} 1"#,
+            r#"ivs_playback_auth_refusals_total{code="unauthenticated"} 1"#,
+            r#"ivs_playback_auth_key_state{region="us-west-2",state="active"} 1"#,
+            r#"ivs_playback_auth_keyring_age_seconds{region="us-west-2"} 1.5"#,
+            r#"ivs_playback_auth_channel_lookups_total{result="hit"} 1"#,
+            r#"ivs_playback_auth_ivs_calls_total{operation="GetChannel",outcome="ok"} 1"#,
+            r#"ivs_playback_auth_ivs_call_duration_seconds_count{operation="GetChannel"} 1"#,
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn debug_output_holds_no_label() {
+        let metrics = Metrics::default();
+        metrics.mint("k3v9p2q8w1zx", "minted");
+        assert!(!format!("{metrics:?}").contains("k3v9p2q8w1zx"));
+    }
+}
