@@ -186,7 +186,7 @@ impl Metrics {
         self.0.revocations.get_or_create(&[("outcome", outcome.to_owned())]).inc();
     }
 
-    /// Everything, in the text format of OpenMetrics 1.0.
+    /// Everything, in the text format of `OpenMetrics` 1.0.
     ///
     /// # Errors
     ///
