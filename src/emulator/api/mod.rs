@@ -64,12 +64,13 @@ pub(super) fn service(
 }
 
 async fn handle(shared: Arc<Shared>, request: Request) -> Response {
+    let clock = shared.clock.clone();
     let mut response = if request.method() == Method::OPTIONS {
         response::preflight()
     } else {
         answer(shared, request).await.unwrap_or_else(IntoResponse::into_response)
     };
-    response::add_service_headers(response.headers_mut());
+    response::add_service_headers(response.headers_mut(), clock.now());
     response
 }
 

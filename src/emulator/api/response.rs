@@ -6,6 +6,9 @@ use axum::{
     response::Response,
 };
 use serde_json::Value;
+use time::{OffsetDateTime, macros::format_description};
+
+use crate::clock::Timestamp;
 
 /// A JSON answer.
 pub(in crate::emulator) fn json(status: StatusCode, body: &Value) -> Response {
@@ -23,8 +26,9 @@ pub(in crate::emulator) fn empty(status: StatusCode) -> Response {
     response
 }
 
-/// Adds the headers of the service model, with the values that AWS is seen to send.
-pub(super) fn add_service_headers(headers: &mut HeaderMap) {
+/// Adds the headers of the service model, with the values that AWS is seen to send, and the `Date`
+/// by the emulator's clock, which need not be the machine's.
+pub(super) fn add_service_headers(headers: &mut HeaderMap, now: Timestamp) {
     const HEADERS: [(HeaderName, &str); 7] = [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         (
@@ -44,6 +48,18 @@ pub(super) fn add_service_headers(headers: &mut HeaderMap) {
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    if let Some(date) = http_date(now) {
+        headers.insert(header::DATE, date);
+    }
+}
+
+/// As in RFC 9110, section 5.6.7; nothing for a year that has no such form.
+fn http_date(now: Timestamp) -> Option<HeaderValue> {
+    let instant = OffsetDateTime::from_unix_timestamp(now.unix_seconds()).ok()?;
+    let form = format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
+    HeaderValue::try_from(instant.format(form).ok()?).ok()
 }
 
 /// The answer to a browser that asks whether a signed call may be sent from another origin.
@@ -64,4 +80,16 @@ pub(super) fn preflight() -> Response {
     );
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_written_as_http_demands() {
+        let date = |seconds| http_date(Timestamp::from_unix_seconds(seconds)).unwrap();
+        assert_eq!(date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+    }
 }
