@@ -4,6 +4,7 @@
 //! every other crate is capped at `info`, and neither a setting nor `RUST_LOG` raises that, because
 //! the AWS SDK prints request bodies at trace.
 
+mod instruments;
 mod line;
 pub mod metrics;
 
@@ -16,6 +17,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::clock::Clock;
+pub use instruments::Instruments;
 pub use line::instant;
 use line::{LineLayer, Style};
 

@@ -27,6 +27,7 @@ use crate::{
         store::{Store, dir::DirStore},
     },
     secret::system_rng,
+    telemetry::Instruments,
     tokens::grant::Policy,
 };
 
@@ -118,9 +119,10 @@ impl App {
     /// - no clients, or a clients file that cannot be used
     /// - an audit log that cannot be written
     pub async fn for_serve(config: &Config, clock: Clock) -> Result<Self, StartError> {
-        let ivs = connect(config).await?;
+        let instruments = Instruments::new(clock);
+        let ivs = connect(config, &instruments).await?;
         check_account(&ivs).await?;
-        let app = Self::build(config, ivs, clock).await?;
+        let app = Self::build(config, ivs, instruments).await?;
         for region in app.api.ivs.names() {
             if let Err(reason) = app.api.keys.status(region).signer {
                 tracing::warn!(%region, "not ready: {reason}");
@@ -136,19 +138,25 @@ impl App {
     ///
     /// No region is configured, or the credentials are of another account than `ivs.account_id`.
     pub async fn for_command(config: &Config, clock: Clock) -> Result<Self, StartError> {
-        let ivs = connect(config).await?;
+        let instruments = Instruments::new(clock);
+        let ivs = connect(config, &instruments).await?;
         check_account(&ivs).await?;
         let driver = Driver { id: DriverId::random(&mut system_rng()), claim_wait: CLAIM_WAIT };
-        Ok(Self::assemble(&driver, config, ivs, clock, Registry::nobody(), AuditLog::off()))
+        Ok(Self::assemble(&driver, config, ivs, instruments, Registry::nobody(), AuditLog::off()))
     }
 
     /// With these regions, whatever the AWS configuration says; background tasks do not run yet.
+    /// `instruments` are those that the regions were connected with.
     ///
     /// # Errors
     ///
     /// As [`App::for_serve`], but for the regions.
-    pub async fn build(config: &Config, ivs: IvsRegions, clock: Clock) -> Result<Self, StartError> {
-        Self::build_as(DriverId::random(&mut system_rng()), config, ivs, clock).await
+    pub async fn build(
+        config: &Config,
+        ivs: IvsRegions,
+        instruments: Instruments,
+    ) -> Result<Self, StartError> {
+        Self::build_as(DriverId::random(&mut system_rng()), config, ivs, instruments).await
     }
 
     /// The same, under a name that changes of key pairs are claimed with.
@@ -156,7 +164,7 @@ impl App {
         driver: DriverId,
         config: &Config,
         ivs: IvsRegions,
-        clock: Clock,
+        instruments: Instruments,
     ) -> Result<Self, StartError> {
         let source = match &config.clients_inline {
             Some(inline) => ClientsSource::Inline(inline.clone()),
@@ -166,7 +174,7 @@ impl App {
         let audit = AuditLog::open(config.audit.sink.clone(), config.audit.on_failure)?;
         // Callers over HTTP have time-outs of their own, so nothing waits for others' claims.
         let driver = Driver { id: driver, claim_wait: Duration::ZERO };
-        let app = Self::assemble(&driver, config, ivs, clock, registry, audit);
+        let app = Self::assemble(&driver, config, ivs, instruments, registry, audit);
         app.api.keys.refresh_all().await;
         Ok(app)
     }
@@ -175,10 +183,11 @@ impl App {
         driver: &Driver,
         config: &Config,
         ivs: IvsRegions,
-        clock: Clock,
+        instruments: Instruments,
         registry: Registry,
         audit: AuditLog,
     ) -> Self {
+        let clock = instruments.clock;
         let tasks = TaskTracker::new();
         let store = store(config);
         let keys = Arc::new(SigningKeys::new(
@@ -365,19 +374,19 @@ async fn check_account(ivs: &IvsRegions) -> Result<(), ConnectError> {
     Ok(())
 }
 
-async fn connect(config: &Config) -> Result<IvsRegions, ConnectError> {
+async fn connect(config: &Config, instruments: &Instruments) -> Result<IvsRegions, ConnectError> {
     let regions = match &config.ivs.region {
         Some(region) => vec![region.clone()],
         None => config.ivs.regions.clone(),
     };
-    IvsRegions::connect(AwsSettings {
+    let settings = AwsSettings {
         regions,
         account_id: config.ivs.account_id.clone(),
         profile: config.ivs.profile.clone(),
         endpoint_url: config.ivs.endpoint_url.clone(),
         timeout: config.ivs.timeout,
-    })
-    .await
+    };
+    IvsRegions::connect(settings, instruments).await
 }
 
 fn store(config: &Config) -> Arc<dyn Store> {

@@ -33,6 +33,7 @@ use crate::{
     },
     keys::keyring::DriverId,
     secret::{ExposeSecret, system_rng},
+    telemetry::Instruments,
 };
 
 /// The region of everything in `dev`.
@@ -95,6 +96,7 @@ pub async fn run_dev(options: DevOptions, clock: Clock) -> Result<(), StartError
     folder.write("env", &place.env(&emulator_url))?;
     let config =
         Config::load(Sources { file: Some(folder.path("config.toml")), ..Sources::default() })?;
+    let instruments = Instruments::new(clock);
     let ivs = IvsRegions::fixed(
         &emulator_url,
         region(),
@@ -102,11 +104,12 @@ pub async fn run_dev(options: DevOptions, clock: Clock) -> Result<(), StartError
         ACCESS_KEY_ID,
         SECRET_ACCESS_KEY,
         IVS_TIMEOUT,
+        &instruments,
     );
     // The emulator's folder is locked by this process alone, so that a claim under this id is one
     // of a former start that was killed.
     let driver = folder.driver()?;
-    let mut app = App::build_as(driver, &config, ivs, clock).await?;
+    let mut app = App::build_as(driver, &config, ivs, instruments).await?;
     app.allow_loopback_origins();
     app.ensure_first_key(&region()).await?;
     app.start_background();

@@ -31,6 +31,7 @@ use crate::{
         IvsRegions,
         arn::{ChannelArn, Region},
     },
+    telemetry::Instruments,
 };
 
 pub(super) const SETTINGS: Settings = Settings {
@@ -116,7 +117,16 @@ impl Bench {
 
         let account = "123456789012".parse().unwrap();
         let timeout = Duration::from_secs(30);
-        let ivs = IvsRegions::fixed(&endpoint_url, region, account, "AKID", "secret", timeout);
+        let instruments = Instruments::new(clock.clone());
+        let ivs = IvsRegions::fixed(
+            &endpoint_url,
+            region,
+            account,
+            "AKID",
+            "secret",
+            timeout,
+            &instruments,
+        );
         let tasks = TaskTracker::new();
         let directory = ChannelDirectory::new(ivs, settings, clock, tasks.clone());
         Self { emulator, gate, directory, tasks, time, demo, _folder: folder }

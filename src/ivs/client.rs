@@ -14,6 +14,7 @@ use super::{
     IvsError,
     arn::{ChannelArn, PlaybackKeyArn, Region},
 };
+use crate::telemetry::Instruments;
 
 /// The IVS endpoint of one region. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -22,6 +23,7 @@ pub struct RegionalIvs {
     clients: Arc<Clients>,
     /// Why the last call failed, where that says something about IVS itself.
     outage: Arc<ArcSwapOption<IvsError>>,
+    instruments: Instruments,
 }
 
 #[derive(Debug)]
@@ -105,8 +107,8 @@ pub struct KeyPair {
 }
 
 impl RegionalIvs {
-    pub(super) fn new(region: Region, clients: Clients) -> Self {
-        Self { region, clients: Arc::new(clients), outage: Arc::default() }
+    pub(super) fn new(region: Region, clients: Clients, instruments: Instruments) -> Self {
+        Self { region, clients: Arc::new(clients), outage: Arc::default(), instruments }
     }
 
     /// The region.
@@ -120,12 +122,21 @@ impl RegionalIvs {
         self.outage.load_full()
     }
 
-    /// Takes note of how a call went.
-    fn noted<T, E>(&self, outcome: Result<T, SdkError<E, HttpResponse>>) -> Result<T, IvsError>
+    /// Waits for a call, and takes note of how it went. `call` is lazy, so that all of it is timed.
+    async fn noted<T, E>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, IvsError>
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let outcome = outcome.map_err(|error| IvsError::from_sdk(&error));
+        let Instruments { clock, metrics } = &self.instruments;
+        let started = clock.monotonic();
+        // On the heap: the SDK's futures are large, and callers would hold this one twice.
+        let outcome = Box::pin(call).await.map_err(|error| IvsError::from_sdk(&error));
+        let took = clock.monotonic().saturating_sub(started);
+        metrics.ivs_call(operation, outcome.as_ref().map_or_else(IvsError::kind, |_| "ok"), took);
         match &outcome {
             Err(error) if error.is_outage() => self.outage.store(Some(Arc::new(error.clone()))),
             // Written only when something changes: lookups run on many cores.
@@ -138,7 +149,7 @@ impl RegionalIvs {
     /// `GetChannel`, without retries.
     pub async fn get_channel(&self, arn: &ChannelArn) -> Result<Channel, IvsError> {
         let call = self.clients.lookups.get_channel().arn(arn.as_str()).send();
-        let answer = self.noted(call.await)?;
+        let answer = self.noted("GetChannel", call).await?;
         let channel = answer.channel.ok_or_else(|| IvsError::malformed("holds no channel"))?;
         channel_from(channel)
     }
@@ -154,7 +165,7 @@ impl RegionalIvs {
             .batch_get_channel()
             .set_arns(Some(arns.iter().map(ToString::to_string).collect()))
             .send();
-        let answer = self.noted(call.await)?;
+        let answer = self.noted("BatchGetChannel", call).await?;
         let errors = answer.errors.unwrap_or_default().into_iter().map(|error| BatchError {
             arn: error.arn.unwrap_or_default(),
             code: error.code.unwrap_or_default(),
@@ -179,7 +190,7 @@ impl RegionalIvs {
     ) -> Result<(Vec<ChannelSummary>, Option<String>), IvsError> {
         let call =
             self.clients.calls.list_channels().max_results(100).set_next_token(next_token).send();
-        let answer = self.noted(call.await)?;
+        let answer = self.noted("ListChannels", call).await?;
         let channels = answer
             .channels
             .into_iter()
@@ -201,7 +212,7 @@ impl RegionalIvs {
         loop {
             let call =
                 self.clients.calls.list_playback_key_pairs().set_next_token(next_token).send();
-            let answer = self.noted(call.await)?;
+            let answer = self.noted("ListPlaybackKeyPairs", call).await?;
             for summary in answer.key_pairs {
                 pairs.push(KeyPairSummary {
                     arn: key_arn(summary.arn)?,
@@ -219,7 +230,7 @@ impl RegionalIvs {
     /// `GetPlaybackKeyPair`.
     pub async fn get_playback_key_pair(&self, arn: &PlaybackKeyArn) -> Result<KeyPair, IvsError> {
         let call = self.clients.calls.get_playback_key_pair().arn(arn.as_str()).send();
-        let answer = self.noted(call.await)?;
+        let answer = self.noted("GetPlaybackKeyPair", call).await?;
         key_pair_from(answer.key_pair)
     }
 
@@ -241,14 +252,14 @@ impl RegionalIvs {
             .set_name((!name.is_empty()).then(|| name.to_owned()))
             .set_tags(Some(tags))
             .send();
-        let answer = self.noted(call.await)?;
+        let answer = self.noted("ImportPlaybackKeyPair", call).await?;
         key_pair_from(answer.key_pair)
     }
 
     /// `DeletePlaybackKeyPair`. A pair that is gone already is [`IvsError::NotFound`].
     pub async fn delete_playback_key_pair(&self, arn: &PlaybackKeyArn) -> Result<(), IvsError> {
         let call = self.clients.calls.delete_playback_key_pair().arn(arn.as_str()).send();
-        self.noted(call.await).map(|_| ())
+        self.noted("DeletePlaybackKeyPair", call).await.map(|_| ())
     }
 }
 

@@ -76,6 +76,21 @@ impl IvsError {
         }
     }
 
+    /// One word for metrics.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::NotFound => "not_found",
+            Self::Denied { .. } => "denied",
+            Self::NoCredentials => "no_credentials",
+            Self::Conflict { .. } => "conflict",
+            Self::QuotaExceeded { .. } => "quota",
+            Self::Invalid { .. } => "invalid",
+            Self::Unavailable { .. } => "unavailable",
+            Self::TimedOut => "timed_out",
+        }
+    }
+
     /// An answer that the service model does not allow.
     pub(super) fn malformed(what: &str) -> Self {
         Self::Unavailable { reason: format!("its answer {what}") }

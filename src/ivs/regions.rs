@@ -12,6 +12,7 @@ use super::{
     arn::{AccountId, Region},
     client::Clients,
 };
+use crate::telemetry::Instruments;
 
 /// The largest share of a time-out that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -81,7 +82,10 @@ impl IvsRegions {
     /// # Errors
     ///
     /// No region is configured anywhere.
-    pub async fn connect(settings: AwsSettings) -> Result<Self, ConnectError> {
+    pub async fn connect(
+        settings: AwsSettings,
+        instruments: &Instruments,
+    ) -> Result<Self, ConnectError> {
         let mut loader = aws_config::defaults(BehaviorVersion::latest());
         if let Some(profile) = &settings.profile {
             loader = loader.profile_name(profile);
@@ -94,7 +98,7 @@ impl IvsRegions {
             loader = loader.region(aws_config::Region::new(first.to_string()));
         }
         let aws = loader.load().await;
-        Self::from_sdk_config(aws, &settings)
+        Self::from_sdk_config(aws, &settings, instruments)
     }
 
     /// A single region behind `endpoint_url` with fixed credentials. Reads no environment variable
@@ -106,6 +110,7 @@ impl IvsRegions {
         access_key_id: &str,
         secret_access_key: &str,
         timeout: Duration,
+        instruments: &Instruments,
     ) -> Self {
         let credentials = Credentials::builder()
             .access_key_id(access_key_id)
@@ -132,17 +137,21 @@ impl IvsRegions {
             endpoint_url: Some(endpoint_url.to_owned()),
             timeout,
         };
-        Self(Arc::new(Inner::new(aws, settings.regions.clone(), &settings)))
+        Self(Arc::new(Inner::new(aws, settings.regions.clone(), &settings, instruments)))
     }
 
-    fn from_sdk_config(aws: SdkConfig, settings: &AwsSettings) -> Result<Self, ConnectError> {
+    fn from_sdk_config(
+        aws: SdkConfig,
+        settings: &AwsSettings,
+        instruments: &Instruments,
+    ) -> Result<Self, ConnectError> {
         let order = if settings.regions.is_empty() {
             let region = aws.region().ok_or(ConnectError::NoRegion)?;
             vec![region.as_ref().parse().map_err(|_| ConnectError::BadRegion)?]
         } else {
             settings.regions.clone()
         };
-        Ok(Self(Arc::new(Inner::new(aws, order, settings))))
+        Ok(Self(Arc::new(Inner::new(aws, order, settings, instruments))))
     }
 
     /// The endpoint of `region`, if it is served.
@@ -190,17 +199,21 @@ impl IvsRegions {
 }
 
 impl Inner {
-    fn new(aws: SdkConfig, order: Vec<Region>, settings: &AwsSettings) -> Self {
-        let regions = order
-            .iter()
-            .map(|region| {
-                let clients = Clients {
-                    lookups: client(&aws, region, settings.timeout, 1),
-                    calls: client(&aws, region, settings.timeout, ATTEMPTS),
-                };
-                (region.clone(), RegionalIvs::new(region.clone(), clients))
-            })
-            .collect();
+    fn new(
+        aws: SdkConfig,
+        order: Vec<Region>,
+        settings: &AwsSettings,
+        instruments: &Instruments,
+    ) -> Self {
+        let regional = |region: &Region| {
+            let client = |attempts| {
+                let config = client_config(&aws, region, settings.timeout, attempts);
+                aws_sdk_ivs::Client::from_conf(config.build())
+            };
+            let clients = Clients { lookups: client(1), calls: client(ATTEMPTS) };
+            RegionalIvs::new(region.clone(), clients, instruments.clone())
+        };
+        let regions = order.iter().map(|region| (region.clone(), regional(region))).collect();
         Self {
             regions,
             order,
@@ -287,20 +300,18 @@ async fn account_in_listings(ivs: &RegionalIvs) -> Result<Option<AccountId>, Ivs
     Ok(channels.first().map(|channel| channel.arn.account().clone()))
 }
 
-fn client(
+fn client_config(
     aws: &SdkConfig,
     region: &Region,
     timeout: Duration,
     attempts: u32,
-) -> aws_sdk_ivs::Client {
-    let config = aws_sdk_ivs::config::Builder::from(aws)
+) -> aws_sdk_ivs::config::Builder {
+    aws_sdk_ivs::config::Builder::from(aws)
         .region(aws_config::Region::new(region.to_string()))
         .timeout_config(timeouts(timeout, attempts))
         .retry_config(RetryConfig::standard().with_max_attempts(attempts))
         // Answers are small: the time-outs bound them, a throughput floor adds nothing.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        .build();
-    aws_sdk_ivs::Client::from_conf(config)
 }
 
 fn timeouts(attempt: Duration, attempts: u32) -> TimeoutConfig {

@@ -17,6 +17,7 @@ use ivs_playback_auth::{
         IvsRegions, RegionalIvs,
         arn::{AccountId, ChannelArn, Region},
     },
+    telemetry::Instruments,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -131,6 +132,7 @@ impl TestApp {
         }));
         let env: Environment = variables.into_iter().collect();
         let config = Config::load(Sources { env, ..Sources::default() }).unwrap();
+        let instruments = Instruments::new(clock);
         let ivs = IvsRegions::fixed(
             &format!("http://{emulator_address}"),
             region,
@@ -138,8 +140,9 @@ impl TestApp {
             "test",
             "test",
             Duration::from_secs(5),
+            &instruments,
         );
-        let app = App::build(&config, ivs, clock).await.unwrap();
+        let app = App::build(&config, ivs, instruments).await.unwrap();
         let test = Self {
             router: app.router(),
             app,

@@ -30,6 +30,7 @@ use ivs_playback_auth::{
         store::{Revision, Store, StoreFuture, dir::DirStore},
     },
     secret::system_rng,
+    telemetry::Instruments,
 };
 use tempfile::TempDir;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -158,7 +159,8 @@ impl World {
         let endpoint = format!("http://{address}");
         // Shorter than the default, since some tests wait for it.
         let timeout = Duration::from_secs(2);
-        IvsRegions::fixed(&endpoint, region(), account, "AKID", "secret", timeout)
+        let instruments = Instruments::new(self.clock.clone());
+        IvsRegions::fixed(&endpoint, region(), account, "AKID", "secret", timeout, &instruments)
             .region(&region())
             .unwrap()
             .clone()
