@@ -13,6 +13,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use super::{
     IvsError,
     arn::{ChannelArn, PlaybackKeyArn, Region},
+    server_time::{LastServerTime, ServerTime},
 };
 use crate::telemetry::Instruments;
 
@@ -23,6 +24,7 @@ pub struct RegionalIvs {
     clients: Arc<Clients>,
     /// Why the last call failed, where that says something about IVS itself.
     outage: Arc<ArcSwapOption<IvsError>>,
+    server_time: LastServerTime,
     instruments: Instruments,
 }
 
@@ -107,8 +109,15 @@ pub struct KeyPair {
 }
 
 impl RegionalIvs {
-    pub(super) fn new(region: Region, clients: Clients, instruments: Instruments) -> Self {
-        Self { region, clients: Arc::new(clients), outage: Arc::default(), instruments }
+    /// `server_time` is where `clients` leave it.
+    pub(super) fn new(
+        region: Region,
+        clients: Clients,
+        server_time: LastServerTime,
+        instruments: Instruments,
+    ) -> Self {
+        let (clients, outage) = (Arc::new(clients), Arc::default());
+        Self { region, clients, outage, server_time, instruments }
     }
 
     /// The region.
@@ -120,6 +129,11 @@ impl RegionalIvs {
     /// was answered.
     pub fn outage(&self) -> Option<Arc<IvsError>> {
         self.outage.load_full()
+    }
+
+    /// The clock of IVS as its last answer told it, an error too; `None` before the first answer.
+    pub fn server_time(&self) -> Option<ServerTime> {
+        self.server_time.get()
     }
 
     /// Waits for a call, and takes note of how it went. `call` is lazy, so that all of it is timed.

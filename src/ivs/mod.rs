@@ -12,9 +12,11 @@ pub mod arn;
 mod client;
 mod error;
 mod regions;
+mod server_time;
 
 pub use client::{
     BatchError, BatchGetChannel, Channel, ChannelSummary, KeyPair, KeyPairSummary, RegionalIvs,
 };
 pub use error::IvsError;
 pub use regions::{AwsSettings, ConnectError, IvsRegions};
+pub use server_time::ServerTime;

@@ -11,6 +11,7 @@ use super::{
     IvsError, RegionalIvs,
     arn::{AccountId, Region},
     client::Clients,
+    server_time::LastServerTime,
 };
 use crate::telemetry::Instruments;
 
@@ -206,12 +207,14 @@ impl Inner {
         instruments: &Instruments,
     ) -> Self {
         let regional = |region: &Region| {
+            let server_time = LastServerTime::default();
             let client = |attempts| {
-                let config = client_config(&aws, region, settings.timeout, attempts);
+                let config = client_config(&aws, region, settings.timeout, attempts)
+                    .interceptor(server_time.reader(instruments.clock.clone()));
                 aws_sdk_ivs::Client::from_conf(config.build())
             };
             let clients = Clients { lookups: client(1), calls: client(ATTEMPTS) };
-            RegionalIvs::new(region.clone(), clients, instruments.clone())
+            RegionalIvs::new(region.clone(), clients, server_time.clone(), instruments.clone())
         };
         let regions = order.iter().map(|region| (region.clone(), regional(region))).collect();
         Self {

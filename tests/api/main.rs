@@ -10,6 +10,7 @@
 mod app;
 mod channels;
 mod health;
+mod ivs;
 mod key_pairs;
 mod keys;
 mod openapi;
