@@ -1,9 +1,8 @@
 //! Configuration to components, components to a router and background tasks.
 
-use std::{io, io::Write as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, io::Write as _, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
-use rand::RngExt as _;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{server::ListenError, tls::TlsError};
@@ -21,13 +20,16 @@ use crate::{
     ivs::{AwsSettings, ConnectError, IvsRegions, arn::Region},
     keys::{
         inventory::Inventory,
-        keyring::DriverId,
-        operations::{FirstKey, FirstKeyMade, KeyOperations, OperationError, OperationSettings},
+        keyring::{DriverId, RotationMode},
+        lifecycle::{Policy as RotationPolicy, requests::Begin},
+        operations::{KeyOperations, OperationError, OperationSettings},
+        rotator::{Goal, Rotator, RotatorSettings},
         snapshot::{SigningKeys, SigningKeysSettings},
         store::{Store, dir::DirStore},
     },
     secret::system_rng,
     telemetry::Instruments,
+    telemetry::metrics::Metrics,
     tokens::grant::Policy,
 };
 
@@ -102,7 +104,6 @@ pub struct App {
     api: Api,
     cors_origins: Vec<CorsOrigin>,
     reload_every: Duration,
-    reconcile_every: Duration,
     store: Arc<dyn Store>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -187,7 +188,7 @@ impl App {
         registry: Registry,
         audit: AuditLog,
     ) -> Self {
-        let clock = instruments.clock;
+        let Instruments { clock, metrics, .. } = instruments;
         let tasks = TaskTracker::new();
         let store = store(config);
         let keys = Arc::new(SigningKeys::new(
@@ -199,23 +200,24 @@ impl App {
                 max_staleness: config.keys.max_staleness,
                 max_ttl: config.tokens.max_ttl,
                 manage: config.keys.manage,
+                heal_wait: config.rotation.heal_wait,
             },
         ));
         let inventory =
             Arc::new(Inventory::new(Arc::clone(&keys), ivs.iter().cloned(), clock.clone()));
-        let operations = ivs
+        let operations: BTreeMap<_, _> = ivs
             .iter()
             .map(|regional| {
                 let settings = OperationSettings {
                     driver: driver.id.clone(),
                     manage: config.keys.manage,
                     expected_account: config.ivs.account_id.clone(),
-                    max_ttl: config.tokens.max_ttl,
+                    policy: rotation_policy(config),
                     claim_wait: driver.claim_wait,
                 };
                 let operations = KeyOperations::new(
                     Arc::clone(&store),
-                    regional.clone(),
+                    Arc::new(regional.clone()),
                     clock.clone(),
                     settings,
                     tasks.clone(),
@@ -224,6 +226,7 @@ impl App {
                 (regional.region().clone(), Arc::new(operations))
             })
             .collect();
+        let rotators = rotators(config, &operations, &keys, &*store, &metrics);
         let channels = ChannelDirectory::new(
             ivs.clone(),
             ChannelSettings {
@@ -250,6 +253,7 @@ impl App {
             keys,
             inventory,
             operations,
+            rotators,
             ivs,
             policy: Policy {
                 default_ttl: config.tokens.default_ttl,
@@ -267,7 +271,6 @@ impl App {
             api,
             cors_origins: config.server.cors_origins.clone(),
             reload_every: config.access.reload_every,
-            reconcile_every: config.rotation.reconcile_every,
             store,
             tasks,
             stop: CancellationToken::new(),
@@ -289,17 +292,20 @@ impl App {
     /// # Errors
     ///
     /// IVS or the store failed; see [`OperationError`].
-    pub async fn ensure_first_key(
-        &self,
-        region: &Region,
-    ) -> Result<Option<FirstKeyMade>, OperationError> {
-        let Some(operations) = self.api.operations.get(region) else { return Ok(None) };
-        let request = FirstKey { requested_by: "dev".to_owned(), new_keyring: false };
-        match operations.rotate_first(request).await {
-            Ok(made) => Ok(Some(made)),
-            Err(OperationError::RotationUnavailable { .. }) => Ok(None),
-            Err(error) => Err(error),
+    pub async fn ensure_first_key(&self, region: &Region) -> Result<(), OperationError> {
+        let Some(rotator) = self.api.rotators.get(region) else { return Ok(()) };
+        if self.api.keys.keyring(region).is_some_and(|keyring| keyring.active().is_some()) {
+            return Ok(());
         }
+        let request = Begin {
+            mode: RotationMode::Graceful,
+            requested_by: "dev".to_owned(),
+            idempotency: None,
+            new_keyring: false,
+        };
+        let begun = rotator.operations().begin_rotation(request).await?;
+        rotator.drive(begun.id(), Goal::Active, |_| {}).await?;
+        Ok(())
     }
 
     /// The HTTP API.
@@ -317,12 +323,8 @@ impl App {
         let registry = Arc::clone(&self.api.registry);
         self.tasks.spawn(registry.run(self.reload_every, self.stop.clone()));
         self.tasks.spawn(Arc::clone(&self.api.keys).run(self.stop.clone()));
-        for region in self.api.ivs.names() {
-            let (inventory, region) = (Arc::clone(&self.api.inventory), region.clone());
-            let (stop, every) = (self.stop.clone(), self.reconcile_every);
-            self.tasks.spawn(async move {
-                stop.run_until_cancelled(keep_listed(&inventory, &region, every)).await;
-            });
+        for rotator in self.api.rotators.values() {
+            self.tasks.spawn(Arc::clone(rotator).run(self.stop.clone()));
         }
     }
 
@@ -344,23 +346,42 @@ impl App {
     }
 }
 
-/// Compares keyring and IVS again and again: a pair with another fingerprint stops signing, and
-/// listings and readiness know how IVS stands.
-async fn keep_listed(inventory: &Inventory, region: &Region, every: Duration) {
-    let mut failed = false;
-    loop {
-        match inventory.refresh(region).await {
-            Ok(()) => failed = false,
-            Err(error) => {
-                // Once for each outage; readiness tells the rest.
-                if !failed {
-                    tracing::warn!(%region, "key pairs cannot be listed: {error}");
-                }
-                failed = true;
-            }
-        }
-        // Replicas that started together drift apart.
-        tokio::time::sleep(every.mul_f64(system_rng().random_range(0.8..1.2))).await;
+/// What drives each region's keys; a scheduled rotation goes through the regions in turn.
+fn rotators(
+    config: &Config,
+    operations: &BTreeMap<Region, Arc<KeyOperations>>,
+    keys: &Arc<SigningKeys>,
+    store: &dyn Store,
+    metrics: &Metrics,
+) -> BTreeMap<Region, Arc<Rotator>> {
+    let rotator = |(region, operations): (&Region, &Arc<KeyOperations>)| {
+        let settings = RotatorSettings {
+            reconcile_every: config.rotation.reconcile_every,
+            spread: store.spread(),
+            canary_settle: config.rotation.canary_settle,
+            canary_timeout: config.rotation.canary_timeout,
+            earlier_regions: earlier(&config.ivs.regions, region),
+        };
+        let (operations, keys) = (Arc::clone(operations), Arc::clone(keys));
+        let rotator = Rotator::new(operations, keys, settings, metrics.clone());
+        (region.clone(), Arc::new(rotator))
+    };
+    operations.iter().map(rotator).collect()
+}
+
+/// The regions that are configured before `region`.
+fn earlier(regions: &[Region], region: &Region) -> Vec<Region> {
+    regions.iter().take_while(|it| *it != region).cloned().collect()
+}
+
+fn rotation_policy(config: &Config) -> RotationPolicy {
+    RotationPolicy {
+        propagation_wait: config.rotation.propagation_wait,
+        drain_margin: config.rotation.drain_margin,
+        max_staleness: config.keys.max_staleness,
+        max_ttl: config.tokens.max_ttl,
+        heal: config.keys.heal,
+        every: config.rotation.every,
     }
 }
 

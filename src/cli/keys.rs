@@ -21,10 +21,11 @@ use crate::{
     },
     keys::{
         inventory::KeyPairView,
+        keyring::RotationMode,
+        lifecycle::requests::Begin,
         material::{PrivateKey, PublicKey},
-        operations::{
-            FirstKey, GenerateKey, ImportPrivateKey, ImportPublicKey, KeyOperations, Label,
-        },
+        operations::{GenerateKey, ImportPrivateKey, ImportPublicKey, KeyOperations, Label},
+        rotator::{Goal, Rotator},
     },
     secret::SecretString,
 };
@@ -125,11 +126,19 @@ pub(super) fn run(global: &Global, command: KeysCommand) -> Result<(), Failure> 
         KeysCommand::Import(args) => context.import(&args, config.key_passphrase.as_ref()),
         KeysCommand::Delete { arn, force, yes } => context.delete(&arn, force, yes),
         KeysCommand::Rotate { new_keyring } => {
-            context.announce("Making the first key pair");
-            let request = FirstKey { requested_by: "cli".to_owned(), new_keyring };
-            let made = context.operations()?.rotate_first(request);
-            let made = context.runtime.block_on(made).map_err(Failure::failed)?;
-            context.show(&made.key_pair)
+            context.announce("Rotating");
+            let request = Begin {
+                mode: RotationMode::Graceful,
+                requested_by: "cli".to_owned(),
+                idempotency: None,
+                new_keyring,
+            };
+            let rotator = context.rotator()?;
+            let begun = context.runtime.block_on(rotator.operations().begin_rotation(request));
+            let begun = begun.map_err(Failure::failed)?;
+            let driven = rotator.drive(begun.id(), Goal::Active, |_| {});
+            let view = context.runtime.block_on(driven).map_err(Failure::failed)?;
+            output::json(&view)
         }
     }
 }
@@ -147,6 +156,14 @@ impl Context<'_> {
         self.app
             .api()
             .operations
+            .get(&self.region)
+            .ok_or_else(|| Failure::Failed(format!("{} is not served", self.region)))
+    }
+
+    fn rotator(&self) -> Result<&Arc<Rotator>, Failure> {
+        self.app
+            .api()
+            .rotators
             .get(&self.region)
             .ok_or_else(|| Failure::Failed(format!("{} is not served", self.region)))
     }

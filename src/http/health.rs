@@ -172,6 +172,7 @@ fn findings(status: &RegionStatus, may_see_arns: bool) -> Vec<FindingBody> {
         let code = match reason {
             NoSigner::EmptyKeyring { .. } | NoSigner::NoActiveKey { .. } => "no_active_key",
             NoSigner::FingerprintMismatch { .. } => "fingerprint_mismatch",
+            NoSigner::PairMissing { .. } => "active_key_pair_missing",
             NoSigner::NotRead { .. } => "keyring_unreadable",
             NoSigner::TooOld { .. } => "keyring_too_old",
             NoSigner::Unusable { .. } => "key_unusable",

@@ -335,6 +335,10 @@ pub(super) fn public_reason(reason: &NoSigner) -> String {
              `keys list` says which."
                 .to_owned()
         }
+        NoSigner::PairMissing { .. } => {
+            "The active key pair was deleted in Amazon IVS and could not be put back yet."
+                .to_owned()
+        }
         NoSigner::Unusable { region, .. } => {
             format!("The active key of {region} cannot sign; the log says why.")
         }
@@ -402,7 +406,13 @@ fn refuse_operation(error: OperationError) -> ApiError {
     let detail = sentence(&error.to_string());
     match &error {
         OperationError::NotManaged => ApiError::new(ProblemType::Forbidden, detail),
-        OperationError::RotationUnavailable { .. }
+        OperationError::RotationInProgress { id } => {
+            ApiError::new(ProblemType::RotationInProgress, detail).rotation(id.clone())
+        }
+        OperationError::RotationNotFound => ApiError::new(ProblemType::RotationNotFound, detail),
+        OperationError::NotCancellable { .. }
+        | OperationError::NothingToRollBack { .. }
+        | OperationError::NotAdopted { .. }
         | OperationError::InUse { .. }
         | OperationError::Deleted => ApiError::new(ProblemType::KeyPairInUse, detail),
         OperationError::Claimed { .. } | OperationError::Contended => {
@@ -418,7 +428,7 @@ fn refuse_operation(error: OperationError) -> ApiError {
             ApiError::new(ProblemType::IdempotencyKeyReused, detail)
         }
         OperationError::Ivs(ivs) => refuse_ivs(ivs.clone()),
-        OperationError::LostKeyring { .. } => ApiError::new(
+        OperationError::LostKeyring { .. } | OperationError::LostPairs { .. } => ApiError::new(
             ProblemType::KeyPairInUse,
             "Amazon IVS has key pairs that this program imported and whose private keys are not \
              in its store; `keys rotate` on the service's machine names them and the ways out.",
@@ -426,6 +436,7 @@ fn refuse_operation(error: OperationError) -> ApiError {
         .caused_by(error),
         // Their sentences name files and accounts, which are for the log.
         OperationError::OtherAccount { .. }
+        | OperationError::Unsafe(_)
         | OperationError::FingerprintMismatch { .. }
         | OperationError::BrokenOff
         | OperationError::Store(_) => ApiError::internal(error),

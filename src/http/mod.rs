@@ -23,7 +23,9 @@ use crate::{
         IvsRegions,
         arn::{ChannelArn, Region},
     },
-    keys::{inventory::Inventory, operations::KeyOperations, snapshot::SigningKeys},
+    keys::{
+        inventory::Inventory, operations::KeyOperations, rotator::Rotator, snapshot::SigningKeys,
+    },
     tokens::grant::Policy,
 };
 
@@ -99,6 +101,8 @@ pub struct Components {
     pub inventory: Arc<Inventory>,
     /// What changes key pairs, by region.
     pub operations: BTreeMap<Region, Arc<KeyOperations>>,
+    /// What rotates and repairs them, by region.
+    pub rotators: BTreeMap<Region, Arc<Rotator>>,
     /// The regions served.
     pub ivs: IvsRegions,
     /// Lifetimes of tokens.

@@ -14,7 +14,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{access::AuthError, tokens::grant::Violation};
+use crate::{access::AuthError, keys::keyring::RotationId, tokens::grant::Violation};
 
 /// How the log shows a problem.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -182,6 +182,9 @@ pub struct Problem {
     /// Seconds to wait, within batch results, where a header would be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
+    /// Which rotation is in the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation_id: Option<String>,
 }
 
 /// One faulty member.
@@ -205,6 +208,7 @@ struct Contents {
     violations: Vec<Violation>,
     retry_after: Option<Duration>,
     challenge: Option<&'static str>,
+    rotation: Option<RotationId>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -258,6 +262,13 @@ impl ApiError {
         self
     }
 
+    /// Names the rotation that is in the way.
+    #[must_use]
+    pub fn rotation(mut self, id: RotationId) -> Self {
+        self.0.rotation = Some(id);
+        self
+    }
+
     /// Adds the cause for the log.
     #[must_use]
     pub fn caused_by(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
@@ -282,7 +293,7 @@ impl ApiError {
 
     /// The wire form. Within a batch there is no header, so the wait goes into the body.
     pub fn to_problem(&self, request_id: Option<&str>, in_batch: bool) -> Problem {
-        let Contents { problem, detail, violations, retry_after, .. } = &*self.0;
+        let Contents { problem, detail, violations, retry_after, rotation, .. } = &*self.0;
         let spec = problem.spec();
         Problem {
             r#type: problem.type_uri(),
@@ -299,6 +310,7 @@ impl ApiError {
                 .map(|it| FieldError { pointer: it.pointer.clone(), detail: it.detail.clone() })
                 .collect(),
             retry_after: retry_after.filter(|_| in_batch).map(whole_seconds),
+            rotation_id: rotation.as_ref().map(ToString::to_string),
         }
     }
 
@@ -309,6 +321,7 @@ impl ApiError {
             violations: Vec::new(),
             retry_after: None,
             challenge: None,
+            rotation: None,
             source: None,
         }))
     }

@@ -6,15 +6,19 @@
 //! - [`signer`] and [`snapshot`]: the active key, parsed, and how long it may be used without reading
 //!   the keyring again
 //! - [`inventory`]: the keyring beside what IVS lists
-//! - [`operations`]: generate, import, delete, a region's first key
+//! - [`operations`]: what people do: generate, import, delete, ask for a rotation
+//! - [`lifecycle`]: what is to be done next, as a pure plan; [`rotator`]: doing it
 //!
 //! Two rules hold all of it together: no call that changes IVS is made before its intent is in the
 //! keyring, and no token is signed with a keyring that may be too old.
 
 pub mod inventory;
 pub mod keyring;
+pub mod lifecycle;
 pub mod material;
 pub mod operations;
+pub mod rotator;
+pub mod service;
 pub mod signer;
 pub mod snapshot;
 pub mod store;

@@ -155,6 +155,19 @@ impl Inventory {
         let begun = self.begin_listing(region);
         let pairs = inventory.ivs.list_playback_key_pairs().await?;
         self.note_listing(region, begun, pairs);
+        self.look_at_new(region).await
+    }
+
+    /// Asks IVS for the fingerprint of each listed pair that was not asked for yet, and takes
+    /// versions away from the signing keys that are another key in IVS.
+    ///
+    /// # Errors
+    ///
+    /// IVS could not be asked.
+    pub async fn look_at_new(&self, region: &Region) -> Result<(), IvsError> {
+        let Some(inventory) = self.regions.get(region) else {
+            return Ok(());
+        };
         // Not in the loop's head, where the lock would be held until its end.
         let unknown = inventory.known().without_fingerprint();
         for arn in unknown {

@@ -165,10 +165,12 @@ impl<P> Keyring<P> {
         });
     }
 
-    /// Retires the versions that were to retire before IVS had them; a crash may have left one.
+    /// Retires the versions that were to retire before IVS had them; a crash may have left one. Not
+    /// while one is claimed: IVS may be importing it.
     pub fn retire_unimported(&mut self, now: Timestamp) {
-        let is_unimported =
-            |version: &&KeyVersion<P>| version.state == KeyState::Retiring && version.arn.is_none();
+        let is_unimported = |version: &&KeyVersion<P>| {
+            version.state == KeyState::Retiring && version.arn.is_none() && version.claim.is_none()
+        };
         while let Some(id) = self.keys.iter().find(is_unimported).map(|it| it.id.clone()) {
             self.retire(&id, now);
         }

@@ -16,6 +16,9 @@ pub struct Rotation {
     /// Of the value of the header `Idempotency-Key`, SHA-256 in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key_hash: Option<String>,
+    /// Of the request body, SHA-256 in hexadecimal: another request under the same key is told by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_hash: Option<String>,
     /// The client or command that asked.
     pub requested_by: String,
     /// The version that signed before; absent for a region's first key.
@@ -23,6 +26,9 @@ pub struct Rotation {
     pub from: Option<VersionId>,
     /// The version that signs afterwards.
     pub to: VersionId,
+    /// `to` was made for this rotation, so that cancelling drops it.
+    #[serde(default)]
+    pub made: bool,
     /// When it was asked for.
     pub started_at: Timestamp,
     /// When `to` began to sign.
@@ -37,6 +43,24 @@ pub struct Rotation {
     /// Why it failed, or why it does not go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<RotationFailure>,
+}
+
+impl Rotation {
+    /// Whether there is something left to do.
+    pub fn is_open(&self) -> bool {
+        self.outcome.is_none()
+    }
+
+    /// Whether the new key does not sign yet, and is to.
+    pub fn is_before_activation(&self) -> bool {
+        self.is_open() && self.activated_at.is_none()
+    }
+
+    /// Ends it.
+    pub fn finish(&mut self, outcome: RotationOutcome, now: Timestamp) {
+        self.outcome = Some(outcome);
+        self.finished_at = Some(now.floor_to_second());
+    }
 }
 
 /// How much time a rotation gives the old key.

@@ -72,8 +72,8 @@ pub enum SuccessionFault {
     /// A version became another key.
     #[error("version {0} has another public key or another time of creation")]
     VersionChanged(VersionId),
-    /// A version would lose its private half without being retired.
-    #[error("version {0} would lose its private key without being retired")]
+    /// A version would lose its private half although its life has not ended.
+    #[error("version {0} would lose its private key before it retires")]
     PrivateKeyLost(VersionId),
     /// A version moves against the order of states.
     #[error("version {0} cannot go from {1:?} to {2:?}")]
@@ -207,7 +207,7 @@ fn check_version_successor<P, Q>(
         return Err(SuccessionFault::State(id(), version.state, next.state));
     }
     let loses = version.private_key.is_some() && next.private_key.is_none();
-    if loses && next.state != KeyState::Retired {
+    if loses && !matches!(next.state, KeyState::Retiring | KeyState::Retired) {
         return Err(SuccessionFault::PrivateKeyLost(id()));
     }
     if version.compromised && !next.compromised {

@@ -42,7 +42,8 @@ pub struct KeyVersion<P = PrivateKey> {
     /// An adopted key that no other signer uses any more (`--exclusive`, `keys release`).
     #[serde(default)]
     pub released: bool,
-    /// The longest lifetime of the tokens of an adopted key's other signer, in seconds.
+    /// The longest lifetime of its tokens where that may be more than `maxTtl` says: those of an
+    /// adopted key's other signer, or those of the time before `maxTtl` fell. In seconds.
     #[serde(default, with = "seconds::optional", skip_serializing_if = "Option::is_none")]
     pub longest_ttl: Option<Duration>,
     /// The private half is known to someone who should not know it.
@@ -59,9 +60,23 @@ pub struct KeyVersion<P = PrivateKey> {
     /// From when on the pair may be deleted in IVS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retires_at: Option<Timestamp>,
+    /// When a process first read that it drains. The write that began to drain it may have been held
+    /// up, so `retires_at` counts from this, and nothing is deleted before it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_seen_at: Option<Timestamp>,
     /// When its private half was erased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retired_at: Option<Timestamp>,
+    /// Since when IVS does not have the recorded pair, which somebody else deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_since: Option<Timestamp>,
+    /// When it was last imported again after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healed_at: Option<Timestamp>,
+    /// Pairs that IVS has of this key beside the recorded one. They are deleted, and never taken for
+    /// the recorded one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strays: Vec<PlaybackKeyArn>,
     /// Who is about to change the pair in IVS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,
@@ -103,7 +118,11 @@ impl<P> KeyVersion<P> {
             imported_at: None,
             activated_at: None,
             retires_at: None,
+            drain_seen_at: None,
             retired_at: None,
+            missing_since: None,
+            healed_at: None,
+            strays: Vec::new(),
             claim: None,
             idempotency: None,
         }
@@ -115,6 +134,21 @@ impl<P> KeyVersion<P> {
         matches!(self.state, KeyState::Pending | KeyState::Imported)
             && self.private_key.is_some()
             && !self.compromised
+    }
+
+    /// Whether another signer may use the key, so that it must not retire by itself.
+    pub fn is_shared(&self) -> bool {
+        self.adopted && !self.released && !self.compromised
+    }
+
+    /// Begins to delete the pair. There is no way back, so the private half goes now: the store's
+    /// last state but one, which some stores keep readable, then no longer holds it when the pair is
+    /// gone.
+    pub fn begin_retiring(&mut self, now: Timestamp) {
+        self.state = KeyState::Retiring;
+        self.private_key = None;
+        self.missing_since = None;
+        self.retires_at.get_or_insert_with(|| now.floor_to_second());
     }
 
     /// The claim of somebody else than `driver` that still holds at `now`.
@@ -155,7 +189,11 @@ impl<P> KeyVersion<P> {
             imported_at: self.imported_at,
             activated_at: self.activated_at,
             retires_at: self.retires_at,
+            drain_seen_at: self.drain_seen_at,
             retired_at: self.retired_at,
+            missing_since: self.missing_since,
+            healed_at: self.healed_at,
+            strays: self.strays,
             claim: self.claim,
             idempotency: self.idempotency,
         }

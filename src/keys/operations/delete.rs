@@ -4,7 +4,10 @@ use super::{InUse, KeyOperations, OperationError, enroll::claim, survey};
 use crate::{
     clock::Timestamp,
     ivs::{IvsError, KeyPair, KeyPairSummary, arn::PlaybackKeyArn},
-    keys::keyring::{ClaimOp, DriverId, KeyState, Keyring, VersionId},
+    keys::{
+        keyring::{ClaimOp, DriverId, KeyState, Keyring, VersionId},
+        lifecycle::change,
+    },
 };
 
 impl KeyOperations {
@@ -52,15 +55,18 @@ impl KeyOperations {
             return Err(error);
         }
         self.edit(|keyring| {
-            keyring.retire(&id, self.clock.now());
+            change::retired(keyring, &id, self.clock.now());
             Ok(())
         })
         .await
     }
 
     /// Deletes a pair in IVS, where it may be gone already.
-    pub(super) async fn delete_in_ivs(&self, arn: &PlaybackKeyArn) -> Result<(), OperationError> {
-        match self.ivs.delete_playback_key_pair(arn).await {
+    pub(in crate::keys) async fn delete_in_ivs(
+        &self,
+        arn: &PlaybackKeyArn,
+    ) -> Result<(), OperationError> {
+        match self.ivs.delete(arn).await {
             Ok(()) | Err(IvsError::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
@@ -111,9 +117,8 @@ fn intend(
             | KeyState::Retired => InUse::Claimed,
         });
     }
-    version.state = KeyState::Retiring;
+    version.begin_retiring(now);
     version.arn.get_or_insert_with(|| arn.clone());
-    version.retires_at.get_or_insert_with(|| now.floor_to_second());
     keyring.account_id.get_or_insert(account);
     Ok(Some(id))
 }

@@ -175,12 +175,12 @@ impl Enrolment {
 }
 
 /// Refuses another version where the keyring has as many as it takes.
-pub(super) fn check_room(keyring: &Keyring) -> Result<(), OperationError> {
+pub(in crate::keys) fn check_room(keyring: &Keyring) -> Result<(), OperationError> {
     if keyring.has_room() { Ok(()) } else { Err(OperationError::Quota { full: Full::Keyring }) }
 }
 
 /// Claims a version, unless somebody else holds it.
-pub(super) fn claim(
+pub(in crate::keys) fn claim(
     version: &mut KeyVersion,
     op: ClaimOp,
     driver: &DriverId,
@@ -220,8 +220,16 @@ pub(super) fn record_import(
         return Err(OperationError::OtherAccount { expected: account, said_by, found });
     }
     let version = keyring.version_mut(id).ok_or(OperationError::Deleted)?;
+    if version.strays.contains(&pair.arn) {
+        return Ok(Recorded::Duplicate);
+    }
     match version.state {
         KeyState::Pending => {}
+        KeyState::Imported | KeyState::Active | KeyState::Draining
+            if version.missing_since.is_some() =>
+        {
+            return Ok(put_back(version, pair, now));
+        }
         KeyState::Imported | KeyState::Active | KeyState::Draining => {
             let is_recorded = version.arn.as_ref() == Some(&pair.arn);
             return Ok(if is_recorded { Recorded::Imported } else { Recorded::Duplicate });
@@ -239,6 +247,22 @@ pub(super) fn record_import(
     version.state = KeyState::Imported;
     version.imported_at = Some(now.floor_to_second());
     Ok(Recorded::Imported)
+}
+
+/// Takes down that IVS has the key of a version again, whose pair somebody deleted.
+fn put_back(version: &mut KeyVersion, pair: &KeyPair, now: Timestamp) -> Recorded {
+    version.claim = None;
+    if pair.fingerprint.parse() != Ok(version.fingerprint) {
+        return Recorded::Mismatch;
+    }
+    version.arn = Some(pair.arn.clone());
+    version.missing_since = None;
+    version.healed_at = Some(now.floor_to_second());
+    if version.state == KeyState::Imported {
+        // IVS begins anew to tell its edges.
+        version.imported_at = Some(now.floor_to_second());
+    }
+    Recorded::Imported
 }
 
 /// The tags of a pair, but for those that a keyring's own version gets anyway.

@@ -9,7 +9,8 @@ use crate::{
         arn::{AccountId, PlaybackKeyArn, Region},
     },
     keys::{
-        keyring::{ClaimOp, PRESENT_MAX},
+        keyring::{ClaimOp, PRESENT_MAX, RotationId},
+        lifecycle::invariants::Violation,
         material::KeyMaterialError,
         store::StoreError,
     },
@@ -24,11 +25,45 @@ pub enum OperationError {
         "this process does not manage keys (keys.manage = false); run the command where it is true"
     )]
     NotManaged,
-    /// The region signs already, and exchanging its key is not possible here.
-    #[error("{active} signs already; the key of a region that has one cannot be exchanged yet")]
-    RotationUnavailable {
-        /// The pair that signs.
-        active: PlaybackKeyArn,
+    /// A rotation is under way, and another one cannot be begun beside it.
+    #[error(
+        "rotation {id} is under way, and IVS has no slot for another key; wait until it is done, \
+         or see `keys status`"
+    )]
+    RotationInProgress {
+        /// Which.
+        id: RotationId,
+    },
+    /// There is no such rotation.
+    #[error("there is no such rotation; `keys status` shows the last ones")]
+    RotationNotFound,
+    /// The rotation cannot be cancelled.
+    #[error("the rotation cannot be cancelled: {reason}")]
+    NotCancellable {
+        /// Why.
+        reason: &'static str,
+    },
+    /// There is no key to go back to.
+    #[error("there is nothing to roll back: {reason}")]
+    NothingToRollBack {
+        /// Why.
+        reason: &'static str,
+    },
+    /// Nobody else ever signed with the pair.
+    #[error("{arn} was made here, so there is no other signer to release it from")]
+    NotAdopted {
+        /// The pair.
+        arn: PlaybackKeyArn,
+    },
+    /// The plan asked for something that would harm. Only a defect does.
+    #[error("refused to go on: {0}. Please report this")]
+    Unsafe(#[from] Violation),
+    /// IVS has pairs of a keyring of ours; [`OperationError::LostKeyring`] without the place, which the
+    /// rules do not know.
+    #[error("IVS has playback key pairs of a keyring that is lost: {}", Names(pairs))]
+    LostPairs {
+        /// The pairs.
+        pairs: Vec<PairName>,
     },
     /// IVS has pairs of a keyring of ours, and the store lacks their private halves.
     #[error(
@@ -161,8 +196,13 @@ impl fmt::Display for AccountSource {
 /// Where there is no room for another key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Full {
-    /// IVS holds as many pairs as it allows in a region: these.
-    Region(Vec<PairName>),
+    /// IVS holds as many pairs as it allows in a region.
+    Region {
+        /// All of them.
+        pairs: Vec<PairName>,
+        /// Those that are not of this keyring.
+        foreign: Vec<PairName>,
+    },
     /// The keyring has [`PRESENT_MAX`] versions that are not retired.
     Keyring,
 }
@@ -170,13 +210,15 @@ pub enum Full {
 impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Region(pairs) => write!(
-                f,
-                "IVS allows {} playback key pairs in a region, and there are: {}. Delete one that \
-                 nobody signs with, with `keys delete ARN`",
-                super::KEY_PAIR_QUOTA,
-                Names(pairs)
-            ),
+            Self::Region { pairs, foreign } => {
+                let quota = super::KEY_PAIR_QUOTA;
+                write!(f, "IVS allows {quota} playback key pairs in a region, and there are: ")?;
+                write!(f, "{}. ", Names(pairs))?;
+                if !foreign.is_empty() {
+                    write!(f, "Not of this keyring: {}. ", Names(foreign))?;
+                }
+                f.write_str("Delete one that nobody signs with, with `keys delete ARN`")
+            }
             Self::Keyring => write!(
                 f,
                 "the keyring of this region has {PRESENT_MAX} keys that are not retired, which is \
@@ -223,7 +265,7 @@ pub struct PairName {
     pub name: String,
 }
 
-struct Names<'a>(&'a [PairName]);
+pub(in crate::keys) struct Names<'a>(pub(in crate::keys) &'a [PairName]);
 
 impl fmt::Display for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

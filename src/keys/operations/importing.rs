@@ -23,6 +23,8 @@ const CLAIM_POLL: Duration = Duration::from_secs(2);
 /// A call to IVS begins only while this much of the claim is left: three attempts of five seconds,
 /// their pauses, and clocks that differ.
 const CLAIM_RESERVE: Duration = Duration::from_secs(30);
+/// What looking at IVS may take under a claim before the call begins.
+const CLAIM_SLACK: Duration = Duration::from_secs(10);
 /// How often a claim is won anew because looking at IVS took too long to act under it.
 const CLAIM_ATTEMPTS: usize = 3;
 
@@ -136,7 +138,7 @@ impl KeyOperations {
                     return Err(self.lost_keyring(lost));
                 }
                 if enrolment.found.is_none() {
-                    survey::check_quota(&listed)?;
+                    survey::check_quota(keyring, &listed)?;
                 }
                 make_room(keyring, &listed, listed_at);
             }
@@ -147,7 +149,7 @@ impl KeyOperations {
 
     /// Sees to it that IVS has a version: finds it there, or wins the claim and imports it. One that
     /// IVS refuses may be dropped, above all where it `is_new`: made by this request.
-    pub(super) async fn ensure_imported(
+    pub(in crate::keys) async fn ensure_imported(
         &self,
         id: &VersionId,
         is_new: bool,
@@ -196,14 +198,26 @@ impl KeyOperations {
         self.edit(|keyring| {
             let version = keyring.version_mut(id).ok_or(OperationError::Deleted)?;
             match version.state {
-                KeyState::Pending => {
-                    claim(version, ClaimOp::Import, &self.settings.driver, self.clock.now())?;
-                    let version = version.clone();
-                    Ok(Turn::Ours(Box::new((keyring.clone(), version))))
+                KeyState::Pending => {}
+                // Its pair is to be put back.
+                KeyState::Imported | KeyState::Active | KeyState::Draining
+                    if version.missing_since.is_some() => {}
+                KeyState::Imported | KeyState::Active | KeyState::Draining => {
+                    return Ok(Turn::Done);
                 }
-                KeyState::Imported | KeyState::Active | KeyState::Draining => Ok(Turn::Done),
-                KeyState::Retiring | KeyState::Retired => Err(OperationError::Deleted),
+                KeyState::Retiring | KeyState::Retired => return Err(OperationError::Deleted),
             }
+            let (driver, now) = (&self.settings.driver, self.clock.now());
+            // One that was won a moment ago, together with another write, is as good as a new one.
+            let is_ours = version
+                .claim
+                .as_ref()
+                .is_some_and(|it| it.by == *driver && now + CLAIM_RESERVE + CLAIM_SLACK < it.until);
+            if !is_ours {
+                claim(version, ClaimOp::Import, driver, now)?;
+            }
+            let version = version.clone();
+            Ok(Turn::Ours(Box::new((keyring.clone(), version))))
         })
         .await
     }
@@ -229,7 +243,7 @@ impl KeyOperations {
             return Ok(None);
         }
         let (pem, tags) = (version.public_key.to_pem(), keyring.pair_tags(version));
-        match self.ivs.import_playback_key_pair(pem, &version.name, &tags).await {
+        match self.ivs.import(&pem, &version.name, &tags).await {
             Ok(pair) => {
                 if let Err(error) = self.check_account(Some(keyring), pair.arn.account()) {
                     tracing::error!(
@@ -287,7 +301,7 @@ impl KeyOperations {
             | IvsError::TimedOut => Certainty::Unknown,
         };
         let error = if matches!(error, IvsError::QuotaExceeded { .. }) {
-            survey::quota_of(&listed)
+            survey::quota_of(keyring, &listed)
         } else {
             error.into()
         };
@@ -297,22 +311,37 @@ impl KeyOperations {
     async fn record(&self, id: &VersionId, found: Found) -> Result<(), OperationError> {
         let Found { pair, duplicates } = found;
         self.tell_pair(&pair);
-        let recorded =
-            self.edit(|keyring| record_import(keyring, id, &pair, self.clock.now())).await?;
-        match recorded {
-            Recorded::Imported => {
-                for arn in &duplicates {
-                    self.delete_duplicate(arn).await?;
+        // Two imports at once, both accepted: the keyring says which one counts, and what goes.
+        let (recorded, strays) = self
+            .edit(|keyring| {
+                let recorded = record_import(keyring, id, &pair, self.now().latest())?;
+                let mut strays = match recorded {
+                    Recorded::Imported => duplicates.clone(),
+                    Recorded::Duplicate => BTreeSet::from([pair.arn.clone()]),
+                    Recorded::Mismatch => BTreeSet::new(),
+                };
+                if let Some(version) = keyring.version_mut(id) {
+                    strays.retain(|arn| version.arn.as_ref() != Some(arn));
+                    let new = strays.iter().filter(|arn| !version.strays.contains(arn)).cloned();
+                    let new: Vec<_> = new.collect();
+                    version.strays.extend(new);
                 }
-                Ok(())
-            }
-            // Two imports at once, both accepted. The keyring says which one counts.
-            Recorded::Duplicate => self.delete_duplicate(&pair.arn).await,
+                Ok((recorded, strays))
+            })
+            .await?;
+        for arn in &strays {
+            self.delete_duplicate(arn).await?;
+        }
+        match recorded {
+            Recorded::Imported | Recorded::Duplicate => Ok(()),
             Recorded::Mismatch => Err(OperationError::FingerprintMismatch { arn: pair.arn }),
         }
     }
 
-    async fn delete_duplicate(&self, arn: &PlaybackKeyArn) -> Result<(), OperationError> {
+    pub(in crate::keys) async fn delete_duplicate(
+        &self,
+        arn: &PlaybackKeyArn,
+    ) -> Result<(), OperationError> {
         tracing::warn!(
             event = "duplicate_deleted",
             region = %self.region(),
@@ -329,6 +358,7 @@ impl KeyOperations {
         listed: &[KeyPairSummary],
     ) -> Result<Option<Found>, OperationError> {
         let mut arns = survey::tagged(keyring, version, listed);
+        arns.retain(|arn| !version.strays.contains(arn));
         while let Some(arn) = arns.pop_first() {
             match self.get(&arn).await {
                 Ok(pair) => return Ok(Some(Found { pair, duplicates: arns })),

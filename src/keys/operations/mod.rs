@@ -1,4 +1,4 @@
-//! What people do with key pairs: generate, import, delete, and make a region's first key.
+//! What people do with key pairs: generate, import, delete, and ask for rotations.
 //!
 //! One law rules here: no call that changes IVS is made before its intent is in the keyring. So each
 //! operation first writes what it is about to do (a pending version with a claim, a retiring one), then
@@ -11,10 +11,10 @@
 mod delete;
 mod enroll;
 mod error;
-mod first_key;
 mod importing;
 mod label;
-mod survey;
+mod rotations;
+pub(in crate::keys) mod survey;
 mod unimported;
 
 use std::{sync::Arc, time::Duration};
@@ -23,19 +23,23 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     inventory::{Inventory, KeyPairView, ListedPair, merge},
-    keyring::{DriverId, IdempotencyRecord, Keyring, Rotation, VersionId},
+    keyring::{DriverId, IdempotencyRecord, Keyring, VersionId},
+    lifecycle::{Now, Policy},
     material::{PrivateKey, PublicKey},
+    service::KeyPairService,
     store::{Store, StoreError},
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, Moment},
     ivs::{
-        KeyPair, KeyPairSummary, RegionalIvs,
+        KeyPair, KeyPairSummary,
         arn::{AccountId, PlaybackKeyArn, Region},
     },
     secret::system_rng,
 };
 
+pub(in crate::keys) use enroll::{check_room, claim};
+pub(in crate::keys) use error::Names;
 pub use error::{AccountSource, Full, InUse, OperationError, PairName};
 pub use label::{Label, LabelFault};
 
@@ -58,8 +62,8 @@ pub struct OperationSettings {
     pub manage: bool,
     /// `ivs.account_id`: the account whose pairs these are to be, where it is configured.
     pub expected_account: Option<AccountId>,
-    /// `tokens.max_ttl`, for a keyring that is made anew.
-    pub max_ttl: Duration,
+    /// What rotations depend on; its `max_ttl` is that of a keyring that is made anew.
+    pub policy: Policy,
     /// How long to wait for the claim of another process: nothing for a server, whose callers have
     /// time-outs; more than [`CLAIM_LIFETIME`] for a command that a person runs again after a crash.
     pub claim_wait: Duration,
@@ -69,7 +73,7 @@ pub struct OperationSettings {
 #[derive(Debug)]
 pub struct KeyOperations {
     store: Arc<dyn Store>,
-    ivs: RegionalIvs,
+    ivs: Arc<dyn KeyPairService>,
     clock: Clock,
     settings: OperationSettings,
     tasks: TaskTracker,
@@ -111,29 +115,11 @@ pub struct ImportPublicKey {
     pub idempotency: Option<IdempotencyRecord>,
 }
 
-/// A region's first key.
-#[derive(Clone, Debug)]
-pub struct FirstKey {
-    /// The client or command that asks.
-    pub requested_by: String,
-    /// Go on although IVS has pairs of a keyring that was lost.
-    pub new_keyring: bool,
-}
-
-/// A region's first key, made.
-#[derive(Clone, Debug)]
-pub struct FirstKeyMade {
-    /// The pair, active.
-    pub key_pair: KeyPairView,
-    /// The rotation that made it so.
-    pub rotation: Rotation,
-}
-
 impl KeyOperations {
     /// The operations on the region of `ivs`. Shutting down waits for `tasks`.
     pub fn new(
         store: Arc<dyn Store>,
-        ivs: RegionalIvs,
+        ivs: Arc<dyn KeyPairService>,
         clock: Clock,
         settings: OperationSettings,
         tasks: TaskTracker,
@@ -147,6 +133,24 @@ impl KeyOperations {
     pub fn telling(mut self, inventory: Arc<Inventory>) -> Self {
         self.inventory = Some(inventory);
         self
+    }
+
+    /// What rotations depend on.
+    pub fn policy(&self) -> &Policy {
+        &self.settings.policy
+    }
+
+    pub(in crate::keys) fn driver(&self) -> &DriverId {
+        &self.settings.driver
+    }
+
+    pub(in crate::keys) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Whether this process may write keyrings and change IVS.
+    pub fn manages(&self) -> bool {
+        self.settings.manage
     }
 
     /// The region.
@@ -210,23 +214,9 @@ impl KeyOperations {
         self.to_the_end(async move { this.delete_now(&arn, force).await }).await
     }
 
-    /// Makes a region's first key: generates or takes a pending one, imports it, and lets it sign at
-    /// once, since no token of another key is around that it could break.
-    ///
-    /// # Errors
-    ///
-    /// See [`OperationError`]; [`OperationError::RotationUnavailable`] where a key is active.
-    pub async fn rotate_first(
-        self: &Arc<Self>,
-        request: FirstKey,
-    ) -> Result<FirstKeyMade, OperationError> {
-        let this = Arc::clone(self);
-        self.to_the_end(async move { this.rotate_first_now(request).await }).await
-    }
-
     /// Runs an operation in its turn, and to its end even when the caller goes away: one that is
     /// dropped between a call and its record would look like a crash to the next.
-    async fn to_the_end<T: Send + 'static>(
+    pub(in crate::keys) async fn to_the_end<T: Send + 'static>(
         self: &Arc<Self>,
         operation: impl Future<Output = Result<T, OperationError>> + Send + 'static,
     ) -> Result<T, OperationError> {
@@ -243,7 +233,7 @@ impl KeyOperations {
 
     /// Changes the keyring by compare-and-swap, as often as others write in between; `change` must
     /// therefore not do anything but change. Without a keyring it gets a new one.
-    async fn edit<T>(
+    pub(in crate::keys) async fn edit<T>(
         &self,
         mut change: impl FnMut(&mut Keyring) -> Result<T, OperationError> + Send,
     ) -> Result<T, OperationError> {
@@ -252,9 +242,11 @@ impl KeyOperations {
             let (before, revision) = stored.unzip();
             let mut keyring = match before.clone() {
                 Some(keyring) => keyring,
-                None => {
-                    Keyring::new(self.region().clone(), self.settings.max_ttl, &mut system_rng())
-                }
+                None => Keyring::new(
+                    self.region().clone(),
+                    self.settings.policy.max_ttl,
+                    &mut system_rng(),
+                ),
             };
             let outcome = change(&mut keyring)?;
             if before.as_ref() == Some(&keyring) {
@@ -272,17 +264,26 @@ impl KeyOperations {
         Err(OperationError::Contended)
     }
 
-    async fn load(&self) -> Result<Option<Keyring>, OperationError> {
+    /// The time, by our clock and by IVS's.
+    pub(in crate::keys) fn now(&self) -> Now {
+        let moment = Moment::of(&self.clock);
+        Now { own: moment.wall, ivs: self.ivs.time(moment) }
+    }
+
+    pub(in crate::keys) async fn load(&self) -> Result<Option<Keyring>, OperationError> {
         Ok(self.store.load(self.region()).await?.map(|(keyring, _)| keyring))
     }
 
     /// What IVS lists, refused where that is another account's.
-    async fn list(&self, keyring: Option<&Keyring>) -> Result<Vec<KeyPairSummary>, OperationError> {
+    pub(in crate::keys) async fn list(
+        &self,
+        keyring: Option<&Keyring>,
+    ) -> Result<Vec<KeyPairSummary>, OperationError> {
         if let Some(configured) = &self.settings.expected_account {
             survey::check_account(keyring, None, configured)?;
         }
         let begun = self.inventory.as_ref().map(|inventory| inventory.begin_listing(self.region()));
-        let listed = self.ivs.list_playback_key_pairs().await?;
+        let listed = self.ivs.list().await?;
         for pair in &listed {
             self.check_account(keyring, pair.arn.account())?;
         }
@@ -292,8 +293,11 @@ impl KeyOperations {
         Ok(listed)
     }
 
-    async fn get(&self, arn: &PlaybackKeyArn) -> Result<KeyPair, OperationError> {
-        let pair = self.ivs.get_playback_key_pair(arn).await?;
+    pub(in crate::keys) async fn get(
+        &self,
+        arn: &PlaybackKeyArn,
+    ) -> Result<KeyPair, OperationError> {
+        let pair = self.ivs.get(arn).await?;
         self.check_account(None, pair.arn.account())?;
         self.tell_pair(&pair);
         Ok(pair)
@@ -338,6 +342,15 @@ impl KeyOperations {
     fn tell_pair(&self, pair: &KeyPair) {
         if let Some(inventory) = &self.inventory {
             inventory.note_pair(self.region(), pair);
+        }
+    }
+
+    /// Looks once at each pair that was listed since, to know its fingerprint.
+    pub(in crate::keys) async fn look_at_fingerprints(&self) {
+        if let Some(inventory) = &self.inventory
+            && let Err(error) = inventory.look_at_new(self.region()).await
+        {
+            tracing::debug!(%error, "fingerprints could not be compared");
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Refuses an account that is not the one of the configuration, or not the keyring's.
-pub(super) fn check_account<P>(
+pub(in crate::keys) fn check_account<P>(
     keyring: Option<&Keyring<P>>,
     configured: Option<&AccountId>,
     found: &AccountId,
@@ -33,21 +33,38 @@ pub(super) fn check_account<P>(
 }
 
 /// Refuses to begin with what could not be imported in the end.
-pub(super) fn check_quota(listed: &[KeyPairSummary]) -> Result<(), OperationError> {
+pub(in crate::keys) fn check_quota<P>(
+    keyring: &Keyring<P>,
+    listed: &[KeyPairSummary],
+) -> Result<(), OperationError> {
     if listed.len() < KEY_PAIR_QUOTA {
         return Ok(());
     }
-    Err(quota_of(listed))
+    Err(quota_of(keyring, listed))
 }
 
 /// The error that names the pairs which fill the region.
-pub(super) fn quota_of(listed: &[KeyPairSummary]) -> OperationError {
-    OperationError::Quota { full: Full::Region(listed.iter().map(name_of).collect()) }
+pub(in crate::keys) fn quota_of<P>(
+    keyring: &Keyring<P>,
+    listed: &[KeyPairSummary],
+) -> OperationError {
+    let foreign = listed.iter().filter(|pair| is_foreign(keyring, pair)).map(name_of).collect();
+    OperationError::Quota {
+        full: Full::Region { pairs: listed.iter().map(name_of).collect(), foreign },
+    }
+}
+
+/// Whether no version of the keyring, not even a retired one, is or was this pair.
+pub(in crate::keys) fn is_foreign<P>(keyring: &Keyring<P>, pair: &KeyPairSummary) -> bool {
+    let one = std::slice::from_ref(pair);
+    keyring.keys.iter().all(|version| {
+        version.arn.as_ref() != Some(&pair.arn) && tagged(keyring, version, one).is_empty()
+    })
 }
 
 /// The pairs that this program imported, for a version that the keyring does not have: the keyring
 /// was lost, or belongs to another deployment.
-pub(super) fn lost<P>(keyring: &Keyring<P>, listed: &[KeyPairSummary]) -> Vec<PairName> {
+pub(in crate::keys) fn lost<P>(keyring: &Keyring<P>, listed: &[KeyPairSummary]) -> Vec<PairName> {
     let known: BTreeSet<_> = keyring.keys.iter().map(|version| version.id.as_str()).collect();
     let arns: BTreeSet<_> = keyring.present().filter_map(|version| version.arn.as_ref()).collect();
     let is_lost = |pair: &&KeyPairSummary| {
@@ -61,7 +78,7 @@ pub(super) fn lost<P>(keyring: &Keyring<P>, listed: &[KeyPairSummary]) -> Vec<Pa
 }
 
 /// The pairs that carry the tags of a version. More than one, where IVS accepted an import twice.
-pub(super) fn tagged<P>(
+pub(in crate::keys) fn tagged<P>(
     keyring: &Keyring<P>,
     version: &KeyVersion<P>,
     listed: &[KeyPairSummary],
@@ -75,7 +92,7 @@ pub(super) fn tagged<P>(
         .collect()
 }
 
-pub(super) fn name_of(pair: &KeyPairSummary) -> PairName {
+pub(in crate::keys) fn name_of(pair: &KeyPairSummary) -> PairName {
     PairName { arn: pair.arn.clone(), name: pair.name.clone() }
 }
 
@@ -133,8 +150,8 @@ mod tests {
             assert!(sentence.contains("123456789012"), "{sentence}");
             assert!(sentence.contains("999999999999"), "{sentence}");
         }
-        assert_eq!(check_quota(&listed[..2]), Ok(()));
-        let refused = check_quota(&listed).unwrap_err();
+        assert_eq!(check_quota(&keyring, &listed[..2]), Ok(()));
+        let refused = check_quota(&keyring, &listed).unwrap_err();
         assert!(refused.to_string().contains(strategies::arn(2).as_str()), "{refused}");
     }
 }

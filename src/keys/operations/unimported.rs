@@ -63,7 +63,7 @@ fn refuse(
     if !is_unimported(version) || is_kept {
         return;
     }
-    version.state = KeyState::Retiring;
+    version.begin_retiring(now);
     let failed = keyring.rotations.iter_mut().filter(|it| it.to == *id && it.outcome.is_none());
     for rotation in failed {
         rotation.finished_at = Some(now.floor_to_second());
@@ -94,7 +94,8 @@ pub(super) fn make_room(keyring: &mut Keyring, listed: &[KeyPairSummary], listed
         keyring.keys.iter().filter(is_abandoned).map(|version| version.id.clone()).collect();
     for id in abandoned {
         if let Some(version) = keyring.version_mut(&id) {
-            version.state = KeyState::Retiring;
+            version.claim = None;
+            version.begin_retiring(listed_at);
         }
     }
 }

@@ -38,6 +38,14 @@ pub enum NoSigner {
         /// The pair.
         arn: PlaybackKeyArn,
     },
+    /// Somebody deleted the active pair in IVS, and it was not put back in time.
+    #[error(
+        "the active pair {arn} was deleted in IVS and could not be put back yet; the log says why"
+    )]
+    PairMissing {
+        /// The pair.
+        arn: PlaybackKeyArn,
+    },
     /// The active key cannot be used.
     #[error("the active key of {region} cannot sign: {cause}")]
     Unusable {

@@ -57,6 +57,8 @@ pub struct SigningKeysSettings {
     pub max_ttl: Duration,
     /// `keys.manage`: whether this process may write keyrings.
     pub manage: bool,
+    /// `rotation.heal_wait`: how long a key signs on whose pair somebody deleted in IVS.
+    pub heal_wait: Duration,
 }
 
 /// The signing keys of all regions.
@@ -151,7 +153,7 @@ impl SigningKeys {
                     keys.wake.notify_one();
                 }
                 if age < self.settings.max_staleness {
-                    return read.signer.clone();
+                    return read.signer(now, self.settings.heal_wait);
                 }
             }
         }
@@ -298,6 +300,11 @@ impl SigningKeys {
             .unwrap_or_default()
     }
 
+    /// The versions that are another key in IVS.
+    pub fn distrusted(&self, region: &Region) -> BTreeSet<VersionId> {
+        self.keys(region).map(|keys| keys.distrusted().clone()).unwrap_or_default()
+    }
+
     fn keys(&self, region: &Region) -> Result<&RegionKeys, NoSigner> {
         self.regions.get(region).ok_or_else(|| NoSigner::UnknownRegion { region: region.clone() })
     }
@@ -342,7 +349,7 @@ impl SigningKeys {
         if age >= self.settings.max_staleness {
             return Err(NoSigner::TooOld { region, age, cause });
         }
-        read.signer.clone()
+        read.signer(now, self.settings.heal_wait)
     }
 
     async fn keep_fresh(&self, region: &Region) {

@@ -47,6 +47,22 @@ impl Snapshot {
 }
 
 impl Read {
+    /// The signer, unless IVS has not had its pair for `heal_wait`.
+    pub(super) fn signer(
+        &self,
+        now: Timestamp,
+        heal_wait: Duration,
+    ) -> Result<Arc<Signer>, NoSigner> {
+        let active = self.keyring.as_ref().and_then(|keyring| keyring.active());
+        if let Some(active) = active
+            && let (Some(since), Some(arn)) = (active.missing_since, &active.arn)
+            && now.saturating_since(since) > heal_wait
+        {
+            return Err(NoSigner::PairMissing { arn: arn.clone() });
+        }
+        self.signer.clone()
+    }
+
     /// By the wall clock or the monotonic one, whichever says more.
     pub(super) fn age(&self, now: Timestamp, monotonic: Duration) -> Duration {
         let read = Moment { wall: self.at, monotonic: self.at_monotonic };

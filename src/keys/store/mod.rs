@@ -10,7 +10,7 @@ mod document;
 #[cfg(test)]
 pub(crate) mod suite;
 
-use std::{fmt, pin::Pin, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use super::{
     keyring::{Keyring, KeyringFault, SuccessionFault},
@@ -45,6 +45,12 @@ pub trait Store: fmt::Debug + Send + Sync {
         expected: Option<Revision>,
         keyring: &'a Keyring,
     ) -> StoreFuture<'a, Revision>;
+
+    /// The longest random pause before a write of which several processes see the need. Nothing
+    /// where a write that loses leaves nothing behind.
+    fn spread(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Where the region's keyring is, for people: `dir keys/us-west-2`.
     fn describe(&self, region: &Region) -> String;

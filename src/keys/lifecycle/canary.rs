@@ -1,0 +1,124 @@
+//! When a canary proves that IVS knows a new key.
+//!
+//! Each round fetches one playlist with three tokens: one of the active key, one of the new key, and
+//! one of a throwaway key that IVS never had. The new key is known when its answer is the active
+//! one's and not the throwaway's, [`ROUNDS`] times running, and a while has passed since. Where the
+//! active key is answered like the throwaway one, the channel proves nothing (it is public, or off
+//! the air), and the fixed wait counts instead.
+
+use std::time::Duration;
+
+/// How many rounds running must agree.
+pub const ROUNDS: u32 = 3;
+
+/// What the edge answered to three tokens: whatever can be compared, such as a status.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Round {
+    /// To the active key's.
+    pub active: u16,
+    /// To the new key's.
+    pub new: u16,
+    /// To the throwaway key's.
+    pub throwaway: u16,
+}
+
+/// What all rounds together say.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// Nothing yet.
+    Unknown,
+    /// The new key plays.
+    Known,
+    /// The channel cannot tell.
+    ProvesNothing,
+    /// Too long without a proof.
+    Stuck,
+}
+
+/// The rounds for one new key. Instants are on the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Canary {
+    began: Duration,
+    agreeing: u32,
+    proves_nothing: bool,
+    known_at: Option<Duration>,
+}
+
+impl Canary {
+    /// Before the first round.
+    pub const fn new(now: Duration) -> Self {
+        Self { began: now, agreeing: 0, proves_nothing: false, known_at: None }
+    }
+
+    /// Takes down a round; `None` where the edge could not be asked.
+    pub fn note(&mut self, round: Option<Round>, now: Duration) {
+        let Some(round) = round else {
+            self.agreeing = 0;
+            return;
+        };
+        self.proves_nothing = round.active == round.throwaway;
+        let agrees = round.new == round.active && round.new != round.throwaway;
+        self.agreeing = if agrees { self.agreeing + 1 } else { 0 };
+        if self.agreeing >= ROUNDS {
+            self.known_at.get_or_insert(now);
+        }
+    }
+
+    /// How long the new key took to be known.
+    pub fn measured(&self) -> Option<Duration> {
+        self.known_at.map(|known_at| known_at.saturating_sub(self.began))
+    }
+
+    /// What is known at `now`.
+    pub fn verdict(&self, now: Duration, settle: Duration, timeout: Duration) -> Verdict {
+        match self.known_at {
+            Some(known_at) if now.saturating_sub(known_at) >= settle => Verdict::Known,
+            Some(_) => Verdict::Unknown,
+            None if self.proves_nothing => Verdict::ProvesNothing,
+            None if now.saturating_sub(self.began) >= timeout => Verdict::Stuck,
+            None => Verdict::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTLE: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_mins(10);
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn round(active: u16, new: u16, throwaway: u16) -> Option<Round> {
+        Some(Round { active, new, throwaway })
+    }
+
+    #[test]
+    fn three_rounds_running_and_a_while_make_it_known() {
+        let mut canary = Canary::new(at(0));
+        canary.note(round(200, 200, 403), at(1));
+        canary.note(round(200, 403, 403), at(2));
+        for second in 3..6 {
+            assert_eq!(canary.measured(), None);
+            canary.note(round(200, 200, 403), at(second));
+        }
+        assert_eq!(canary.measured(), Some(at(5)));
+        assert_eq!(canary.verdict(at(34), SETTLE, TIMEOUT), Verdict::Unknown);
+        assert_eq!(canary.verdict(at(35), SETTLE, TIMEOUT), Verdict::Known);
+    }
+
+    #[test]
+    fn a_channel_that_answers_anyone_proves_nothing_and_silence_is_stuck() {
+        let mut canary = Canary::new(at(0));
+        canary.note(round(404, 404, 404), at(1));
+        assert_eq!(canary.verdict(at(2), SETTLE, TIMEOUT), Verdict::ProvesNothing);
+        // It came on the air.
+        canary.note(round(200, 403, 403), at(3));
+        assert_eq!(canary.verdict(at(4), SETTLE, TIMEOUT), Verdict::Unknown);
+        canary.note(None, at(5));
+        assert_eq!(canary.verdict(at(600), SETTLE, TIMEOUT), Verdict::Stuck);
+    }
+}

@@ -1,0 +1,187 @@
+//! What each step writes into the keyring. The plan says when; nothing here judges.
+
+use super::{Now, Policy, Step, drain};
+use crate::{
+    clock::Timestamp,
+    keys::keyring::{
+        KeyState, Keyring, Rotation, RotationFailure, RotationId, RotationMode, RotationOutcome,
+        VersionId,
+    },
+};
+
+/// Writes `step` into the keyring, where it is one that only writes, and ends rotations that have
+/// come to their end with it.
+pub fn apply<P>(step: &Step, keyring: &mut Keyring<P>, now: Now, policy: &Policy) {
+    let at = now.latest();
+    match step {
+        Step::Activate(rotation) => activate(keyring, rotation, at, policy),
+        Step::Withdraw(id) => withdraw(keyring, id, at),
+        Step::ConfirmDrain(id) => confirm_drain(keyring, id, at, policy),
+        Step::Retire(id) => retire(keyring, id, at),
+        Step::Recover(id) => {
+            if let Some(version) = keyring.version_mut(id) {
+                version.missing_since = None;
+            }
+        }
+        Step::NoteStray(id, arn) => {
+            if let Some(version) = keyring.version_mut(id) {
+                version.strays.push(arn.clone());
+            }
+        }
+        Step::Settle
+        | Step::Schedule
+        | Step::Replace(_)
+        | Step::Import(_)
+        | Step::Reimport(_)
+        | Step::Delete(_)
+        | Step::DeleteStray(..) => {}
+    }
+    settle(keyring, at);
+}
+
+/// Takes down that IVS does not have the pair of a retiring version any more.
+pub fn retired<P>(keyring: &mut Keyring<P>, id: &VersionId, now: Timestamp) {
+    keyring.retire(id, now);
+    settle(keyring, now);
+}
+
+/// Whether there is a rotation to end.
+pub(super) fn settled<P>(keyring: &Keyring<P>, now: Now) -> bool {
+    keyring.rotations.iter().any(|rotation| ending(keyring, rotation, now.latest()).is_some())
+}
+
+/// Ends the rotations that have nothing left to do.
+pub fn settle<P>(keyring: &mut Keyring<P>, now: Timestamp) {
+    let endings: Vec<_> =
+        keyring.rotations.iter().map(|rotation| ending(keyring, rotation, now)).collect();
+    for (rotation, ended) in keyring.rotations.iter_mut().zip(endings) {
+        if let Some(ended) = ended {
+            *rotation = ended;
+        }
+    }
+}
+
+/// The rotation as it ended, if it did.
+fn ending<P>(keyring: &Keyring<P>, rotation: &Rotation, now: Timestamp) -> Option<Rotation> {
+    if !rotation.is_open() {
+        return None;
+    }
+    let state = |id: &VersionId| keyring.version(id).map(|version| version.state);
+    let is_gone = |id: &VersionId| matches!(state(id), None | Some(KeyState::Retired));
+    let mut ended = rotation.clone();
+    if rotation.activated_at.is_none() {
+        return match state(&rotation.to) {
+            Some(KeyState::Pending | KeyState::Imported) => None,
+            // Somebody deleted the new key by name.
+            None | Some(KeyState::Retiring | KeyState::Retired) => {
+                ended.finish(RotationOutcome::Failed, now);
+                ended.error.get_or_insert_with(|| RotationFailure {
+                    code: "key_deleted".to_owned(),
+                    detail: "The new key was deleted before it signed. Ask for the rotation again."
+                        .to_owned(),
+                });
+                Some(ended)
+            }
+            // It became active by other means: it was imported where no key signed.
+            Some(KeyState::Active | KeyState::Draining) => {
+                ended.activated_at = Some(now);
+                Some(ended)
+            }
+        };
+    }
+    let is_over = rotation.from.as_ref().is_none_or(is_gone)
+        && (rotation.mode == RotationMode::Graceful
+            || !keyring.present().any(|version| version.compromised));
+    is_over.then(|| {
+        ended.finish(RotationOutcome::Done, now);
+        ended
+    })
+}
+
+fn activate<P>(keyring: &mut Keyring<P>, id: &RotationId, now: Timestamp, policy: &Policy) {
+    let Some(rotation) = keyring.rotations.iter_mut().find(|it| it.id == *id) else { return };
+    let is_emergency = rotation.mode == RotationMode::Emergency;
+    rotation.activated_at = Some(now);
+    let to = rotation.to.clone();
+    let from = keyring.active().map(|version| version.id.clone());
+    if let Some(from) = &from {
+        begin_drain(keyring, from, now, policy);
+    }
+    if is_emergency {
+        leaked(keyring, now);
+    }
+    if let Some(version) = keyring.version_mut(&to) {
+        version.state = KeyState::Active;
+        version.activated_at = Some(now);
+        version.claim = None;
+    }
+    lower_max_ttl(keyring, policy);
+}
+
+/// Lets the active version sign no more, and its tokens live.
+pub(super) fn begin_drain<P>(
+    keyring: &mut Keyring<P>,
+    id: &VersionId,
+    now: Timestamp,
+    policy: &Policy,
+) {
+    let end = keyring.version(id).map(|version| drain::end(keyring, version, now, policy));
+    if let Some(version) = keyring.version_mut(id) {
+        version.state = KeyState::Draining;
+        version.retires_at = end;
+        version.drain_seen_at = None;
+    }
+}
+
+/// At an activation `maxTtl` may fall to what is configured now. Those that drain keep what their
+/// tokens may have had.
+fn lower_max_ttl<P>(keyring: &mut Keyring<P>, policy: &Policy) {
+    let before = keyring.max_ttl;
+    if policy.max_ttl >= before {
+        return;
+    }
+    for version in &mut keyring.keys {
+        if version.state == KeyState::Draining {
+            version.longest_ttl = version.longest_ttl.max(Some(before));
+        }
+    }
+    keyring.max_ttl = policy.max_ttl;
+}
+
+/// Every key that ever signed is as good as leaked, and its tokens with it.
+fn leaked<P>(keyring: &mut Keyring<P>, now: Timestamp) {
+    for version in &mut keyring.keys {
+        if matches!(version.state, KeyState::Active | KeyState::Draining) {
+            version.state = KeyState::Draining;
+            version.compromised = true;
+            version.retires_at = Some(now);
+            version.drain_seen_at = Some(now);
+        }
+    }
+}
+
+fn withdraw<P>(keyring: &mut Keyring<P>, id: &VersionId, now: Timestamp) {
+    if keyring.version(id).is_some_and(|version| version.state == KeyState::Active) {
+        leaked(keyring, now);
+    }
+}
+
+fn confirm_drain<P>(keyring: &mut Keyring<P>, id: &VersionId, now: Timestamp, policy: &Policy) {
+    let end = keyring.version(id).map(|it| drain::confirmed_end(keyring, it, now, policy));
+    if let Some(version) = keyring.version_mut(id) {
+        version.retires_at = end;
+        version.drain_seen_at = Some(now);
+    }
+}
+
+fn retire<P>(keyring: &mut Keyring<P>, id: &VersionId, now: Timestamp) {
+    let is_emergency = keyring
+        .rotations
+        .iter()
+        .any(|it| it.is_before_activation() && it.mode == RotationMode::Emergency);
+    if let Some(version) = keyring.version_mut(id) {
+        version.compromised |= is_emergency;
+        version.claim = None;
+        version.begin_retiring(now);
+    }
+}

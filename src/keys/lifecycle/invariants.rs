@@ -1,0 +1,97 @@
+//! What no step may write, checked before it is written.
+//!
+//! The plan should never ask for any of this. These checks are made apart from it, so that one
+//! mistake in the plan is an error in the log rather than viewers who are locked out.
+
+use std::time::Duration;
+
+use super::{Now, Policy, drain};
+use crate::keys::keyring::{KeyState, KeyVersion, Keyring, VersionId};
+
+/// How much of what a plan computed may have passed until it is checked.
+const TOLERANCE: Duration = Duration::from_secs(1);
+
+/// Why a step was not written. Only a defect asks for that.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Violation {
+    /// The active version would sign no more, and no other would.
+    #[error("version {0} would cease to sign, and no other would begin")]
+    ActiveLost(VersionId),
+    /// A version would drain for less time than its tokens live.
+    #[error("version {0} would drain too briefly")]
+    DrainTooShort(VersionId),
+    /// A version would retire before its tokens have expired.
+    #[error("version {0} would retire while its tokens may still be used")]
+    RetiresTooEarly(VersionId),
+    /// A version would retire that another signer still uses.
+    #[error("version {0} would retire, and another signer may still use it")]
+    StillShared(VersionId),
+    /// A version would begin to sign that IVS does not know everywhere yet.
+    #[error("version {0} would sign before IVS has it")]
+    SignsTooEarly(VersionId),
+    /// Two rotations would lead to a new key at the same time.
+    #[error("two rotations would be under way at once")]
+    TwoRotations,
+}
+
+/// Checks a step that leads from `before` to `after`.
+///
+/// # Errors
+///
+/// The first rule that it breaks.
+pub fn check<P, Q>(
+    before: &Keyring<P>,
+    after: &Keyring<Q>,
+    now: Now,
+    policy: &Policy,
+) -> Result<(), Violation> {
+    for version in &before.keys {
+        if let Some(next) = after.version(&version.id) {
+            check_version(before, after, (version, next), now, policy)?;
+        }
+    }
+    let under_way = after.rotations.iter().filter(|it| it.is_before_activation());
+    if under_way.count() > 1 {
+        return Err(Violation::TwoRotations);
+    }
+    Ok(())
+}
+
+fn check_version<P, Q>(
+    before: &Keyring<P>,
+    after: &Keyring<Q>,
+    (version, next): (&KeyVersion<P>, &KeyVersion<Q>),
+    now: Now,
+    policy: &Policy,
+) -> Result<(), Violation> {
+    let id = || version.id.clone();
+    let ceases = version.state == KeyState::Active && next.state != KeyState::Active;
+    if ceases && after.active().is_none() && !next.compromised {
+        return Err(Violation::ActiveLost(id()));
+    }
+    if next.state == KeyState::Draining && !next.compromised {
+        let ends = next.retires_at.unwrap_or(now.earliest());
+        let begins = version.state == KeyState::Active;
+        let least = now.earliest() + drain::duration(before, version, policy);
+        let shortens = version.state == KeyState::Draining
+            && version.retires_at.is_some_and(|earlier| ends < earlier);
+        if shortens || begins && ends + TOLERANCE < least {
+            return Err(Violation::DrainTooShort(id()));
+        }
+    }
+    if version.state == KeyState::Draining && next.state == KeyState::Retiring && !next.compromised
+    {
+        let is_over = version.retires_at.is_some_and(|ends| ends <= now.earliest());
+        if !is_over || version.drain_seen_at.is_none() {
+            return Err(Violation::RetiresTooEarly(id()));
+        }
+        if version.is_shared() {
+            return Err(Violation::StillShared(id()));
+        }
+    }
+    let begins = version.state == KeyState::Imported && next.state == KeyState::Active;
+    if begins && version.imported_at.is_none_or(|imported_at| imported_at > now.latest()) {
+        return Err(Violation::SignsTooEarly(id()));
+    }
+    Ok(())
+}

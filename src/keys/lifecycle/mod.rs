@@ -1,0 +1,303 @@
+//! What is to be done next about a region's keys: the pure half of rotation and repair.
+//!
+//! [`plan()`] looks at a [`Situation`] (keyring, what IVS has, now, policy) and says which [`Step`]s
+//! are to be taken, in order, each with its reason; what is waited for; and what somebody should
+//! know. [`change::apply`] is what a step writes into the keyring, [`invariants::check`] what no
+//! write may break. Nothing in here calls anybody. The [rotator](super::rotator) takes a step,
+//! records it by compare-and-swap, and asks again, so that a crash anywhere resumes and a step that
+//! somebody else took is not taken twice.
+//!
+//! Time is judged twice: what must have passed is judged by the earlier of our clock and IVS's, what
+//! is written down by the later ([`Now`]). So a clock that is wrong makes things late, not early.
+
+pub mod canary;
+pub mod change;
+pub mod drain;
+pub mod invariants;
+mod planning;
+pub mod requests;
+pub mod view;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    keyring::{DriverId, Keyring, RotationId, VersionId},
+    operations::PairName,
+};
+use crate::{
+    clock::Timestamp,
+    config::Heal,
+    ivs::{KeyPairSummary, arn::PlaybackKeyArn},
+};
+
+use self::canary::Verdict;
+
+/// A pair that was deleted again within this time of being put back was meant to go.
+pub const HEAL_ONCE_IN: Duration = Duration::from_hours(1);
+
+/// How IVS's clock, which tells whole seconds, may differ from ours beside what is configured.
+const DATE_RESOLUTION: Duration = Duration::from_secs(1);
+
+/// The settings that plans depend on. Processes that share a keyring must have the same.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// `rotation.propagation_wait`: how long after its import a key may sign.
+    pub propagation_wait: Duration,
+    /// `rotation.drain_margin`: how much longer than its last token a key is kept.
+    pub drain_margin: Duration,
+    /// `keys.max_staleness`: how long after it was read a keyring is signed with.
+    pub max_staleness: Duration,
+    /// `tokens.max_ttl` of this process.
+    pub max_ttl: Duration,
+    /// `keys.heal`: what to do about an active pair that somebody deleted in IVS.
+    pub heal: Heal,
+    /// `rotation.every`: how old an active key becomes; `None` where nothing is scheduled.
+    pub every: Option<Duration>,
+}
+
+/// An instant by our clock and, where it was heard, by IVS's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Now {
+    /// By our clock.
+    pub own: Timestamp,
+    /// What IVS's last answer was dated, with the time since added: at most a second behind IVS's
+    /// clock.
+    pub ivs: Option<Timestamp>,
+}
+
+impl Now {
+    /// For judging what must have passed.
+    pub fn earliest(self) -> Timestamp {
+        self.ivs.map_or(self.own, |ivs| ivs.min(self.own))
+    }
+
+    /// For writing down when something was.
+    pub fn latest(self) -> Timestamp {
+        let ivs = self.ivs.map(|ivs| ivs + DATE_RESOLUTION);
+        ivs.map_or(self.own, |ivs| ivs.max(self.own)).floor_to_second()
+    }
+
+    /// How far our clock is from IVS's; `None` where that is not known.
+    pub fn skew(self) -> Option<Duration> {
+        self.ivs.map(|ivs| ivs.saturating_since(self.own).max(self.own.saturating_since(ivs)))
+    }
+}
+
+/// What IVS was seen to have.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The region's pairs.
+    pub listed: Vec<KeyPairSummary>,
+    /// When they were asked for, by our clock.
+    pub listed_at: Option<Timestamp>,
+    /// Recorded pairs that IVS said twice it does not have.
+    pub gone: BTreeSet<PlaybackKeyArn>,
+    /// Versions whose pair has another fingerprint than their public half.
+    pub distrusted: BTreeSet<VersionId>,
+}
+
+impl Observed {
+    /// Whether the pair is there.
+    pub fn has(&self, arn: &PlaybackKeyArn) -> bool {
+        self.listed.iter().any(|pair| pair.arn == *arn)
+    }
+}
+
+/// Everything that a plan depends on.
+#[derive(Debug)]
+pub struct Situation<'a, P> {
+    /// The instant, read after the keyring was.
+    pub now: Now,
+    /// The keyring.
+    pub keyring: &'a Keyring<P>,
+    /// What IVS has.
+    pub observed: &'a Observed,
+    /// The settings.
+    pub policy: &'a Policy,
+    /// Who would take the steps.
+    pub driver: &'a DriverId,
+    /// What the canary says of the key that a rotation leads to; `None` where there is no canary.
+    pub canary: Option<Verdict>,
+    /// How much later than `rotation.every` this process begins a scheduled rotation, so that
+    /// replicas do not all begin at once.
+    pub schedule_delay: Duration,
+    /// A region before this one is being rotated and has not come to the drain.
+    pub waits_for_other_region: bool,
+}
+
+/// What to do, in order; what is waited for; and what somebody should know.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// The steps that can be taken now, the most urgent first. They do not depend on each other,
+    /// but after each the plan is made anew.
+    pub steps: Vec<Planned>,
+    /// What is waited for, where nothing else is to do about a key.
+    pub waits: Vec<Wait>,
+    /// What is not as it should be.
+    pub findings: Vec<Finding>,
+}
+
+/// A step and why it is taken.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Planned {
+    /// The step.
+    pub step: Step,
+    /// In a sentence, for the log.
+    pub reason: &'static str,
+}
+
+/// One thing to do. Each begins or ends with one write of the keyring.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Step {
+    /// Ends rotations that have nothing left to do.
+    Settle,
+    /// Begins a rotation because `rotation.every` says so.
+    Schedule,
+    /// Begins an emergency rotation of a pair that was deleted in IVS on purpose.
+    Replace(VersionId),
+    /// Imports a version, or finds that IVS has it.
+    Import(VersionId),
+    /// Imports a version again whose pair somebody deleted.
+    Reimport(VersionId),
+    /// Takes back that a pair is missing: IVS has it after all.
+    Recover(VersionId),
+    /// Lets the new key of a rotation sign.
+    Activate(RotationId),
+    /// In an emergency: lets the old key sign no more, before there is a new one.
+    Withdraw(VersionId),
+    /// Takes down when a version was first seen to drain.
+    ConfirmDrain(VersionId),
+    /// Decides that a version's pair is deleted.
+    Retire(VersionId),
+    /// Deletes the pair of a retiring version, and takes that down.
+    Delete(VersionId),
+    /// Takes down that IVS has a key of ours a second time.
+    NoteStray(VersionId, PlaybackKeyArn),
+    /// Deletes such a pair.
+    DeleteStray(VersionId, PlaybackKeyArn),
+}
+
+impl Step {
+    /// A word for metrics and logs.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Settle => "settle",
+            Self::Schedule => "schedule",
+            Self::Replace(_) => "replace",
+            Self::Import(_) => "import",
+            Self::Reimport(_) => "reimport",
+            Self::Recover(_) => "recover",
+            Self::Activate(_) => "activate",
+            Self::Withdraw(_) => "withdraw",
+            Self::ConfirmDrain(_) => "confirm_drain",
+            Self::Retire(_) => "retire",
+            Self::Delete(_) => "delete",
+            Self::NoteStray(..) => "note_stray",
+            Self::DeleteStray(..) => "delete_stray",
+        }
+    }
+}
+
+/// What is waited for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Wait {
+    /// Until an imported key is known everywhere.
+    Propagation(Timestamp),
+    /// Until the canary has seen the new key.
+    Canary,
+    /// Until the tokens of a draining key have expired.
+    Drain(Timestamp),
+    /// Until somebody says that no other signer uses a key.
+    Release(PlaybackKeyArn),
+    /// Until the claim of somebody else ends.
+    Claim(Timestamp),
+    /// Until a rotation is due.
+    Schedule(Timestamp),
+    /// Until a slot in IVS is free.
+    Slot,
+}
+
+impl Wait {
+    /// When it ends, where that is known.
+    pub const fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Propagation(until)
+            | Self::Drain(until)
+            | Self::Claim(until)
+            | Self::Schedule(until) => Some(*until),
+            Self::Canary | Self::Release(_) | Self::Slot => None,
+        }
+    }
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Finding {
+    /// Our clock and IVS's are too far apart for any step.
+    ClockSkew(Duration),
+    /// IVS has pairs that are not of this keyring.
+    Foreign(Vec<PairName>),
+    /// IVS has pairs of a keyring of ours that the store lacks.
+    Lost(Vec<PairName>),
+    /// IVS does not have the pair that signs.
+    ActiveMissing(PlaybackKeyArn),
+    /// IVS does not have a pair that is not active.
+    PairMissing(PlaybackKeyArn),
+    /// A pair in IVS is another key than the keyring says.
+    FingerprintMismatch(Option<PlaybackKeyArn>),
+    /// A rotation cannot go on because IVS has no slot for the new key.
+    NoSlot(Vec<PairName>),
+    /// The drain of an adopted pair is over, and nobody said that its other signer is gone.
+    AwaitsRelease(PlaybackKeyArn),
+    /// The canary does not see the new key.
+    CanaryStuck,
+    /// IVS has a key of ours a second time.
+    Stray(PlaybackKeyArn),
+}
+
+impl Finding {
+    /// Stable, to branch on.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::ClockSkew(_) => "clock_skew",
+            Self::Foreign(_) => "foreign_key_pairs",
+            Self::Lost(_) => "lost_keyring",
+            Self::ActiveMissing(_) => "active_key_pair_missing",
+            Self::PairMissing(_) => "key_pair_missing",
+            Self::FingerprintMismatch(_) => "fingerprint_mismatch",
+            Self::NoSlot(_) => "rotation_stuck",
+            Self::AwaitsRelease(_) => "awaits_release",
+            Self::CanaryStuck => "rotation_stuck",
+            Self::Stray(_) => "duplicate_key_pair",
+        }
+    }
+
+    /// Whether somebody must help before a rotation goes on.
+    pub const fn is_stuck(&self) -> bool {
+        matches!(
+            self,
+            Self::ClockSkew(_)
+                | Self::NoSlot(_)
+                | Self::AwaitsRelease(_)
+                | Self::CanaryStuck
+                | Self::FingerprintMismatch(_)
+        )
+    }
+}
+
+impl Plan {
+    /// When the first of what is waited for ends.
+    pub fn next_at(&self) -> Option<Timestamp> {
+        self.waits.iter().filter_map(Wait::until).min()
+    }
+
+    /// Whether this step is in it.
+    pub fn contains(&self, step: &Step) -> bool {
+        self.steps.iter().any(|planned| planned.step == *step)
+    }
+}
+
+/// What to do about a region's keys.
+pub fn plan<P>(situation: &Situation<'_, P>) -> Plan {
+    planning::Planner::new(situation).run()
+}

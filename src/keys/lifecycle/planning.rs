@@ -1,0 +1,408 @@
+//! The rules of [`plan()`](super::plan), most urgent first.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Finding, HEAL_ONCE_IN, Plan, Planned, Situation, Step, Wait, canary::Verdict, change, drain,
+};
+use crate::{
+    config::Heal,
+    ivs::arn::PlaybackKeyArn,
+    keys::{
+        keyring::{KeyState, KeyVersion, Rotation, RotationMode},
+        operations::{KEY_PAIR_QUOTA, PairName, survey},
+    },
+};
+
+/// Makes one plan.
+#[derive(Debug)]
+pub(super) struct Planner<'a, P> {
+    it: &'a Situation<'a, P>,
+    plan: Plan,
+}
+
+impl<'a, P> Planner<'a, P> {
+    pub(super) fn new(situation: &'a Situation<'a, P>) -> Self {
+        Self { it: situation, plan: Plan::default() }
+    }
+
+    pub(super) fn run(mut self) -> Plan {
+        self.report();
+        let emergency = self.unfinished(RotationMode::Emergency).cloned();
+        if let Some(skew) = self.it.now.skew()
+            && skew > drain::skew_limit(self.it.policy)
+        {
+            self.plan.findings.push(Finding::ClockSkew(skew));
+            // What an emergency does depends on no clock, and cannot wait for one.
+            if let Some(rotation) = &emergency {
+                self.emergency(rotation);
+            }
+            self.leaked();
+            return self.plan;
+        }
+        if change::settled(self.it.keyring, self.it.now) {
+            self.step(Step::Settle, "a rotation has nothing left to do");
+        }
+        if let Some(rotation) = &emergency {
+            self.emergency(rotation);
+        }
+        self.deletions();
+        self.drains();
+        self.strays();
+        self.repairs();
+        if emergency.is_none() {
+            if let Some(rotation) = self.unfinished(RotationMode::Graceful).cloned() {
+                self.graceful(&rotation);
+            } else {
+                self.schedule();
+            }
+        }
+        self.plan
+    }
+
+    /// What is wrong and nothing is done about.
+    fn report(&mut self) {
+        let lost = survey::lost(self.it.keyring, &self.it.observed.listed);
+        let mut foreign = self.foreign();
+        foreign.retain(|pair| !lost.contains(pair));
+        if !foreign.is_empty() {
+            self.plan.findings.push(Finding::Foreign(foreign));
+        }
+        if !lost.is_empty() {
+            self.plan.findings.push(Finding::Lost(lost));
+        }
+        for id in &self.it.observed.distrusted {
+            if let Some(version) = self.it.keyring.version(id) {
+                self.plan.findings.push(Finding::FingerprintMismatch(version.arn.clone()));
+            }
+        }
+    }
+
+    /// A leaked key is out of use as soon as there is another, and sooner where that needs its slot.
+    fn emergency(&mut self, rotation: &Rotation) {
+        let Some(to) = self.it.keyring.version(&rotation.to) else { return };
+        match to.state {
+            KeyState::Pending if self.waits_for_claim(to) => {}
+            KeyState::Pending if self.has_slot_for(to) => {
+                self.step(Step::Import(to.id.clone()), "the key that replaces a leaked one");
+            }
+            KeyState::Pending => self.make_slot(to),
+            KeyState::Imported if self.is_gone(to) => {
+                self.reimport(to);
+            }
+            KeyState::Imported => {
+                let step = Step::Activate(rotation.id.clone());
+                self.step(step, "the key that replaces a leaked one is in IVS");
+            }
+            KeyState::Active | KeyState::Draining | KeyState::Retiring | KeyState::Retired => {}
+        }
+    }
+
+    /// Frees a slot for `to`: our draining keys go first, the leaked one last.
+    fn make_slot(&mut self, to: &KeyVersion<P>) {
+        let with = |state: KeyState| {
+            self.it
+                .keyring
+                .keys
+                .iter()
+                .find(|version| {
+                    version.state == state && version.id != to.id && self.in_slot(version)
+                })
+                .map(|version| version.id.clone())
+        };
+        if with(KeyState::Retiring).is_some() {
+            // Its deletion is planned anyway.
+            self.plan.waits.push(Wait::Slot);
+        } else if let Some(id) = with(KeyState::Draining) {
+            self.step(Step::Retire(id), "an emergency needs the slot of a draining key");
+        } else if let Some(id) = with(KeyState::Active) {
+            self.step(Step::Withdraw(id), "an emergency needs the slot of the leaked key");
+        } else {
+            self.no_slot();
+        }
+    }
+
+    /// What remains of an emergency once its new key signs.
+    fn leaked(&mut self) {
+        for version in self.it.keyring.keys.iter().filter(|it| it.compromised) {
+            match version.state {
+                KeyState::Draining => {
+                    self.step(Step::Retire(version.id.clone()), "it is compromised");
+                }
+                KeyState::Retiring => self.deletion(version),
+                KeyState::Pending | KeyState::Imported | KeyState::Active | KeyState::Retired => {}
+            }
+        }
+    }
+
+    fn deletions(&mut self) {
+        for version in self.it.keyring.keys.iter().filter(|it| it.state == KeyState::Retiring) {
+            self.deletion(version);
+        }
+    }
+
+    fn deletion(&mut self, version: &KeyVersion<P>) {
+        let foreign = version.foreign_claim(self.it.driver, self.it.now.earliest());
+        if let Some(claim) = foreign {
+            self.plan.waits.push(Wait::Claim(claim.until));
+            return;
+        }
+        // A pair whose import nobody recorded shows only in a listing that is later than it.
+        let claimed_until = version.claim.as_ref().map(|claim| claim.until);
+        let is_listed_since = match (claimed_until, self.it.observed.listed_at) {
+            (Some(until), Some(listed_at)) => until <= listed_at || self.is_own(version),
+            (Some(_), None) => false,
+            (None, _) => true,
+        };
+        if version.arn.is_some() || is_listed_since {
+            self.step(Step::Delete(version.id.clone()), "its pair is not needed any more");
+        } else if let Some(until) = claimed_until {
+            self.plan.waits.push(Wait::Claim(until));
+        }
+    }
+
+    fn drains(&mut self) {
+        for version in self.it.keyring.keys.iter().filter(|it| it.state == KeyState::Draining) {
+            let retires_at = version.retires_at.unwrap_or(self.it.now.latest());
+            if version.compromised {
+                self.step(Step::Retire(version.id.clone()), "it is compromised");
+            } else if version.drain_seen_at.is_none() {
+                let step = Step::ConfirmDrain(version.id.clone());
+                self.step(step, "its drain counts from when it is first seen");
+            } else if self.it.now.earliest() < retires_at {
+                self.plan.waits.push(Wait::Drain(retires_at));
+            } else if let Some(arn) = version.arn.clone().filter(|_| version.is_shared()) {
+                self.plan.waits.push(Wait::Release(arn.clone()));
+                self.plan.findings.push(Finding::AwaitsRelease(arn));
+            } else {
+                self.step(Step::Retire(version.id.clone()), "every token that it signed expired");
+            }
+        }
+    }
+
+    /// Pairs of ours beside the recorded ones: IVS took an import twice, or one came late.
+    fn strays(&mut self) {
+        for version in &self.it.keyring.keys {
+            let is_settled = match version.state {
+                KeyState::Imported | KeyState::Active | KeyState::Draining => {
+                    // While the pair is being put back, another one is the cure.
+                    version.missing_since.is_none() && !self.is_gone(version)
+                }
+                KeyState::Retired => true,
+                // An import or a deletion is to find them.
+                KeyState::Pending => false,
+                KeyState::Retiring => version.arn.is_some(),
+            };
+            let foreign = version.foreign_claim(self.it.driver, self.it.now.earliest());
+            for arn in self.tagged(version) {
+                let is_recorded = version.arn.as_ref() == Some(&arn);
+                if is_recorded && version.state != KeyState::Retired {
+                    continue;
+                }
+                if is_recorded || version.strays.contains(&arn) {
+                    self.plan.findings.push(Finding::Stray(arn.clone()));
+                    let step = Step::DeleteStray(version.id.clone(), arn);
+                    self.step(step, "IVS has a key of ours twice");
+                } else if is_settled && foreign.is_none() {
+                    self.plan.findings.push(Finding::Stray(arn.clone()));
+                    let step = Step::NoteStray(version.id.clone(), arn);
+                    self.step(step, "IVS has a key of ours twice");
+                }
+            }
+        }
+    }
+
+    /// Pairs that somebody deleted in IVS.
+    fn repairs(&mut self) {
+        for version in self.it.keyring.present() {
+            let Some(arn) = &version.arn else { continue };
+            if version.missing_since.is_some() && self.it.observed.has(arn) {
+                self.step(Step::Recover(version.id.clone()), "IVS has the pair after all");
+                continue;
+            }
+            if !self.is_gone(version) {
+                continue;
+            }
+            match version.state {
+                KeyState::Active => {
+                    self.plan.findings.push(Finding::ActiveMissing(arn.clone()));
+                    self.repair_active(version);
+                }
+                KeyState::Imported => {
+                    self.plan.findings.push(Finding::PairMissing(arn.clone()));
+                    if self.it.policy.heal != Heal::Off {
+                        self.reimport(version);
+                    }
+                }
+                KeyState::Draining => {
+                    self.plan.findings.push(Finding::PairMissing(arn.clone()));
+                }
+                KeyState::Pending | KeyState::Retiring | KeyState::Retired => {}
+            }
+        }
+    }
+
+    fn repair_active(&mut self, version: &KeyVersion<P>) {
+        let now = self.it.now.earliest();
+        let was_meant = version.healed_at.is_some_and(|healed_at| now < healed_at + HEAL_ONCE_IN);
+        match self.it.policy.heal {
+            Heal::Off => {}
+            Heal::Replace => self.replace(version),
+            Heal::Reimport if was_meant => self.replace(version),
+            Heal::Reimport => self.reimport(version),
+        }
+    }
+
+    fn replace(&mut self, version: &KeyVersion<P>) {
+        if self.unfinished(RotationMode::Emergency).is_none() {
+            let step = Step::Replace(version.id.clone());
+            self.step(step, "its pair was deleted in IVS, and is taken as meant to go");
+        }
+    }
+
+    fn reimport(&mut self, version: &KeyVersion<P>) {
+        if self.waits_for_claim(version) {
+            return;
+        }
+        if self.has_slot_for(version) {
+            let step = Step::Reimport(version.id.clone());
+            self.step(step, "somebody deleted its pair in IVS");
+        } else {
+            self.no_slot();
+        }
+    }
+
+    fn graceful(&mut self, rotation: &Rotation) {
+        let Some(to) = self.it.keyring.version(&rotation.to) else { return };
+        match to.state {
+            KeyState::Pending if self.waits_for_claim(to) => {}
+            KeyState::Pending if self.has_slot_for(to) => {
+                self.step(Step::Import(to.id.clone()), "the new key of a rotation");
+            }
+            KeyState::Pending => self.no_slot(),
+            KeyState::Imported if self.it.observed.distrusted.contains(&to.id) => {}
+            // Looked at again, or put back, first.
+            KeyState::Imported if !to.arn.as_ref().is_some_and(|arn| self.it.observed.has(arn)) => {
+            }
+            KeyState::Imported => self.await_propagation(rotation, to),
+            KeyState::Active | KeyState::Draining | KeyState::Retiring | KeyState::Retired => {}
+        }
+    }
+
+    fn await_propagation(&mut self, rotation: &Rotation, to: &KeyVersion<P>) {
+        let activate = Step::Activate(rotation.id.clone());
+        if self.it.keyring.active().is_none() {
+            self.step(activate, "no key signs, so nothing is gained by waiting");
+            return;
+        }
+        let imported_at = to.imported_at.unwrap_or(self.it.now.latest());
+        let known_at = imported_at + self.it.policy.propagation_wait;
+        let has_waited = self.it.now.earliest() >= known_at;
+        match self.it.canary {
+            None | Some(Verdict::ProvesNothing) if has_waited => {
+                self.step(activate, "the wait for IVS to know it everywhere is over");
+            }
+            Some(Verdict::Known) => self.step(activate, "the canary plays with it"),
+            None | Some(Verdict::ProvesNothing) => {
+                self.plan.waits.push(Wait::Propagation(known_at));
+            }
+            Some(Verdict::Unknown) => self.plan.waits.push(Wait::Canary),
+            Some(Verdict::Stuck) => {
+                self.plan.waits.push(Wait::Canary);
+                self.plan.findings.push(Finding::CanaryStuck);
+            }
+        }
+    }
+
+    fn schedule(&mut self) {
+        let Some(every) = self.it.policy.every else { return };
+        // Without an active key somebody makes the first one.
+        let Some(active) = self.it.keyring.active() else { return };
+        let Some(activated_at) = active.activated_at else { return };
+        if active.missing_since.is_some() || self.is_gone(active) {
+            return;
+        }
+        let due = activated_at + every + self.it.schedule_delay;
+        if self.it.now.earliest() < due {
+            self.plan.waits.push(Wait::Schedule(due));
+        } else if self.it.waits_for_other_region {
+            // Looked at again with the next reconciliation.
+        } else if self.it.observed.listed.len() < KEY_PAIR_QUOTA || self.has_imported_candidate() {
+            self.step(Step::Schedule, "the active key is as old as rotation.every");
+        } else if self.it.keyring.keys.iter().any(|it| is_ending(it) && self.in_slot(it)) {
+            self.plan.waits.push(Wait::Slot);
+        } else {
+            self.no_slot();
+        }
+    }
+
+    fn has_imported_candidate(&self) -> bool {
+        self.it.keyring.keys.iter().any(|it| it.state == KeyState::Imported && it.is_candidate())
+    }
+
+    /// IVS has no room for a key that is to be imported.
+    fn no_slot(&mut self) {
+        self.plan.waits.push(Wait::Slot);
+        let ending = |it: &KeyVersion<P>| is_ending(it) && self.in_slot(it);
+        // One of ours makes room in time.
+        if self.it.keyring.keys.iter().any(ending) {
+            return;
+        }
+        let foreign = self.foreign();
+        self.plan.findings.push(Finding::NoSlot(foreign));
+    }
+
+    fn has_slot_for(&self, version: &KeyVersion<P>) -> bool {
+        self.it.observed.listed.len() < KEY_PAIR_QUOTA || !self.tagged(version).is_empty()
+    }
+
+    /// Whether the pair of the version takes a slot in IVS.
+    fn in_slot(&self, version: &KeyVersion<P>) -> bool {
+        version.arn.as_ref().is_some_and(|arn| self.it.observed.has(arn))
+    }
+
+    fn waits_for_claim(&mut self, version: &KeyVersion<P>) -> bool {
+        let claim = version.foreign_claim(self.it.driver, self.it.now.earliest());
+        let Some(until) = claim.map(|claim| claim.until) else { return false };
+        self.plan.waits.push(Wait::Claim(until));
+        true
+    }
+
+    fn is_own(&self, version: &KeyVersion<P>) -> bool {
+        version.claim.as_ref().is_some_and(|claim| claim.by == *self.it.driver)
+    }
+
+    /// Whether IVS does not have the recorded pair: it said so twice, or did before.
+    fn is_gone(&self, version: &KeyVersion<P>) -> bool {
+        version.arn.as_ref().is_some_and(|arn| {
+            let is_missing = version.missing_since.is_some() && !self.it.observed.has(arn);
+            is_missing || self.it.observed.gone.contains(arn)
+        })
+    }
+
+    fn tagged(&self, version: &KeyVersion<P>) -> BTreeSet<PlaybackKeyArn> {
+        survey::tagged(self.it.keyring, version, &self.it.observed.listed)
+    }
+
+    /// The pairs that are not of this keyring.
+    fn foreign(&self) -> Vec<PairName> {
+        let listed = self.it.observed.listed.iter();
+        let foreign = listed.filter(|pair| survey::is_foreign(self.it.keyring, pair));
+        foreign.map(survey::name_of).collect()
+    }
+
+    fn unfinished(&self, mode: RotationMode) -> Option<&'a Rotation> {
+        let rotations = self.it.keyring.rotations.iter();
+        rotations.rev().find(|it| it.is_before_activation() && it.mode == mode)
+    }
+
+    fn step(&mut self, step: Step, reason: &'static str) {
+        if !self.plan.contains(&step) {
+            self.plan.steps.push(Planned { step, reason });
+        }
+    }
+}
+
+fn is_ending<P>(version: &KeyVersion<P>) -> bool {
+    matches!(version.state, KeyState::Draining | KeyState::Retiring)
+}

@@ -1,0 +1,374 @@
+//! What people ask of a rotation, as changes of the keyring: begin, cancel, roll back, release.
+
+use super::{Observed, Policy, change, drain};
+use crate::{
+    clock::Timestamp,
+    ivs::arn::PlaybackKeyArn,
+    keys::{
+        keyring::{
+            ClaimOp, DriverId, IdempotencyRecord, KeyState, KeyVersion, Keyring, KeyringId,
+            Rotation, RotationFailure, RotationId, RotationMode, RotationOutcome, VersionId,
+        },
+        material::PrivateKey,
+        operations::{KEY_PAIR_QUOTA, OperationError, check_room, claim, survey},
+    },
+    secret::system_rng,
+};
+
+/// A rotation that is asked for.
+#[derive(Clone, Debug)]
+pub struct Begin {
+    /// How much time the old key is given.
+    pub mode: RotationMode,
+    /// The client or command that asks.
+    pub requested_by: String,
+    /// The request, where it must not be carried out twice.
+    pub idempotency: Option<IdempotencyRecord>,
+    /// Go on although IVS has pairs of a keyring that was lost.
+    pub new_keyring: bool,
+}
+
+/// What a request for a rotation came to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Begun {
+    /// It was begun.
+    New(RotationId),
+    /// The same request was carried out before.
+    Known(RotationId),
+    /// Another one is under way, and leads to a new key as well.
+    UnderWay(RotationId),
+}
+
+impl Begun {
+    /// The rotation.
+    pub const fn id(&self) -> &RotationId {
+        match self {
+            Self::New(id) | Self::Known(id) | Self::UnderWay(id) => id,
+        }
+    }
+}
+
+/// Begins a rotation: chooses the new key, or takes `made`, and writes down that it is to sign.
+///
+/// # Errors
+///
+/// - [`OperationError::Quota`]: IVS has no slot for the new key, and none becomes free by itself
+/// - [`OperationError::RotationInProgress`]: the slots are taken by a rotation that drains
+/// - [`OperationError::LostPairs`]: see there
+/// - [`OperationError::IdempotencyKeyReused`]
+pub fn begin(
+    keyring: &mut Keyring,
+    request: &Begin,
+    made: &PrivateKey,
+    observed: &Observed,
+    driver: &DriverId,
+    now: Timestamp,
+) -> Result<Begun, OperationError> {
+    if let Some(known) = repeated(keyring, request)? {
+        return Ok(Begun::Known(known));
+    }
+    let under_way = keyring.rotations.iter().rev().find(|it| it.is_before_activation());
+    match under_way {
+        Some(rotation)
+            if request.mode == RotationMode::Graceful
+                || rotation.mode == RotationMode::Emergency =>
+        {
+            return Ok(Begun::UnderWay(rotation.id.clone()));
+        }
+        _ => {}
+    }
+    keyring.retire_unimported(now);
+    refuse_lost(keyring, request, observed)?;
+    let candidate = candidate(keyring, request.mode);
+    if !candidate.as_ref().is_some_and(|id| is_in_ivs(keyring, id)) {
+        check_slot(keyring, request.mode, observed)?;
+    }
+    let is_made = candidate.is_none();
+    let to = match candidate {
+        Some(id) => id,
+        None => add(keyring, made, now)?,
+    };
+    if let Some(version) = keyring.version_mut(&to).filter(|it| it.state == KeyState::Pending) {
+        // Somebody who imports it already may go on.
+        let _ = claim(version, ClaimOp::Import, driver, now);
+    }
+    let made_before = preempt(keyring, &to, now);
+    let id = RotationId::random(&mut system_rng());
+    let from = keyring.active().map(|version| version.id.clone());
+    keyring.record_rotation(Rotation {
+        id: id.clone(),
+        mode: request.mode,
+        idempotency_key_hash: request.idempotency.as_ref().map(|it| it.key_hash.clone()),
+        request_hash: request.idempotency.as_ref().map(|it| it.request_hash.clone()),
+        requested_by: request.requested_by.clone(),
+        from,
+        to,
+        made: is_made || made_before,
+        started_at: now.floor_to_second(),
+        activated_at: None,
+        finished_at: None,
+        outcome: None,
+        error: None,
+    });
+    Ok(Begun::New(id))
+}
+
+/// Cancels a rotation whose new key does not sign yet. A key that was made for it goes.
+///
+/// # Errors
+///
+/// There is no such rotation, or it cannot be cancelled any more.
+pub fn cancel<P>(
+    keyring: &mut Keyring<P>,
+    id: &RotationId,
+    now: Timestamp,
+) -> Result<(), OperationError> {
+    let rotation = keyring.rotations.iter().find(|it| it.id == *id);
+    let rotation = rotation.ok_or(OperationError::RotationNotFound)?.clone();
+    if rotation.outcome == Some(RotationOutcome::Cancelled) && rotation.activated_at.is_none() {
+        return Ok(());
+    }
+    let refuse = |reason| Err(OperationError::NotCancellable { reason });
+    if !rotation.is_open() {
+        return refuse("it is over");
+    }
+    if !rotation.is_before_activation() {
+        return refuse("its new key signs already; `keys rollback` lets the old one sign again");
+    }
+    let active = keyring.active().map(|version| &version.id);
+    if rotation.from.is_some() && rotation.from.as_ref() != active {
+        return refuse("the leaked key is out of use already, and nothing would sign");
+    }
+    if let Some(rotation) = keyring.rotations.iter_mut().find(|it| it.id == *id) {
+        rotation.finish(RotationOutcome::Cancelled, now);
+    }
+    if let Some(version) = keyring.version_mut(&rotation.to).filter(|_| rotation.made)
+        && matches!(version.state, KeyState::Pending | KeyState::Imported)
+    {
+        version.begin_retiring(now);
+    }
+    Ok(())
+}
+
+/// Lets the key sign again that drains since the last rotation, and the new one drain.
+///
+/// # Errors
+///
+/// There is none, or it can sign no more.
+pub fn roll_back<P>(
+    keyring: &mut Keyring<P>,
+    requested_by: &str,
+    observed: &Observed,
+    now: Timestamp,
+    policy: &Policy,
+) -> Result<RotationId, OperationError> {
+    let refuse = |reason| Err(OperationError::NothingToRollBack { reason });
+    if keyring.rotations.iter().any(Rotation::is_before_activation) {
+        return refuse("a rotation is under way whose new key does not sign yet; cancel that one");
+    }
+    let active = keyring.active().map(|version| version.id.clone());
+    let last =
+        keyring.rotations.iter().rev().find(|it| it.is_open() && Some(&it.to) == active.as_ref());
+    let Some((last, from)) = last.and_then(|it| Some((it.id.clone(), it.from.clone()?))) else {
+        return refuse("no key drains that signed before the active one");
+    };
+    let Some(old) = keyring.version(&from) else {
+        return refuse("the old key is gone");
+    };
+    let is_there = old.arn.as_ref().is_some_and(|arn| observed.has(arn));
+    match old.state {
+        _ if old.compromised => return refuse("the old key leaked"),
+        KeyState::Draining if !is_there => {
+            return refuse("IVS does not have the old pair any more");
+        }
+        KeyState::Draining if old.private_key.is_some() => {}
+        KeyState::Draining
+        | KeyState::Pending
+        | KeyState::Imported
+        | KeyState::Active
+        | KeyState::Retiring
+        | KeyState::Retired => return refuse("the old key is being deleted"),
+    }
+    let new = active.filter(|id| *id != from);
+    let at = now.floor_to_second();
+    if let Some(new) = &new {
+        change::begin_drain(keyring, new, at, policy);
+    }
+    if let Some(old) = keyring.version_mut(&from) {
+        old.state = KeyState::Active;
+        old.activated_at = Some(at);
+        (old.retires_at, old.drain_seen_at) = (None, None);
+    }
+    if let Some(rotation) = keyring.rotations.iter_mut().find(|it| it.id == last) {
+        rotation.finish(RotationOutcome::Cancelled, at);
+        rotation.error = Some(RotationFailure {
+            code: "rolled_back".to_owned(),
+            detail: "The old key signs again.".to_owned(),
+        });
+    }
+    let id = RotationId::random(&mut system_rng());
+    keyring.record_rotation(Rotation {
+        id: id.clone(),
+        mode: RotationMode::Graceful,
+        idempotency_key_hash: None,
+        request_hash: None,
+        requested_by: requested_by.to_owned(),
+        from: new,
+        to: from,
+        made: false,
+        started_at: at,
+        activated_at: Some(at),
+        finished_at: None,
+        outcome: None,
+        error: None,
+    });
+    Ok(id)
+}
+
+/// Takes down that an adopted pair has no other signer any more. One that drains goes on draining
+/// for as long as a token lives that this signer may have signed just now.
+///
+/// # Errors
+///
+/// The keyring has no such pair, or it is none that was adopted.
+pub fn release<P>(
+    keyring: &mut Keyring<P>,
+    arn: &PlaybackKeyArn,
+    now: Timestamp,
+    policy: &Policy,
+) -> Result<(), OperationError> {
+    let region = keyring.region.clone();
+    let version = keyring.by_arn(arn).ok_or(OperationError::NotFound { region })?;
+    if !version.adopted {
+        return Err(OperationError::NotAdopted { arn: arn.clone() });
+    }
+    if version.released {
+        return Ok(());
+    }
+    let (id, end) = (version.id.clone(), drain::released_end(keyring, version, now, policy));
+    if let Some(version) = keyring.version_mut(&id) {
+        version.released = true;
+        if version.state == KeyState::Draining {
+            version.retires_at = Some(end);
+        }
+    }
+    Ok(())
+}
+
+/// The rotation that the same request began.
+fn repeated<P>(
+    keyring: &Keyring<P>,
+    request: &Begin,
+) -> Result<Option<RotationId>, OperationError> {
+    let Some(asked) = &request.idempotency else { return Ok(None) };
+    let same = |it: &&Rotation| it.idempotency_key_hash.as_ref() == Some(&asked.key_hash);
+    match keyring.rotations.iter().find(same) {
+        None => Ok(None),
+        Some(known) if known.request_hash.as_ref() == Some(&asked.request_hash) => {
+            Ok(Some(known.id.clone()))
+        }
+        Some(_) => Err(OperationError::IdempotencyKeyReused),
+    }
+}
+
+/// Nothing is made beside the pairs of a keyring that was lost, unless somebody insists.
+fn refuse_lost(
+    keyring: &mut Keyring,
+    request: &Begin,
+    observed: &Observed,
+) -> Result<(), OperationError> {
+    let lost = survey::lost(keyring, &observed.listed);
+    if lost.is_empty() || keyring.active().is_some() {
+        return Ok(());
+    }
+    if !request.new_keyring {
+        return Err(OperationError::LostPairs { pairs: lost });
+    }
+    // The id of a keyring whose keys were lost is on their pairs.
+    if keyring.keys.is_empty() {
+        keyring.id = KeyringId::random(&mut system_rng());
+    }
+    Ok(())
+}
+
+/// The key to go on with: one that IVS has, rather than one that it may not; the oldest. One that
+/// somebody brought may be known elsewhere, so an emergency does not take it.
+fn candidate(keyring: &Keyring, mode: RotationMode) -> Option<VersionId> {
+    let is_fit = |version: &&KeyVersion| {
+        version.is_candidate() && !(version.adopted && mode == RotationMode::Emergency)
+    };
+    let mut fit = keyring.keys.iter().filter(is_fit);
+    let imported = fit.clone().find(|it| it.state == KeyState::Imported);
+    imported.or_else(|| fit.next()).map(|version| version.id.clone())
+}
+
+fn is_in_ivs(keyring: &Keyring, id: &VersionId) -> bool {
+    keyring.version(id).is_some_and(|version| version.state == KeyState::Imported)
+}
+
+fn check_slot(
+    keyring: &Keyring,
+    mode: RotationMode,
+    observed: &Observed,
+) -> Result<(), OperationError> {
+    if observed.listed.len() < KEY_PAIR_QUOTA {
+        return Ok(());
+    }
+    let in_slot = |version: &&KeyVersion| version.arn.as_ref().is_some_and(|arn| observed.has(arn));
+    let mut own = keyring.present().filter(in_slot);
+    let is_ending =
+        |version: &KeyVersion| matches!(version.state, KeyState::Draining | KeyState::Retiring);
+    match mode {
+        // An emergency makes room for itself, as far as the pairs are ours.
+        RotationMode::Emergency if own.any(|it| is_ending(it) || it.state == KeyState::Active) => {
+            Ok(())
+        }
+        RotationMode::Graceful if own.any(is_ending) => {
+            let draining = keyring.rotations.iter().rev().find(|it| it.is_open());
+            match draining {
+                Some(rotation) => {
+                    Err(OperationError::RotationInProgress { id: rotation.id.clone() })
+                }
+                None => Err(survey::quota_of(keyring, &observed.listed)),
+            }
+        }
+        RotationMode::Graceful | RotationMode::Emergency => {
+            Err(survey::quota_of(keyring, &observed.listed))
+        }
+    }
+}
+
+fn add(
+    keyring: &mut Keyring,
+    made: &PrivateKey,
+    now: Timestamp,
+) -> Result<VersionId, OperationError> {
+    check_room(keyring)?;
+    let public = made.public_key().clone();
+    let version = KeyVersion::new(public, Some(made.clone()), now, &mut system_rng());
+    let id = version.id.clone();
+    keyring.keys.push(version);
+    Ok(id)
+}
+
+/// Ends the rotations that a new one replaces, and says whether one of them had `to` made. Keys that
+/// were made for the others go.
+fn preempt(keyring: &mut Keyring, to: &VersionId, now: Timestamp) -> bool {
+    let replaced: Vec<_> =
+        keyring.rotations.iter().filter(|it| it.is_before_activation()).cloned().collect();
+    for rotation in keyring.rotations.iter_mut().filter(|it| it.is_before_activation()) {
+        rotation.finish(RotationOutcome::Cancelled, now);
+        rotation.error = Some(RotationFailure {
+            code: "preempted".to_owned(),
+            detail: "An emergency rotation took its place.".to_owned(),
+        });
+    }
+    for rotation in replaced.iter().filter(|it| it.made && it.to != *to) {
+        if let Some(version) = keyring.version_mut(&rotation.to)
+            && matches!(version.state, KeyState::Pending | KeyState::Imported)
+        {
+            version.begin_retiring(now);
+        }
+    }
+    replaced.iter().any(|it| it.made && it.to == *to)
+}

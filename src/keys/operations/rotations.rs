@@ -1,0 +1,135 @@
+//! What people ask of rotations. Each is one write of the keyring; the
+//! [rotator](crate::keys::rotator) does the rest.
+
+use std::sync::Arc;
+
+use super::{KeyOperations, OperationError};
+use crate::{
+    ivs::arn::PlaybackKeyArn,
+    keys::{
+        keyring::{Keyring, RotationId},
+        lifecycle::{
+            Observed, invariants,
+            requests::{self, Begin, Begun},
+        },
+        material::PrivateKey,
+    },
+    secret::system_rng,
+};
+
+impl KeyOperations {
+    /// Begins a rotation: the new key is durable and claimed for its import when this returns.
+    ///
+    /// # Errors
+    ///
+    /// See [`OperationError`].
+    pub async fn begin_rotation(self: &Arc<Self>, request: Begin) -> Result<Begun, OperationError> {
+        let this = Arc::clone(self);
+        self.to_the_end(async move {
+            let observed = this.observe().await?;
+            this.begin_observed(&request, &observed, |_| true).await?.ok_or(OperationError::Deleted)
+        })
+        .await
+    }
+
+    /// Stops a rotation before its new key signs.
+    ///
+    /// # Errors
+    ///
+    /// There is no such rotation, or its new key signs already.
+    pub async fn cancel_rotation(self: &Arc<Self>, id: RotationId) -> Result<(), OperationError> {
+        let this = Arc::clone(self);
+        self.to_the_end(async move {
+            let cancel =
+                |keyring: &mut Keyring| requests::cancel(keyring, &id, this.now().latest());
+            this.edit_existing(cancel, OperationError::RotationNotFound).await
+        })
+        .await
+    }
+
+    /// Lets the key sign again that drains.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it can sign no more.
+    pub async fn roll_back(
+        self: &Arc<Self>,
+        requested_by: String,
+    ) -> Result<RotationId, OperationError> {
+        let this = Arc::clone(self);
+        self.to_the_end(async move {
+            let observed = this.observe().await?;
+            let roll_back = |keyring: &mut Keyring| {
+                let (now, policy) = (this.now(), &this.settings.policy);
+                let before = keyring.without_private_keys();
+                let id =
+                    requests::roll_back(keyring, &requested_by, &observed, now.latest(), policy)?;
+                invariants::check(&before, keyring, now, policy)?;
+                Ok(id)
+            };
+            let nothing = OperationError::NothingToRollBack { reason: "there is no keyring" };
+            this.edit_existing(roll_back, nothing).await
+        })
+        .await
+    }
+
+    /// Takes down that an adopted pair has no other signer any more.
+    ///
+    /// # Errors
+    ///
+    /// The keyring has no such pair, or it is none that was adopted.
+    pub async fn release(self: &Arc<Self>, arn: PlaybackKeyArn) -> Result<(), OperationError> {
+        let this = Arc::clone(self);
+        self.to_the_end(async move {
+            let release = |keyring: &mut Keyring| {
+                requests::release(keyring, &arn, this.now().latest(), &this.settings.policy)
+            };
+            let nothing = OperationError::NotFound { region: this.region().clone() };
+            this.edit_existing(release, nothing).await
+        })
+        .await
+    }
+
+    /// Begins a rotation where `may` still holds for what the store has.
+    pub(in crate::keys) async fn begin_observed(
+        &self,
+        request: &Begin,
+        observed: &Observed,
+        may: impl Fn(&Keyring) -> bool + Send + Sync,
+    ) -> Result<Option<Begun>, OperationError> {
+        let made = PrivateKey::generate(&mut system_rng())?;
+        self.edit(|keyring| {
+            if !may(keyring) {
+                return Ok(None);
+            }
+            let now = self.now().latest();
+            let driver = &self.settings.driver;
+            let begun = requests::begin(keyring, request, &made, observed, driver, now);
+            begun.map(Some).map_err(|error| match error {
+                OperationError::LostPairs { pairs } => self.lost_keyring(pairs),
+                error => error,
+            })
+        })
+        .await
+    }
+
+    /// What IVS has now.
+    async fn observe(&self) -> Result<Observed, OperationError> {
+        let keyring = self.load().await?;
+        let listed_at = Some(self.clock.now());
+        let listed = self.list(keyring.as_ref()).await?;
+        Ok(Observed { listed, listed_at, ..Observed::default() })
+    }
+
+    /// As [`KeyOperations::edit`], but fails with `absent` where there is no keyring to change.
+    async fn edit_existing<T>(
+        &self,
+        change: impl FnMut(&mut Keyring) -> Result<T, OperationError> + Send,
+        absent: OperationError,
+    ) -> Result<T, OperationError> {
+        if self.load().await?.is_none() {
+            return Err(absent);
+        }
+        self.edit(change).await
+    }
+}
