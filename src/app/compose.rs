@@ -188,7 +188,7 @@ impl App {
         registry: Registry,
         audit: AuditLog,
     ) -> Self {
-        let Instruments { clock, metrics, .. } = instruments;
+        let Instruments { clock, metrics } = instruments;
         let tasks = TaskTracker::new();
         let store = store(config);
         let keys = Arc::new(SigningKeys::new(
@@ -246,6 +246,7 @@ impl App {
         }
         let api = Api::from(Components {
             clock,
+            metrics,
             registry: Arc::new(registry),
             audit,
             names,

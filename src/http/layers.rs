@@ -1,7 +1,7 @@
 //! What surrounds every route: request id, problem bodies, CORS, time-out, load shedding, panics.
 //!
-//! From the outside in: `finish` (request id, problem body, log line), CORS, panic, then on the
-//! API's own routes load shedding and the time-out. Health answers stay outside the last two, so
+//! From the outside in: `finish` (request id, problem body, metrics, log line), CORS, panic, then on
+//! the API's own routes load shedding and the time-out. Health answers stay outside the last two, so
 //! that an orchestrator does not restart a process for being busy.
 
 use std::{
@@ -29,7 +29,11 @@ use tower_http::{
 };
 
 use super::problem::{ApiError, ProblemType, Severity};
-use crate::{clock::Clock, config::CorsOrigin, secret::system_rng};
+use crate::{
+    config::CorsOrigin,
+    secret::system_rng,
+    telemetry::{Instruments, metrics::Metrics},
+};
 
 /// Requests in flight beyond which new ones are refused with `overloaded`.
 ///
@@ -105,11 +109,11 @@ pub fn bounded<S: Clone + Send + Sync + 'static>(
 pub fn around<S: Clone + Send + Sync + 'static>(
     routes: Router<S>,
     cors_origins: &[CorsOrigin],
-    clock: Clock,
+    instruments: Instruments,
 ) -> Router<S> {
     let routes = routes.layer(CatchPanicLayer::custom(answer_panic));
     let routes = if cors_origins.is_empty() { routes } else { routes.layer(cors(cors_origins)) };
-    routes.layer(from_fn_with_state(clock, finish))
+    routes.layer(from_fn_with_state(instruments, finish))
 }
 
 fn cors(origins: &[CorsOrigin]) -> CorsLayer {
@@ -130,8 +134,12 @@ fn cors(origins: &[CorsOrigin]) -> CorsLayer {
         .max_age(PREFLIGHT_MAX_AGE)
 }
 
-/// Outermost: names the request, writes the body of a problem, logs the end.
-async fn finish(State(clock): State<Clock>, mut request: Request, next: Next) -> Response {
+/// Outermost: names the request, writes the body of a problem, counts and logs the end.
+async fn finish(
+    State(Instruments { clock, metrics }): State<Instruments>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = clock.monotonic();
     let facts = RequestFacts { request_id: request_id(&request), client: Arc::default() };
     let method = request.method().clone();
@@ -147,14 +155,9 @@ async fn finish(State(clock): State<Clock>, mut request: Request, next: Next) ->
     if let Some(error) = &error {
         write_problem(&mut response, error, &facts);
     }
-    log_end(
-        &facts,
-        &method,
-        route.as_ref(),
-        &response,
-        error.as_ref(),
-        clock.monotonic().saturating_sub(started),
-    );
+    let took = clock.monotonic().saturating_sub(started);
+    count_end(&metrics, &method, route.as_ref(), &response, error.as_ref(), took);
+    log_end(&facts, &method, route.as_ref(), &response, error.as_ref(), took);
     response
 }
 
@@ -178,6 +181,32 @@ fn write_problem(response: &mut Response, error: &ApiError, facts: &RequestFacts
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     *response.body_mut() = Body::from(body);
+}
+
+fn count_end(
+    metrics: &Metrics,
+    method: &Method,
+    route: Option<&MatchedPath>,
+    response: &Response,
+    error: Option<&ApiError>,
+    took: Duration,
+) {
+    // Methods and paths are the caller's text, and every label is kept for ever: only known ones.
+    let method = match *method {
+        Method::GET
+        | Method::HEAD
+        | Method::POST
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE
+        | Method::OPTIONS => method.as_str(),
+        _ => "other",
+    };
+    let route = route.map_or("unmatched", MatchedPath::as_str);
+    metrics.request(method, route, response.status().as_u16(), took);
+    if let Some(error) = error {
+        metrics.refusal(error.problem().spec().code);
+    }
 }
 
 fn log_end(

@@ -26,6 +26,7 @@ use crate::{
     keys::{
         inventory::Inventory, operations::KeyOperations, rotator::Rotator, snapshot::SigningKeys,
     },
+    telemetry::{Instruments, metrics::Metrics},
     tokens::grant::Policy,
 };
 
@@ -80,6 +81,10 @@ impl Api {
         }
         self.names.resolve(text)
     }
+
+    fn instruments(&self) -> Instruments {
+        Instruments { clock: self.clock.clone(), metrics: self.metrics.clone() }
+    }
 }
 
 /// The parts of [`Api`], made by `app`.
@@ -87,6 +92,8 @@ impl Api {
 pub struct Components {
     /// The time.
     pub clock: Clock,
+    /// What this process counts.
+    pub metrics: Metrics,
     /// Who may call.
     pub registry: Arc<Registry>,
     /// What is recorded of each mint.
@@ -138,7 +145,7 @@ pub fn router(api: Api, cors_origins: &[CorsOrigin]) -> Router {
             get(key_pairs::get_key_pair).delete(key_pairs::delete_key_pair),
         );
     let bounded = layers::bounded(bounded, api.limits.request_timeout);
-    let clock = api.clock.clone();
+    let instruments = api.instruments();
     let routes = bounded
         .route("/.well-known/jwks.json", get(jwks::get_jwks))
         .route("/healthz", get(health::healthz))
@@ -151,7 +158,7 @@ pub fn router(api: Api, cors_origins: &[CorsOrigin]) -> Router {
         // The extractor bounds bodies by `server.max_body`; axum's own bound would come first.
         .layer(DefaultBodyLimit::disable())
         .with_state(api);
-    layers::around(routes, cors_origins, clock)
+    layers::around(routes, cors_origins, instruments)
 }
 
 async fn no_such_path() -> problem::ApiError {

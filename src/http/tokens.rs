@@ -149,8 +149,9 @@ pub async fn mint_token(
     facts: RequestFacts,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
-    let minted = mint_one(&api, &client, facts.request_id(), body.0).await?;
-    Ok(no_store(json(&minted)))
+    let outcome = mint_one(&api, &client, facts.request_id(), body.0).await;
+    count(&api, &client, &outcome);
+    Ok(no_store(json(&outcome?)))
 }
 
 /// Several mint requests.
@@ -221,9 +222,12 @@ pub async fn mint_token_batch(
                     Err(ApiError::invalid_member("", "Each request must be an object."))
                 }
             };
+            count(&api, &client, &outcome);
             match outcome {
                 Ok(minted) => BatchItem::Minted(minted),
                 Err(error) => {
+                    // The layers see a success.
+                    api.metrics.refusal(error.problem().spec().code);
                     let error = error.to_problem(Some(facts.request_id()), true);
                     BatchItem::Refused { error }
                 }
@@ -233,6 +237,11 @@ pub async fn mint_token_batch(
         .collect()
         .await;
     Ok(no_store(json(&BatchResponse { results })))
+}
+
+fn count(api: &Api, client: &Client, outcome: &Result<MintResponse, ApiError>) {
+    let outcome = outcome.as_ref().map_or_else(|error| error.problem().spec().code, |_| "minted");
+    api.metrics.mint(client.id().as_str(), outcome);
 }
 
 /// One request from JSON to token, with its line in the audit log.

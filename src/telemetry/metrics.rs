@@ -103,7 +103,7 @@ impl Metrics {
         self.0.mints.get_or_create(&labels).inc();
     }
 
-    /// A request was answered by the problem `code`.
+    /// A request, or an item of a batch, was answered by the problem `code`.
     pub fn refusal(&self, code: &str) {
         self.0.refusals.get_or_create(&[("code", code.to_owned())]).inc();
     }
@@ -234,7 +234,11 @@ impl Families {
     fn register(&mut self) {
         let Self { registry, .. } = self;
         registry.register("mints", "Decisions on mints", self.mints.clone());
-        registry.register("refusals", "Requests answered by a problem", self.refusals.clone());
+        registry.register(
+            "refusals",
+            "Requests and items of batches answered by a problem",
+            self.refusals.clone(),
+        );
         registry.register_with_unit(
             "http_request_duration",
             "Time to answer a request",
