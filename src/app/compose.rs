@@ -16,7 +16,7 @@ use crate::{
     clock::Clock,
     config::{Config, ConfigError, CorsOrigin, KeyStore},
     emulator::EmulatorError,
-    http::{self, Api, Components, Limits, health::ShutdownFlag},
+    http::{self, Api, Components, Limits, health::ShutdownFlag, metrics::MetricsPlace},
     ivs::{AwsSettings, ConnectError, IvsRegions, arn::Region},
     keys::{
         inventory::Inventory,
@@ -103,6 +103,7 @@ pub enum StartError {
 pub struct App {
     api: Api,
     cors_origins: Vec<CorsOrigin>,
+    metrics_place: MetricsPlace,
     reload_every: Duration,
     store: Arc<dyn Store>,
     tasks: TaskTracker,
@@ -271,6 +272,10 @@ impl App {
         Self {
             api,
             cors_origins: config.server.cors_origins.clone(),
+            metrics_place: match config.server.operations_listen {
+                Some(_) => MetricsPlace::Operations,
+                None => MetricsPlace::Api,
+            },
             reload_every: config.access.reload_every,
             store,
             tasks,
@@ -311,7 +316,12 @@ impl App {
 
     /// The HTTP API.
     pub fn router(&self) -> Router {
-        http::router(self.api.clone(), &self.cors_origins)
+        http::router(self.api.clone(), &self.cors_origins, self.metrics_place)
+    }
+
+    /// Metrics and probes, for a listener of their own.
+    pub fn operations_router(&self) -> Router {
+        http::operations_router(self.api.clone())
     }
 
     /// Lets web pages of this machine call, on whatever port they are served.

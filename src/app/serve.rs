@@ -19,6 +19,9 @@ use super::{
 };
 use crate::{clock::Clock, config::Config};
 
+/// How long a scrape that is under way may take at the end.
+const OPERATIONS_GRACE: Duration = Duration::from_secs(1);
+
 /// How long background tasks may take to end; they hold no unsaved state.
 const TASKS_GRACE: Duration = Duration::from_secs(5);
 
@@ -30,10 +33,31 @@ const TASKS_GRACE: Duration = Duration::from_secs(5);
 pub async fn serve(config: Config, clock: Clock) -> Result<(), StartError> {
     let signals = StopSignals::new().map_err(StartError::Signals)?;
     let listener = Listener::bind(config.server.listen, "--listen")?;
+    let operations = config.server.operations_listen;
+    let operations = operations.map(|it| Listener::bind(it, "server.operations_listen"));
+    let operations = operations.transpose()?;
     let app = App::for_serve(&config, clock).await?;
+    let operations = operations.map(|listener| start_operations(listener, &app, &config));
     let running = Running::start(listener, app.router(), &config)?;
     running.announce();
-    running.until_stopped(app, signals, &config).await
+    let stopped = running.until_stopped(app, signals, &config);
+    let Some(mut operations) = operations else { return stopped.await };
+    tokio::select! {
+        stopped = stopped => stopped?,
+        ended = operations.ended() => return Err(ended),
+    }
+    // Last, so that it is seen from there how the rest ends.
+    operations.stop(OPERATIONS_GRACE).await;
+    Ok(())
+}
+
+/// Plain HTTP: what stands there is no secret, and who scrapes it often knows no private authority.
+fn start_operations(listener: Listener, app: &App, config: &Config) -> Running {
+    let settings = ConnectionSettings { keep_alive: config.server.keep_alive, tls: None };
+    let operations = Running::start_with(listener, app.operations_router(), settings);
+    // Standard output tells one address, that of the API.
+    tracing::info!(url = operations.url(), "metrics are served without a credential");
+    operations
 }
 
 /// A served port.

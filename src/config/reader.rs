@@ -11,12 +11,11 @@ use super::{
 
 /// Features of the contract that this version does not have, by the key that asks for them. Only
 /// the default of such a key is accepted: a setting without effect would be worse than none.
-const NOT_AVAILABLE: [(&str, &str); 8] = [
+const NOT_AVAILABLE: [(&str, &str); 7] = [
     ("channels.warm_up", "reading all channels at start"),
     ("keys.store", "another store than \"dir\""),
     ("rotation.canary_channel", "the rotation canary"),
     ("rotation.every", "scheduled rotation"),
-    ("server.operations_listen", "a listener of its own for operations"),
     ("shared.url", "a shared engine"),
     ("tokens.share", "sharing tokens between requests"),
     ("viewers.local_deny", "denying viewers"),

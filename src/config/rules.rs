@@ -25,6 +25,7 @@ pub(super) fn check(reader: &mut Reader<'_>, has_inline_clients: bool) {
     if has_inline_clients && reader.is_set_by_variable("access.clients") {
         reader.problem("access.clients", &format!("is set, and {CLIENTS} too. Unset one of them."));
     }
+    listeners_do_not_collide(reader);
     tls_files_are_a_pair(reader);
     audit_file_has_a_path(reader);
     aliases_are_served(reader);
@@ -41,6 +42,25 @@ fn at_most(
     {
         let message = format!("must not be longer than {greater}. Lower it, or raise {greater}.");
         reader.problem(lesser, &message);
+    }
+}
+
+/// Two listeners cannot have one port, unless on different addresses of this machine.
+fn listeners_do_not_collide(reader: &mut Reader<'_>) {
+    let main = reader.peek("server.listen", parse::address);
+    let operations = reader.peek("server.operations_listen", parse::optional_address);
+    if let (Some(main), Some(Some(operations))) = (main, operations)
+        && main.port() == operations.port()
+        // Port 0 takes a free one each time.
+        && main.port() != 0
+        && (main.ip() == operations.ip()
+            || main.ip().is_unspecified()
+            || operations.ip().is_unspecified())
+    {
+        reader.problem(
+            "server.operations_listen",
+            "takes the port of server.listen. Choose another port.",
+        );
     }
 }
 

@@ -274,6 +274,27 @@ fn rules_between_keys() {
 }
 
 #[test]
+fn two_listeners_have_two_ports() {
+    let address = "server.operations_listen";
+    let collides = "takes the port of server.listen. Choose another port.";
+    // That of server.listen is 127.0.0.1:8080.
+    for taken in ["127.0.0.1:8080", "0.0.0.0:8080", "[::]:8080"] {
+        assert_problem(address, taken, collides);
+    }
+    for free in ["127.0.0.1:9090", "127.0.0.2:8080", "127.0.0.1:0"] {
+        let config = load(&[("IVS_PLAYBACK_AUTH__SERVER__OPERATIONS_LISTEN", free)]).unwrap();
+        assert_eq!(config.server.operations_listen, Some(free.parse().unwrap()));
+    }
+    let any_port = ("IVS_PLAYBACK_AUTH__SERVER__LISTEN", "127.0.0.1:0");
+    load(&[any_port, ("IVS_PLAYBACK_AUTH__SERVER__OPERATIONS_LISTEN", "127.0.0.1:0")]).unwrap();
+    assert_problem(
+        address,
+        "localhost:9090",
+        "must be an IP address with a port, such as \"127.0.0.1:8080\" or \"[::]:8080\".",
+    );
+}
+
+#[test]
 fn an_alias_must_be_of_what_is_served() {
     let alias = ("IVS_PLAYBACK_AUTH__CHANNELS__ALIASES__DEMO", DEMO);
     let found = problems(load(&[alias, ("IVS_PLAYBACK_AUTH__IVS__REGIONS", "eu-west-1")]));
@@ -308,8 +329,6 @@ fn what_this_version_does_not_have_is_refused() {
     assert_problem("viewers.local_deny", "true", &sentence("denying viewers", "false"));
     let share = sentence("sharing tokens between requests", "\"off\"");
     assert_problem("tokens.share", "1s", &share);
-    let operations = sentence("a listener of its own for operations", "\"\"");
-    assert_problem("server.operations_listen", "127.0.0.1:9000", &operations);
     assert_problem("rotation.canary_channel", "demo", &sentence("the rotation canary", "\"\""));
     let shared = sentence("a shared engine", "\"\"");
     assert_problem("shared.url", "redis://:hunter2@cache", &shared);

@@ -30,7 +30,7 @@ pub struct Server {
     pub shutdown_grace: Duration,
     /// The web origins that may call from a browser.
     pub cors_origins: Vec<CorsOrigin>,
-    /// A listener of its own for operations.
+    /// Where metrics and probes are served without a credential; none leaves `/metrics` on `listen`.
     pub operations_listen: Option<SocketAddr>,
     /// Proxies whose forwarding headers are believed.
     pub trusted_proxies: Vec<Network>,

@@ -42,7 +42,7 @@ macro_rules! scopes {
     )+};
 }
 
-scopes!(TokensMint, TokensInspect, ChannelsRead, KeysRead, KeysWrite);
+scopes!(TokensMint, TokensInspect, ChannelsRead, KeysRead, KeysWrite, MetricsRead);
 
 /// The authenticated client, which holds the scope `S`.
 #[derive(Debug)]

@@ -30,6 +30,8 @@ use crate::{
     tokens::grant::Policy,
 };
 
+use self::metrics::MetricsPlace;
+
 pub mod channels;
 pub mod docs;
 pub mod extract;
@@ -39,6 +41,7 @@ mod json;
 pub mod jwks;
 pub mod key_pairs;
 pub mod layers;
+pub mod metrics;
 pub mod openapi;
 pub mod problem;
 mod respond;
@@ -131,8 +134,8 @@ pub struct Limits {
     pub request_timeout: Duration,
 }
 
-/// The whole HTTP API.
-pub fn router(api: Api, cors_origins: &[CorsOrigin]) -> Router {
+/// The whole HTTP API; `/metrics` only where that is its place.
+pub fn router(api: Api, cors_origins: &[CorsOrigin], metrics_place: MetricsPlace) -> Router {
     let bounded = Router::new()
         .route("/v1/tokens", post(tokens::mint_token))
         .route("/v1/tokens/batch", post(tokens::mint_token_batch))
@@ -145,11 +148,16 @@ pub fn router(api: Api, cors_origins: &[CorsOrigin]) -> Router {
             get(key_pairs::get_key_pair).delete(key_pairs::delete_key_pair),
         );
     let bounded = layers::bounded(bounded, api.limits.request_timeout);
+    let metrics = match metrics_place {
+        MetricsPlace::Api => get(metrics::get_metrics),
+        MetricsPlace::Operations => get(metrics::served_elsewhere),
+    };
     let instruments = api.instruments();
     let routes = bounded
         .route("/.well-known/jwks.json", get(jwks::get_jwks))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .route("/metrics", metrics)
         .route("/openapi.json", get(openapi::get_openapi))
         .route("/docs", get(docs::overview))
         .route("/docs/errors/{code}", get(docs::problem))
@@ -161,10 +169,30 @@ pub fn router(api: Api, cors_origins: &[CorsOrigin]) -> Router {
     layers::around(routes, cors_origins, instruments)
 }
 
+/// What `server.operations_listen` serves: metrics and probes, to whoever reaches it.
+pub fn operations_router(api: Api) -> Router {
+    let instruments = api.instruments();
+    let routes = Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::get_metrics_openly))
+        .fallback(no_such_operations_path)
+        .method_not_allowed_fallback(no_such_method)
+        .with_state(api);
+    layers::around(routes, &[], instruments)
+}
+
 async fn no_such_path() -> problem::ApiError {
     problem::ApiError::new(
         problem::ProblemType::NotFound,
         "Nothing is served at this path; /openapi.json lists what is.",
+    )
+}
+
+async fn no_such_operations_path() -> problem::ApiError {
+    problem::ApiError::new(
+        problem::ProblemType::NotFound,
+        "This address serves /metrics, /healthz and /readyz; the API is on server.listen.",
     )
 }
 

@@ -16,7 +16,7 @@ use utoipa::{
 };
 
 use super::{
-    channels, health, inspect, jwks, key_pairs,
+    channels, health, inspect, jwks, key_pairs, metrics,
     problem::{FieldError, Problem, ProblemType},
     tokens,
 };
@@ -33,7 +33,8 @@ use super::{
         tokens::mint_token, tokens::mint_token_batch, inspect::inspect_token,
         channels::get_channel, channels::refresh_channel,
         key_pairs::list_key_pairs, key_pairs::create_key_pair, key_pairs::get_key_pair,
-        key_pairs::delete_key_pair, jwks::get_jwks, health::healthz, health::readyz
+        key_pairs::delete_key_pair, jwks::get_jwks, health::healthz, health::readyz,
+        metrics::get_metrics
     ),
     components(schemas(Problem, FieldError)),
     security(("credential" = [])),
@@ -147,6 +148,8 @@ pub fn problems_of(operation_id: &str) -> Vec<ProblemType> {
         "deleteKeyPair" => {
             &[&caller, &ivs, &[P::InvalidRequest, P::KeyPairNotFound, P::KeyPairInUse]]
         }
+        // As the probes, it is answered by a busy process too.
+        "getMetrics" => return [&caller[..], &[P::NotFound, P::Internal]].concat(),
         _ => return vec![P::Internal],
     };
     own.iter().copied().flatten().chain(&everywhere).copied().collect()

@@ -293,6 +293,8 @@ impl Families {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -317,6 +319,43 @@ mod tests {
             assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    /// `docs/metrics.md` names each metric with its labels, and no other.
+    #[test]
+    fn the_documentation_names_what_there_is() {
+        let documented: BTreeSet<&str> = include_str!("../../docs/metrics.md")
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `ivs_playback_auth_")?.split('`').next())
+            .collect();
+        let text = one_of_each().encode().unwrap();
+        let values = regex_lite::Regex::new(r#"="[^"]*"| .*|_count"#).unwrap();
+        let there_is: BTreeSet<String> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("ivs_playback_auth_"))
+            .filter(|line| !line.contains("_bucket") && !line.contains("_sum"))
+            .map(|line| values.replace_all(line, "").into_owned())
+            .collect();
+        assert_eq!(documented, there_is.iter().map(String::as_str).collect());
+    }
+
+    fn one_of_each() -> Metrics {
+        let metrics = Metrics::default();
+        metrics.mint("k3v9p2q8w1zx", "minted");
+        metrics.refusal("unauthenticated");
+        metrics.request("GET", "/healthz", 200, Duration::ZERO);
+        metrics.ivs_call("GetChannel", "ok", Duration::ZERO);
+        metrics.channel_lookups(LookupResult::Hit).inc();
+        metrics.channel_batch(1);
+        metrics.channel_wait(Duration::ZERO);
+        metrics.channel_throttle();
+        metrics.set_key_state("us-west-2", "active", 1);
+        metrics.set_keyring_age("us-west-2", Duration::ZERO);
+        metrics.rotation_step("us-west-2", "import", "ok");
+        metrics.set_rotation_stuck("us-west-2", false);
+        metrics.key_heal("us-west-2", "reimported");
+        metrics.revocation("revoked");
+        metrics
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl TestApp {
         let channel = emulator.ensure_live_channel(&region, "demo").await.unwrap();
 
         let credential = credential('a');
-        let all = "tokens:mint,tokens:inspect,channels:read,keys:read,keys:write";
+        let all = "tokens:mint,tokens:inspect,channels:read,keys:read,keys:write,metrics:read";
         let clients = format!("{}\n{}", client('a', all), client('r', "channels:read"));
         let mut variables = vec![
             ("IVS_PLAYBACK_AUTH__IVS__REGIONS".to_owned(), "us-west-2".to_owned()),
@@ -198,11 +198,7 @@ impl TestApp {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        let text = String::from_utf8(body.to_vec()).unwrap();
-        let answer = Answer { status: parts.status, headers: parts.headers, text };
+        let answer = ask(self.router.clone(), request).await;
         assert!(answer.header("x-request-id").is_some(), "{answer:?}");
         answer
     }
@@ -258,16 +254,17 @@ impl TestApp {
         if let Some(origin) = origin {
             request = request.header("origin", origin);
         }
-        let request = request.body(Body::empty()).unwrap();
-        let response = self.emulator.router().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            text: String::from_utf8(body.to_vec()).unwrap(),
-        }
+        ask(self.emulator.router(), request.body(Body::empty()).unwrap()).await
     }
+}
+
+/// What a router answers.
+pub(crate) async fn ask(router: Router, request: Request<Body>) -> Answer {
+    let response = router.oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    Answer { status: parts.status, headers: parts.headers, text }
 }
 
 /// The credential of a client: `a` may do everything, `r` reads channels only.

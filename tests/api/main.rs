@@ -13,6 +13,7 @@ mod health;
 mod ivs;
 mod key_pairs;
 mod keys;
+mod metrics;
 mod openapi;
 mod problems;
 mod tokens;

@@ -37,7 +37,7 @@ pub(crate) struct Server {
     /// Where it listens.
     pub(crate) url: String,
     stdout: BufReader<ChildStdout>,
-    stderr: ChildStderr,
+    stderr: BufReader<ChildStderr>,
 }
 
 impl Server {
@@ -46,7 +46,7 @@ impl Server {
         #[expect(clippy::zombie_processes, reason = "it is waited for when the server is dropped")]
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut stderr = child.stderr.take().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         loop {
             line.clear();
@@ -82,18 +82,32 @@ impl Server {
         (status.code(), written)
     }
 
-    /// The status line and body of a request without a client library.
-    pub(crate) fn get(&self, path: &str) -> std::io::Result<(u16, String)> {
-        use std::io::Write;
-        let address = self.url.strip_prefix("http://").unwrap();
-        let mut stream = std::net::TcpStream::connect(address)?;
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
-        Ok((status.unwrap(), body.unwrap()))
+    /// Its next log line that holds `text`.
+    pub(crate) fn log_line(&mut self, text: &str) -> serde_json::Value {
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            assert_ne!(self.stderr.read_line(&mut line).unwrap(), 0, "it ended without {text}");
+        }
+        serde_json::from_str(&line).unwrap()
     }
+
+    pub(crate) fn get(&self, path: &str) -> std::io::Result<(u16, String)> {
+        get(&self.url, path)
+    }
+}
+
+/// The status and body of a request without a client library.
+pub(crate) fn get(url: &str, path: &str) -> std::io::Result<(u16, String)> {
+    use std::io::Write;
+    let address = url.strip_prefix("http://").unwrap();
+    let mut stream = std::net::TcpStream::connect(address)?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    Ok((status.unwrap(), body.unwrap()))
 }
 
 impl Drop for Server {

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use crate::program::{Server, program, run};
+use crate::program::{Server, get, program, run};
 
 /// The environment of a `serve` whose IVS is at `ivs`.
 fn configured(mut command: Command, folder: &Path, ivs: &str) -> Command {
@@ -91,6 +91,33 @@ fn sigterm_drains_then_stops() {
 }
 
 #[test]
+fn operations_have_a_listener_of_their_own_to_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let emulator = Server::emulator(&folder.path().join("emulator"));
+    let mut command = configured(program(&["serve"]), folder.path(), &emulator.url);
+    command
+        .env("IVS_PLAYBACK_AUTH__SERVER__OPERATIONS_LISTEN", "127.0.0.1:0")
+        .env("IVS_PLAYBACK_AUTH__SERVER__DRAIN_DELAY", "1h");
+    let mut service = Server::start(command);
+    let log = service.log_line("metrics are served");
+    let operations = log["url"].as_str().unwrap();
+    assert_ne!(operations, service.url);
+    let (status, metrics) = get(operations, "/metrics").unwrap();
+    assert_eq!(status, 200);
+    let line = "ivs_playback_auth_key_state{region=\"us-west-2\",state=\"active\"} 0\n";
+    assert!(metrics.contains(line), "{metrics}");
+    assert_eq!(service.get("/metrics").unwrap().0, 404);
+
+    service.signal("TERM");
+    while !get(operations, "/readyz").unwrap().1.contains("\"status\":\"unready\"") {
+        std::thread::yield_now();
+    }
+    service.signal("TERM");
+    let (code, said) = service.wait();
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
 fn a_port_in_use_is_one_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let emulator = Server::emulator(&folder.path().join("emulator"));
@@ -108,6 +135,11 @@ fn a_port_in_use_is_one_sentence() {
     let ended = run(&mut serve);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stderr.contains("is in use"), "{ended:?}");
+    let mut serve = configured(program(&["serve"]), folder.path(), "http://x");
+    serve.env("IVS_PLAYBACK_AUTH__SERVER__OPERATIONS_LISTEN", address);
+    let ended = run(&mut serve);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("choose another server.operations_listen"), "{ended:?}");
 }
 
 #[test]

@@ -65,6 +65,24 @@ pub enum KeyPairState {
     Missing,
 }
 
+impl KeyPairState {
+    /// Every state.
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Active, Self::Draining, Self::Retiring, Self::Foreign, Self::Missing];
+
+    /// As in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Retiring => "retiring",
+            Self::Foreign => "foreign",
+            Self::Missing => "missing",
+        }
+    }
+}
+
 /// A pair as IVS lists it, with its fingerprint where that was asked for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ListedPair {
@@ -163,6 +181,13 @@ mod tests {
 
     fn listed(arn: PlaybackKeyArn) -> ListedPair {
         ListedPair { arn, name: "listed".to_owned(), tags: BTreeMap::new(), fingerprint: None }
+    }
+
+    #[test]
+    fn a_state_is_one_word_everywhere() {
+        for state in KeyPairState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
     }
 
     #[test]
