@@ -121,8 +121,7 @@ pub async fn readyz(State(api): State<Api>, headers: HeaderMap) -> Response {
     let mut regions = BTreeMap::new();
     for region in api.ivs.names() {
         let region_status = api.keys.status(region);
-        let mut findings = findings(&region_status, may_see_arns);
-        findings.extend(outage(&api, region));
+        let findings = findings(&api, &region_status, may_see_arns);
         let status = match (&region_status.signer, findings.is_empty()) {
             (Ok(_), true) => Status::Ready,
             (Ok(_), false) => Status::Degraded,
@@ -141,6 +140,14 @@ pub async fn readyz(State(api): State<Api>, headers: HeaderMap) -> Response {
     let code =
         if status == Status::Unready { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     no_store(json_with(code, &ReadyBody { status, regions }))
+}
+
+/// Everything that is not as it should be in a region. Whatever else is watched adds its line here;
+/// none but the signer's makes the region unready.
+fn findings(api: &Api, status: &RegionStatus, may_see_arns: bool) -> Vec<FindingBody> {
+    let mut findings = signing(status, may_see_arns);
+    findings.extend(outage(api, &status.region));
+    findings
 }
 
 /// Tokens are minted from the cache meanwhile, so this takes no replica out of service.
@@ -166,7 +173,8 @@ fn outage(api: &Api, region: &Region) -> Option<FindingBody> {
     Some(FindingBody { code, detail: detail.to_owned() })
 }
 
-fn findings(status: &RegionStatus, may_see_arns: bool) -> Vec<FindingBody> {
+/// Whether there is a signer, and whether its keyring can still be read.
+fn signing(status: &RegionStatus, may_see_arns: bool) -> Vec<FindingBody> {
     let mut findings = Vec::new();
     if let Err(reason) = &status.signer {
         let code = match reason {
