@@ -134,6 +134,11 @@ impl Clock {
         Self(Arc::new(SystemTimeSource::new()))
     }
 
+    /// A clock that reads time from `source`.
+    pub fn from_source(source: impl TimeSource + 'static) -> Self {
+        Self(Arc::new(source))
+    }
+
     /// A clock that stands still until a test moves it.
     pub fn manual(start: Timestamp) -> (Self, ManualClock) {
         let source = Arc::new(ManualTimeSource {

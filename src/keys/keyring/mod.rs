@@ -370,6 +370,8 @@ mod tests {
                 id: RotationId::random(&mut system_rng()),
                 mode: RotationMode::Graceful,
                 idempotency_key_hash: None,
+                request_hash: None,
+                made: false,
                 requested_by: "test".to_owned(),
                 from: None,
                 to: VersionId::random(&mut system_rng()),

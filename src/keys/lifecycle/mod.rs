@@ -18,6 +18,9 @@ mod planning;
 pub mod requests;
 pub mod view;
 
+#[cfg(test)]
+mod properties;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{

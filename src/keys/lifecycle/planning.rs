@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Finding, HEAL_ONCE_IN, Plan, Planned, Situation, Step, Wait, canary::Verdict, change, drain,
+    requests,
 };
 use crate::{
     config::Heal,
@@ -254,9 +255,14 @@ impl<'a, P> Planner<'a, P> {
     }
 
     fn replace(&mut self, version: &KeyVersion<P>) {
-        if self.unfinished(RotationMode::Emergency).is_none() {
+        if self.unfinished(RotationMode::Emergency).is_some() {
+            return;
+        }
+        if self.has_room_for(RotationMode::Emergency) {
             let step = Step::Replace(version.id.clone());
             self.step(step, "its pair was deleted in IVS, and is taken as meant to go");
+        } else {
+            self.no_slot();
         }
     }
 
@@ -327,17 +333,15 @@ impl<'a, P> Planner<'a, P> {
             self.plan.waits.push(Wait::Schedule(due));
         } else if self.it.waits_for_other_region {
             // Looked at again with the next reconciliation.
-        } else if self.it.observed.listed.len() < KEY_PAIR_QUOTA || self.has_imported_candidate() {
+        } else if self.has_room_for(RotationMode::Graceful) {
             self.step(Step::Schedule, "the active key is as old as rotation.every");
-        } else if self.it.keyring.keys.iter().any(|it| is_ending(it) && self.in_slot(it)) {
-            self.plan.waits.push(Wait::Slot);
         } else {
             self.no_slot();
         }
     }
 
-    fn has_imported_candidate(&self) -> bool {
-        self.it.keyring.keys.iter().any(|it| it.state == KeyState::Imported && it.is_candidate())
+    fn has_room_for(&self, mode: RotationMode) -> bool {
+        requests::check_room_for(self.it.keyring, mode, self.it.observed).is_ok()
     }
 
     /// IVS has no room for a key that is to be imported.

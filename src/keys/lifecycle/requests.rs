@@ -79,15 +79,10 @@ pub fn begin(
     }
     keyring.retire_unimported(now);
     refuse_lost(keyring, request, observed)?;
+    check_room_for(keyring, request.mode, observed)?;
     let candidate = candidate(keyring, request.mode);
-    if !candidate.as_ref().is_some_and(|id| is_in_ivs(keyring, id)) {
-        check_slot(keyring, request.mode, observed)?;
-    }
     let is_made = candidate.is_none();
-    let to = match candidate {
-        Some(id) => id,
-        None => add(keyring, made, now)?,
-    };
+    let to = candidate.unwrap_or_else(|| add(keyring, made, now));
     if let Some(version) = keyring.version_mut(&to).filter(|it| it.state == KeyState::Pending) {
         // Somebody who imports it already may go on.
         let _ = claim(version, ClaimOp::Import, driver, now);
@@ -293,8 +288,8 @@ fn refuse_lost(
 
 /// The key to go on with: one that IVS has, rather than one that it may not; the oldest. One that
 /// somebody brought may be known elsewhere, so an emergency does not take it.
-fn candidate(keyring: &Keyring, mode: RotationMode) -> Option<VersionId> {
-    let is_fit = |version: &&KeyVersion| {
+fn candidate<P>(keyring: &Keyring<P>, mode: RotationMode) -> Option<VersionId> {
+    let is_fit = |version: &&KeyVersion<P>| {
         version.is_candidate() && !(version.adopted && mode == RotationMode::Emergency)
     };
     let mut fit = keyring.keys.iter().filter(is_fit);
@@ -302,22 +297,35 @@ fn candidate(keyring: &Keyring, mode: RotationMode) -> Option<VersionId> {
     imported.or_else(|| fit.next()).map(|version| version.id.clone())
 }
 
-fn is_in_ivs(keyring: &Keyring, id: &VersionId) -> bool {
-    keyring.version(id).is_some_and(|version| version.state == KeyState::Imported)
+/// Refuses a rotation that could not go on for want of a slot in IVS, or of room in the keyring.
+pub(super) fn check_room_for<P>(
+    keyring: &Keyring<P>,
+    mode: RotationMode,
+    observed: &Observed,
+) -> Result<(), OperationError> {
+    match candidate(keyring, mode).and_then(|id| keyring.version(&id)) {
+        Some(version) if version.state == KeyState::Imported => Ok(()),
+        Some(_) => check_slot(keyring, mode, observed),
+        None => {
+            check_room(keyring)?;
+            check_slot(keyring, mode, observed)
+        }
+    }
 }
 
-fn check_slot(
-    keyring: &Keyring,
+fn check_slot<P>(
+    keyring: &Keyring<P>,
     mode: RotationMode,
     observed: &Observed,
 ) -> Result<(), OperationError> {
     if observed.listed.len() < KEY_PAIR_QUOTA {
         return Ok(());
     }
-    let in_slot = |version: &&KeyVersion| version.arn.as_ref().is_some_and(|arn| observed.has(arn));
+    let in_slot =
+        |version: &&KeyVersion<P>| version.arn.as_ref().is_some_and(|arn| observed.has(arn));
     let mut own = keyring.present().filter(in_slot);
     let is_ending =
-        |version: &KeyVersion| matches!(version.state, KeyState::Draining | KeyState::Retiring);
+        |version: &KeyVersion<P>| matches!(version.state, KeyState::Draining | KeyState::Retiring);
     match mode {
         // An emergency makes room for itself, as far as the pairs are ours.
         RotationMode::Emergency if own.any(|it| is_ending(it) || it.state == KeyState::Active) => {
@@ -338,17 +346,12 @@ fn check_slot(
     }
 }
 
-fn add(
-    keyring: &mut Keyring,
-    made: &PrivateKey,
-    now: Timestamp,
-) -> Result<VersionId, OperationError> {
-    check_room(keyring)?;
+fn add(keyring: &mut Keyring, made: &PrivateKey, now: Timestamp) -> VersionId {
     let public = made.public_key().clone();
     let version = KeyVersion::new(public, Some(made.clone()), now, &mut system_rng());
     let id = version.id.clone();
     keyring.keys.push(version);
-    Ok(id)
+    id
 }
 
 /// Ends the rotations that a new one replaces, and says whether one of them had `to` made. Keys that

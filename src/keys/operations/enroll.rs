@@ -175,7 +175,7 @@ impl Enrolment {
 }
 
 /// Refuses another version where the keyring has as many as it takes.
-pub(in crate::keys) fn check_room(keyring: &Keyring) -> Result<(), OperationError> {
+pub(in crate::keys) fn check_room<P>(keyring: &Keyring<P>) -> Result<(), OperationError> {
     if keyring.has_room() { Ok(()) } else { Err(OperationError::Quota { full: Full::Keyring }) }
 }
 

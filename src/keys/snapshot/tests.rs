@@ -80,6 +80,7 @@ impl Bench {
             max_staleness: MAX_STALENESS,
             max_ttl: Duration::from_hours(1),
             manage: true,
+            heal_wait: Duration::from_mins(1),
         };
         adjust(&mut settings);
         let dyn_store = Arc::clone(&store) as Arc<dyn Store>;

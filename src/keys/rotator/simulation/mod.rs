@@ -1,1 +1,400 @@
-//! (to come)
+//! Hours of several processes under paused time: clocks that are wrong, processes that freeze and
+//! die between any two awaits, cuts, lost answers, old reads, an IVS that takes a key twice, people
+//! who rotate, roll back, cancel, and delete in the console. Every token that was ever signed is
+//! judged at its last second.
+//!
+//! A seed decides everything. One that fails is printed; to repeat it:
+//!
+//! ```text
+//! SIMULATION_SEED=42 cargo test --lib simulation
+//! ```
+//!
+//! `SIMULATION_SEEDS=5000` runs that many instead of those of an ordinary test run.
+
+mod ivs;
+mod judge;
+mod network;
+mod replica;
+mod store;
+mod truth;
+
+use std::{
+    collections::BTreeMap,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, atomic::Ordering},
+    time::Duration,
+};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use tokio_util::task::TaskTracker;
+
+use self::{
+    judge::{Evidence, Ledger},
+    network::Weather,
+    replica::{Replica, World},
+    truth::Truth,
+};
+use crate::{
+    config::Heal,
+    keys::{
+        keyring::{KEYRING_TAG, KeyState, RotationMode, strategies},
+        lifecycle::{Policy, requests::Begin},
+        operations::{ImportPrivateKey, Label},
+    },
+    secret::seeded,
+};
+
+const REFRESH_EVERY: Duration = Duration::from_mins(1);
+const RECONCILE_EVERY: Duration = Duration::from_mins(2);
+const MAX_STALENESS: Duration = Duration::from_mins(12);
+const MAX_TTL: Duration = Duration::from_mins(6);
+const DRAIN_MARGIN: Duration = Duration::from_mins(40);
+/// The lifetime of the tokens of an adopted key's other signer.
+const LAMBDA_TTL: Duration = Duration::from_mins(30);
+/// How long things go wrong, and how long nothing does after that.
+const TROUBLE: Duration = Duration::from_hours(5);
+const QUIET: Duration = Duration::from_hours(5);
+/// Seeds of an ordinary test run.
+const SEEDS: u64 = 400;
+
+fn policy() -> Policy {
+    Policy {
+        propagation_wait: Duration::from_mins(3),
+        drain_margin: DRAIN_MARGIN,
+        max_staleness: MAX_STALENESS,
+        max_ttl: MAX_TTL,
+        heal: Heal::Reimport,
+        every: None,
+    }
+}
+
+/// What a seed is about.
+#[derive(Clone, Copy, Debug)]
+struct Story {
+    replicas: usize,
+    /// People rotate in an emergency and delete pairs in the console.
+    is_wild: bool,
+    /// It begins with a key that somebody else signs with, too.
+    is_adoption: bool,
+    accepts_duplicates: bool,
+    /// No process misbehaves: no token may be lost for anything that people do.
+    is_calm: bool,
+}
+
+#[test]
+fn no_token_is_cut_short_and_nothing_is_left_behind() {
+    run_seeds(0);
+}
+
+#[test]
+fn no_token_is_cut_short_and_nothing_is_left_behind_in_other_seeds() {
+    run_seeds(1);
+}
+
+/// Half of the seeds, so that two cores share them.
+fn run_seeds(half: u64) {
+    if let Some(seed) = variable("SIMULATION_SEED") {
+        if half == 0 {
+            let faults = simulate(seed);
+            assert!(faults.is_empty(), "seed {seed}:\n{}", faults.join("\n"));
+        }
+        return;
+    }
+    let seeds = variable("SIMULATION_SEEDS").unwrap_or(SEEDS);
+    let mut failed = Vec::new();
+    for seed in (0..seeds).filter(|seed| seed % 2 == half) {
+        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| simulate(seed)));
+        let faults = outcome.unwrap_or_else(|_| vec!["panicked".to_owned()]);
+        if !faults.is_empty() {
+            failed.push(format!("seed {seed}: {} faults, first: {}", faults.len(), faults[0]));
+        }
+    }
+    assert!(failed.is_empty(), "{} failed\n{}", failed.len(), failed.join("\n"));
+}
+
+#[expect(clippy::disallowed_methods, reason = "chooses what a test runs")]
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn simulate(seed: u64) -> Vec<String> {
+    seeded::seed(seed);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(Simulation::new(seed).run())
+}
+
+struct Simulation {
+    rng: StdRng,
+    story: Story,
+    world: World,
+    replicas: Vec<Replica>,
+    tasks: TaskTracker,
+    /// A process that is to start again, and when a trouble is over.
+    later: Vec<(Duration, Later)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Later {
+    Restart(usize),
+    Resume(usize),
+    Store(usize),
+    Ivs(usize),
+    Clock(usize),
+}
+
+impl Simulation {
+    fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let is_calm = rng.random_bool(0.1);
+        let story = Story {
+            replicas: rng.random_range(1..=4),
+            is_wild: rng.random_bool(0.35),
+            is_adoption: rng.random_bool(0.25),
+            accepts_duplicates: rng.random_bool(0.5),
+            is_calm,
+        };
+        let weather = if is_calm {
+            Weather { lost: 0.0, failed: 0.0, stale: 0.0 }
+        } else {
+            Weather {
+                lost: rng.random_range(0.0..0.1),
+                failed: rng.random_range(0.0..0.1),
+                stale: rng.random_range(0.0..0.2),
+            }
+        };
+        let pairs =
+            ivs::Pairs { accepts_duplicates: story.accepts_duplicates, ..ivs::Pairs::default() };
+        let world = World {
+            truth: Truth::begin(),
+            history: Arc::default(),
+            pairs: Arc::new(Mutex::new(pairs)),
+            ledger: Arc::new(Mutex::new(Ledger::default())),
+            weather,
+            spread: Duration::from_secs(if rng.random_bool(0.5) { 5 } else { 0 }),
+        };
+        Self {
+            rng,
+            story,
+            world,
+            replicas: Vec::new(),
+            tasks: TaskTracker::new(),
+            later: Vec::new(),
+        }
+    }
+
+    async fn run(mut self) -> Vec<String> {
+        for _ in 0..self.story.replicas {
+            let seed = self.rng.random();
+            self.replicas.push(Replica::start(&self.world, seed));
+        }
+        self.first_key().await;
+        while self.world.truth.elapsed() < TROUBLE {
+            tokio::time::sleep(Duration::from_secs(self.rng.random_range(5..400))).await;
+            self.settle_accounts();
+            self.ask_something();
+            if !self.story.is_calm {
+                self.make_trouble();
+            }
+        }
+        self.calm_down();
+        tokio::time::sleep(QUIET).await;
+        self.release().await;
+        tokio::time::sleep(QUIET).await;
+        self.judge()
+    }
+
+    fn judge(&self) -> Vec<String> {
+        let (ledger, pairs) = (self.world.ledger.lock().unwrap(), self.world.pairs.lock().unwrap());
+        let history = self.world.history.lock().unwrap();
+        let evidence = Evidence { ledger: &ledger, pairs: &pairs, history: &history };
+        let mut faults = evidence.faults();
+        faults.extend(evidence.leftovers(self.world.truth.now()));
+        if ledger.tokens.is_empty() {
+            faults.push("nobody minted".to_owned());
+        }
+        faults
+    }
+
+    /// A key to begin with: made here, or somebody's who goes on signing with it.
+    async fn first_key(&mut self) {
+        let operations = Arc::clone(self.replicas[0].rotator.operations());
+        if self.story.is_adoption {
+            let key = strategies::KEYS[0].clone();
+            let fingerprint = key.public_key().fingerprint();
+            let now = self.world.truth.now();
+            let made = self.world.pairs.lock().unwrap().import(
+                fingerprint,
+                "lambda",
+                &BTreeMap::new(),
+                now,
+            );
+            made.unwrap();
+            tokio::time::sleep(judge::EDGE_DELAY * 2).await;
+            let until = self.world.truth.now() + TROUBLE + QUIET / 2;
+            let world = self.world.clone();
+            self.tasks.spawn(replica::lambda(world, fingerprint, until, LAMBDA_TTL));
+            let import = ImportPrivateKey {
+                key,
+                label: Label::default(),
+                exclusive: false,
+                longest_ttl: Some(LAMBDA_TTL),
+            };
+            // As a person would, until it works.
+            while operations.import_private_key(import.clone()).await.is_err() {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+        } else {
+            while operations.begin_rotation(begin(RotationMode::Graceful)).await.is_err() {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+            self.replicas[0].rotator.wake();
+        }
+    }
+
+    /// People ask for things, at any process that runs.
+    fn ask_something(&mut self) {
+        let replica = self.rng.random_range(0..self.replicas.len());
+        let rotator = Arc::clone(&self.replicas[replica].rotator);
+        let (is_wild, choice) = (self.story.is_wild, self.rng.random_range(0..100));
+        if is_wild && choice < 4 {
+            self.delete_by_hand();
+        }
+        let pick: u32 = self.rng.random();
+        self.tasks.spawn(async move {
+            let operations = rotator.operations();
+            let rotations = || operations.load();
+            match choice {
+                4..=5 if is_wild => {
+                    let _ = operations.begin_rotation(begin(RotationMode::Emergency)).await;
+                }
+                10..=25 => {
+                    let _ = operations.begin_rotation(begin(RotationMode::Graceful)).await;
+                }
+                30..=33 => {
+                    let _ = operations.roll_back("test".to_owned()).await;
+                }
+                40..=45 => {
+                    let Ok(Some(keyring)) = rotations().await else { return };
+                    let open: Vec<_> = keyring.rotations.iter().filter(|it| it.is_open()).collect();
+                    if let Some(rotation) = open.get(pick as usize % open.len().max(1)) {
+                        let _ = operations.cancel_rotation(rotation.id.clone()).await;
+                    }
+                }
+                _ => return,
+            }
+            rotator.wake();
+        });
+    }
+
+    fn delete_by_hand(&mut self) {
+        let now = self.world.truth.now();
+        let mut pairs = self.world.pairs.lock().unwrap();
+        let ours: Vec<_> = pairs
+            .there(now)
+            .filter(|it| it.tags.contains_key(KEYRING_TAG))
+            .map(|it| it.arn.clone())
+            .collect();
+        if !ours.is_empty() {
+            let arn = &ours[self.rng.random_range(0..ours.len())];
+            pairs.delete(arn, true, now).unwrap();
+        }
+    }
+
+    /// Something happens to a process.
+    fn make_trouble(&mut self) {
+        let index = self.rng.random_range(0..self.replicas.len());
+        let now = self.world.truth.elapsed();
+        let replica = &self.replicas[index];
+        let minutes = |from: u64, to: u64, rng: &mut StdRng| {
+            Duration::from_secs(rng.random_range(from * 60..to * 60))
+        };
+        let (trouble, lasts) = match self.rng.random_range(0..60) {
+            0..=3 => {
+                replica.life.kill();
+                (Later::Restart(index), minutes(0, 10, &mut self.rng))
+            }
+            4..=6 => {
+                replica.life.freeze();
+                (Later::Resume(index), minutes(0, 90, &mut self.rng))
+            }
+            7..=8 => {
+                replica.to_store.cut(true);
+                (Later::Store(index), minutes(0, 120, &mut self.rng))
+            }
+            9..=10 => {
+                replica.to_ivs.cut(true);
+                (Later::Ivs(index), minutes(0, 30, &mut self.rng))
+            }
+            11..=13 => {
+                let most = i64::try_from(DRAIN_MARGIN.as_millis() / 3).unwrap();
+                let skew = self.rng.random_range(-most..most);
+                replica.skew_millis.store(skew, Ordering::SeqCst);
+                (Later::Clock(index), minutes(0, 60, &mut self.rng))
+            }
+            _ => return,
+        };
+        if !matches!(trouble, Later::Clock(_) | Later::Ivs(_)) {
+            self.world.ledger.lock().unwrap().had_long_cut = true;
+        }
+        self.later.push((now + lasts, trouble));
+    }
+
+    /// Ends the troubles that are over.
+    fn settle_accounts(&mut self) {
+        let now = self.world.truth.elapsed();
+        let (over, later) = std::mem::take(&mut self.later).into_iter().partition(|it| it.0 <= now);
+        self.later = later;
+        for (_, trouble) in over {
+            self.end(trouble);
+        }
+    }
+
+    fn end(&mut self, trouble: Later) {
+        match trouble {
+            Later::Restart(index) => {
+                // Whatever is left of the old one never runs again.
+                self.replicas[index].life.kill();
+                let seed = self.rng.random();
+                self.replicas[index] = Replica::start(&self.world, seed);
+            }
+            Later::Resume(index) => self.replicas[index].life.resume(),
+            Later::Store(index) => self.replicas[index].to_store.cut(false),
+            Later::Ivs(index) => self.replicas[index].to_ivs.cut(false),
+            Later::Clock(index) => {
+                self.replicas[index].skew_millis.store(0, Ordering::SeqCst);
+            }
+        }
+    }
+
+    fn calm_down(&mut self) {
+        for (_, trouble) in std::mem::take(&mut self.later) {
+            self.end(trouble);
+        }
+    }
+
+    /// The other signer of an adopted key is gone, and somebody says so.
+    async fn release(&self) {
+        if !self.story.is_adoption {
+            return;
+        }
+        let shared = {
+            let history = self.world.history.lock().unwrap();
+            let (_, keyring) = history.last().unwrap();
+            keyring
+                .present()
+                .filter(|it| it.is_shared() && it.state != KeyState::Retiring)
+                .find_map(|it| it.arn.clone())
+        };
+        let operations = self.replicas[0].rotator.operations();
+        if let Some(arn) = shared {
+            while operations.release(arn.clone()).await.is_err() {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+        }
+    }
+}
+
+fn begin(mode: RotationMode) -> Begin {
+    Begin { mode, requested_by: "test".to_owned(), idempotency: None, new_keyring: false }
+}

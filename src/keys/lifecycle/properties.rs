@@ -1,0 +1,424 @@
+//! Properties of plans over arbitrary keyrings, IVS states, clocks and policies.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use proptest::{prelude::*, strategy::ValueTree as _};
+
+use super::{
+    Finding, Now, Observed, Plan, Policy, Situation, Step, Wait, change, invariants, plan,
+};
+use crate::{
+    clock::Timestamp,
+    config::Heal,
+    ivs::{KeyPairSummary, arn::PlaybackKeyArn},
+    keys::{
+        keyring::{
+            DriverId, KEYRING_TAG, KeyState, Keyring, Rotation, RotationId, RotationMode,
+            VERSION_TAG, VersionId, strategies,
+        },
+        lifecycle::requests::{self, Begin},
+        material::PrivateKey,
+        operations::{KEY_PAIR_QUOTA, OperationError, survey},
+    },
+    secret::system_rng,
+};
+
+/// More steps than any way to rest has.
+const WAY_TO_REST: usize = 200;
+
+/// A keyring, and an IVS that agrees with it more or less.
+#[derive(Clone, Debug)]
+struct World {
+    keyring: Keyring,
+    pairs: Vec<KeyPairSummary>,
+    now: Timestamp,
+    /// How far our clock is from IVS's, in milliseconds.
+    skew: i64,
+    policy: Policy,
+    driver: DriverId,
+    imports: usize,
+}
+
+impl World {
+    fn observed(&self) -> Observed {
+        let recorded = self.keyring.present().filter_map(|version| version.arn.clone());
+        let is_listed = |arn: &PlaybackKeyArn| self.pairs.iter().any(|pair| pair.arn == *arn);
+        Observed {
+            listed: self.pairs.clone(),
+            listed_at: Some(self.own_now()),
+            gone: recorded.filter(|arn| !is_listed(arn)).collect(),
+            distrusted: BTreeSet::new(),
+        }
+    }
+
+    fn own_now(&self) -> Timestamp {
+        Timestamp::from_unix_millis(self.now.unix_millis() + self.skew)
+    }
+
+    fn now(&self) -> Now {
+        Now { own: self.own_now(), ivs: Some(self.now.floor_to_second()) }
+    }
+
+    fn plan(&self) -> Plan {
+        let observed = self.observed();
+        self.plan_for(&observed)
+    }
+
+    fn plan_for(&self, observed: &Observed) -> Plan {
+        plan(&Situation {
+            now: self.now(),
+            keyring: &self.keyring,
+            observed,
+            policy: &self.policy,
+            driver: &self.driver,
+            canary: None,
+            schedule_delay: Duration::ZERO,
+            waits_for_other_region: false,
+        })
+    }
+
+    /// Takes a step as the rotator would, against the IVS of this world.
+    fn take(&mut self, step: &Step) {
+        let before = self.keyring.clone();
+        let now = self.now();
+        match step {
+            Step::Import(id) | Step::Reimport(id) => self.import(id),
+            Step::Delete(id) => {
+                let version = self.keyring.version(id).unwrap().clone();
+                assert_eq!(version.state, KeyState::Retiring);
+                let mut ours = survey::tagged(&self.keyring, &version, &self.pairs);
+                ours.extend(version.arn);
+                ours.extend(version.strays);
+                self.pairs.retain(|pair| !ours.contains(&pair.arn));
+                change::retired(&mut self.keyring, id, now.latest());
+            }
+            Step::DeleteStray(id, arn) => {
+                let version = self.keyring.version(id).unwrap();
+                let is_recorded = version.arn.as_ref() == Some(arn);
+                assert!(!is_recorded || version.state == KeyState::Retired, "{arn} is in use");
+                self.pairs.retain(|pair| pair.arn != *arn);
+            }
+            Step::Schedule => self.begin(RotationMode::Graceful),
+            Step::Replace(_) => self.begin(RotationMode::Emergency),
+            Step::Settle
+            | Step::Recover(_)
+            | Step::Activate(_)
+            | Step::Withdraw(_)
+            | Step::ConfirmDrain(_)
+            | Step::Retire(_)
+            | Step::NoteStray(..) => {
+                change::apply(step, &mut self.keyring, now, &self.policy);
+                assert_eq!(invariants::check(&before, &self.keyring, now, &self.policy), Ok(()));
+                assert_ne!(before, self.keyring, "{step:?} changed nothing");
+            }
+        }
+        assert_eq!(self.keyring.check(), Ok(()), "{step:?}");
+        assert_eq!(before.check_successor(&self.keyring), Ok(()), "{step:?}");
+        let actives = self.keyring.keys.iter().filter(|it| it.state == KeyState::Active);
+        assert!(actives.count() <= 1);
+    }
+
+    fn import(&mut self, id: &VersionId) {
+        let version = self.keyring.version(id).unwrap().clone();
+        let mut tagged = survey::tagged(&self.keyring, &version, &self.pairs);
+        tagged.retain(|arn| !version.strays.contains(arn));
+        let arn = tagged.pop_first().unwrap_or_else(|| {
+            assert!(self.pairs.len() < KEY_PAIR_QUOTA, "no slot for an import");
+            self.imports += 1;
+            let arn = strategies::arn(1000 + self.imports);
+            let tags = self.keyring.pair_tags(&version);
+            let name = version.name.clone();
+            self.pairs.push(KeyPairSummary { arn: arn.clone(), name, tags });
+            arn
+        });
+        let now = self.now().latest();
+        let version = self.keyring.version_mut(id).unwrap();
+        version.claim = None;
+        version.arn = Some(arn);
+        if version.state == KeyState::Pending {
+            version.state = KeyState::Imported;
+            version.imported_at = Some(now);
+        } else {
+            version.missing_since = None;
+            version.healed_at = Some(now);
+        }
+    }
+
+    fn begin(&mut self, mode: RotationMode) {
+        self.ask(mode).unwrap();
+    }
+
+    fn ask(&mut self, mode: RotationMode) -> Result<(), OperationError> {
+        let request =
+            Begin { mode, requested_by: "test".to_owned(), idempotency: None, new_keyring: false };
+        let made = PrivateKey::generate(&mut system_rng()).unwrap();
+        let (observed, now) = (self.observed(), self.now().latest());
+        let driver = self.driver.clone();
+        requests::begin(&mut self.keyring, &request, &made, &observed, &driver, now).map(|_| ())
+    }
+
+    /// Takes steps and lets time pass until nothing happens by itself any more.
+    fn come_to_rest(&mut self) -> Plan {
+        for _ in 0..WAY_TO_REST {
+            let observed = self.observed();
+            let plan = self.plan_for(&observed);
+            if let Some(planned) = plan.steps.first() {
+                self.take(&planned.step);
+            } else if let Some(next_at) = plan.next_at() {
+                self.now = self.now.max(next_at) + Duration::from_secs(1);
+                self.skew = 0;
+            } else {
+                return plan;
+            }
+        }
+        panic!("no rest: {:#?}", self.plan());
+    }
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    let seconds = |range: std::ops::Range<u64>| range.prop_map(Duration::from_secs);
+    (
+        (seconds(0..1000), seconds(0..100_000), seconds(0..30_000), seconds(1..7200)),
+        prop::sample::select(vec![Heal::Reimport, Heal::Replace, Heal::Off]),
+    )
+        .prop_map(|((propagation_wait, drain_margin, max_staleness, max_ttl), heal)| Policy {
+            propagation_wait,
+            drain_margin,
+            max_staleness,
+            max_ttl,
+            heal,
+            every: None,
+        })
+}
+
+/// A pair of IVS for each version, for some; strays; foreign ones. Three at most.
+fn world() -> impl Strategy<Value = World> {
+    let picks = prop::collection::vec((0..12_usize, any::<bool>()), 0..6);
+    let rotation = (0..8_usize, 0..8_usize, any::<bool>(), any::<bool>());
+    (
+        strategies::keyring(),
+        picks,
+        prop::option::of(rotation),
+        policy(),
+        0..200_000_i64,
+        -4000..4000_i64,
+    )
+        .prop_map(|(mut keyring, picks, rotation, policy, offset, skew)| {
+            let mut pairs: Vec<KeyPairSummary> = Vec::new();
+            for (pick, is_stray) in picks {
+                let pair = match keyring.keys.get(pick) {
+                    Some(version) => {
+                        let recorded = version.arn.clone().filter(|_| !is_stray);
+                        let arn = recorded.unwrap_or_else(|| strategies::arn(100 + pick));
+                        let tags = keyring.pair_tags(version);
+                        KeyPairSummary { arn, name: String::new(), tags }
+                    }
+                    None => KeyPairSummary {
+                        arn: strategies::arn(200 + pick),
+                        name: "theirs".to_owned(),
+                        tags: std::collections::BTreeMap::new(),
+                    },
+                };
+                if pairs.len() < KEY_PAIR_QUOTA && !pairs.iter().any(|it| it.arn == pair.arn) {
+                    pairs.push(pair);
+                }
+            }
+            if let Some((to, from, is_emergency, is_active)) = rotation {
+                add_rotation(&mut keyring, to, from, is_emergency, is_active);
+            }
+            World {
+                keyring,
+                pairs,
+                now: Timestamp::from_unix_seconds(strategies::EPOCH + offset),
+                skew,
+                policy,
+                driver: DriverId::random(&mut system_rng()),
+                imports: 0,
+            }
+        })
+}
+
+fn add_rotation(keyring: &mut Keyring, to: usize, from: usize, is_emergency: bool, active: bool) {
+    let Some(to) = keyring.keys.get(to).filter(|it| it.private_key.is_some() && !it.compromised)
+    else {
+        return;
+    };
+    let from = keyring.keys.get(from).filter(|it| it.id != to.id).map(|it| it.id.clone());
+    let started_at = Timestamp::from_unix_seconds(strategies::EPOCH);
+    let rotation = Rotation {
+        id: RotationId::random(&mut system_rng()),
+        mode: if is_emergency { RotationMode::Emergency } else { RotationMode::Graceful },
+        idempotency_key_hash: None,
+        request_hash: None,
+        requested_by: "test".to_owned(),
+        from,
+        to: to.id.clone(),
+        made: true,
+        started_at,
+        activated_at: active.then_some(started_at),
+        finished_at: None,
+        outcome: None,
+        error: None,
+    };
+    keyring.record_rotation(rotation);
+}
+
+/// The pairs that no version of the keyring is or was.
+fn foreign(world: &World) -> Vec<PlaybackKeyArn> {
+    let pairs = world.pairs.iter().filter(|pair| survey::is_foreign(&world.keyring, pair));
+    pairs.map(|pair| pair.arn.clone()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    /// Every step of every plan keeps all rules, whichever is taken first.
+    #[test]
+    fn every_step_keeps_the_rules(world in world()) {
+        let plan = world.plan();
+        for planned in &plan.steps {
+            world.clone().take(&planned.step);
+        }
+    }
+
+    /// From every state the plan comes to rest, and leaves nothing of ours behind that it need not.
+    #[test]
+    fn the_plan_comes_to_rest(mut world in world()) {
+        let theirs = foreign(&world);
+        let had_active = world.keyring.active().is_some();
+        let is_emergency = world.keyring.rotations.iter()
+            .any(|it| it.is_before_activation() && it.mode == RotationMode::Emergency);
+        let plan = world.come_to_rest();
+
+        prop_assert_eq!(foreign(&world), theirs, "a pair that is not ours was touched");
+        prop_assert!(world.pairs.len() <= KEY_PAIR_QUOTA);
+        let is_blocked = plan.findings.iter().any(|it| matches!(it, Finding::NoSlot(_)));
+        if had_active && !is_blocked {
+            prop_assert!(world.keyring.active().is_some() , "no key signs");
+        }
+        if had_active && !is_emergency {
+            prop_assert!(world.keyring.active().is_some() || is_blocked);
+        }
+        for version in world.keyring.present() {
+            match version.state {
+                KeyState::Retiring => prop_assert!(false, "retiring at rest"),
+                KeyState::Draining => prop_assert!(version.is_shared(), "drains for ever"),
+                KeyState::Pending | KeyState::Imported | KeyState::Active | KeyState::Retired => {}
+            }
+            let tagged = survey::tagged(&world.keyring, version, &world.pairs);
+            let is_recorded = version.arn.as_ref().is_some_and(|arn| tagged.contains(arn));
+            prop_assert!(tagged.len() <= 1 || !is_recorded, "IVS has a key of ours twice");
+        }
+        let under_way = world.keyring.rotations.iter().any(|it| it.is_before_activation());
+        prop_assert!(!under_way || is_blocked || plan.waits.contains(&Wait::Slot)
+            || world.policy.heal == Heal::Off, "a rotation stopped");
+    }
+
+    /// However often people ask for rotations, at most three pairs are ours, and rest is reached.
+    #[test]
+    fn requests_come_to_rest(
+        mut world in world(),
+        requests in prop::collection::vec((any::<bool>(), 0..6_usize), 0..5),
+    ) {
+        for (is_emergency, steps) in requests {
+            let mode =
+                if is_emergency { RotationMode::Emergency } else { RotationMode::Graceful };
+            let before = world.keyring.clone();
+            if world.ask(mode).is_err() {
+                world.keyring = before;
+            } else {
+                prop_assert_eq!(world.keyring.check(), Ok(()));
+                prop_assert_eq!(before.check_successor(&world.keyring), Ok(()));
+            }
+            for _ in 0..steps {
+                if let Some(planned) = world.plan().steps.first().cloned() {
+                    world.take(&planned.step);
+                }
+            }
+        }
+        world.come_to_rest();
+        prop_assert!(world.pairs.len() <= KEY_PAIR_QUOTA);
+    }
+
+    /// Nothing retires by time that a snapshot of the last moment may still sign with.
+    #[test]
+    fn nothing_drains_too_briefly(mut world in world(), held_up in 0..400_000_u64) {
+        let Some(active) = world.keyring.active().map(|it| it.id.clone()) else { return Ok(()) };
+        let is_ours = world.ask(RotationMode::Graceful).is_ok();
+        prop_assume!(is_ours);
+        let policy = world.policy.clone();
+        // Nobody signs for longer than the keyring knows of.
+        world.keyring.max_ttl = world.keyring.max_ttl.max(policy.max_ttl);
+        let mut last_signed = None;
+        for _ in 0..WAY_TO_REST {
+            let plan = world.plan();
+            if let Some(planned) = plan.steps.first().cloned() {
+                let state = |world: &World| world.keyring.version(&active).map(|it| it.state);
+                let before = state(&world);
+                let is_leaked = world.keyring.version(&active).is_none_or(|it| it.compromised);
+                world.take(&planned.step);
+                match (before, state(&world)) {
+                    (Some(KeyState::Active), Some(KeyState::Draining)) => {
+                        // The write that did this landed late, and the key signed until then.
+                        world.now = world.now + Duration::from_secs(held_up);
+                        last_signed = Some(world.now);
+                    }
+                    (Some(KeyState::Draining), Some(KeyState::Retiring)) if !is_leaked => {
+                        let last = last_signed.unwrap();
+                        // What the margin makes good: a write held up a little, clocks that differ.
+                        let allowance = policy.drain_margin / 2 + Duration::from_secs(2);
+                        let tokens_live = policy.max_staleness + policy.max_ttl + policy.drain_margin;
+                        prop_assert!(world.now + allowance >= last + tokens_live);
+                        return Ok(());
+                    }
+                    _ => {}
+                }
+            } else if let Some(next_at) = plan.next_at() {
+                world.now = world.now.max(next_at) + Duration::from_secs(1);
+                world.skew = 0;
+            } else {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_is_far_off_takes_no_step_and_says_so() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    for _ in 0..200 {
+        let mut world = world().new_tree(&mut runner).unwrap().current();
+        let off = world.policy.drain_margin / 4 + Duration::from_secs(3);
+        world.skew = i64::try_from(off.as_millis()).unwrap();
+        let is_emergency = world
+            .keyring
+            .rotations
+            .iter()
+            .any(|it| it.is_before_activation() && it.mode == RotationMode::Emergency);
+        let plan = world.plan();
+        assert!(plan.findings.iter().any(|it| matches!(it, Finding::ClockSkew(_))));
+        let leaked = |step: &Step| match step {
+            Step::Retire(id) | Step::Delete(id) => world.keyring.version(id).unwrap().compromised,
+            _ => false,
+        };
+        for planned in &plan.steps {
+            assert!(is_emergency || leaked(&planned.step), "{planned:?}");
+        }
+    }
+}
+
+#[test]
+fn pairs_of_another_keyring_are_not_ours() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    for _ in 0..50 {
+        let mut world = world().new_tree(&mut runner).unwrap().current();
+        world.pairs.truncate(2);
+        let theirs = strategies::arn(300);
+        let tags = [(KEYRING_TAG, "another"), (VERSION_TAG, "another")];
+        let tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let name = String::new();
+        world.pairs.push(KeyPairSummary { arn: theirs.clone(), name, tags: tags.into() });
+        world.come_to_rest();
+        assert!(world.pairs.iter().any(|pair| pair.arn == theirs));
+    }
+}
