@@ -78,10 +78,9 @@ pub async fn run_dev(options: DevOptions, clock: Clock) -> Result<(), StartError
 
     let emulator = Emulator::open(
         Options {
-            data_dir: folder.path("emulator"),
-            account_id: account(),
             public_url: options.public_url,
             auto_live: options.auto_live,
+            ..Options::new(folder.path("emulator"), account())
         },
         clock.clone(),
     )?;

@@ -96,12 +96,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let (clock, time) = Clock::manual(NOW);
         let region: Region = "us-west-2".parse().unwrap();
-        let options = Options {
-            data_dir: folder.path().to_owned(),
-            account_id: "123456789012".parse().unwrap(),
-            public_url: None,
-            auto_live: false,
-        };
+        let options = Options::new(folder.path(), "123456789012".parse().unwrap());
         let emulator = Emulator::open(options, clock.clone()).unwrap();
         let input = json!({"name": "demo", "authorized": true});
         let demo = tell(&emulator, "CreateChannel", input).await["channel"]["arn"].take();

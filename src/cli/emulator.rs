@@ -36,10 +36,9 @@ pub(super) fn run(global: &Global, args: EmulatorArgs) -> Result<(), Failure> {
     let options = app::EmulatorOptions {
         listen: args.listen,
         emulator: crate::emulator::Options {
-            data_dir: args.data_dir,
-            account_id: args.account_id,
             public_url: args.public_url,
             auto_live: args.auto_live,
+            ..crate::emulator::Options::new(args.data_dir, args.account_id)
         },
     };
     super::server_runtime(0)?

@@ -45,6 +45,13 @@ pub struct Options {
     pub auto_live: bool,
 }
 
+impl Options {
+    /// An emulator that keeps its state in `data_dir` and leaves everything else at its default.
+    pub fn new(data_dir: impl Into<PathBuf>, account_id: AccountId) -> Self {
+        Self { data_dir: data_dir.into(), account_id, public_url: None, auto_live: false }
+    }
+}
+
 /// A running emulator. Cheap to clone; clones share one state.
 #[derive(Clone, Debug)]
 pub struct Emulator(Arc<Shared>);

@@ -96,12 +96,7 @@ impl TestApp {
         let account: AccountId = "123456789012".parse().unwrap();
         let region: Region = "us-west-2".parse().unwrap();
         let emulator = Emulator::open(
-            Options {
-                data_dir: folder.path().join("emulator"),
-                account_id: account.clone(),
-                public_url: None,
-                auto_live: false,
-            },
+            Options::new(folder.path().join("emulator"), account.clone()),
             clock.clone(),
         )
         .unwrap();

@@ -1,7 +1,7 @@
 //! What was acknowledged is there after a restart, and `ensure_live_channel`.
 
 use axum::http::{Method, StatusCode};
-use ivs_playback_auth::emulator::{Emulator, EmulatorError, StoreError};
+use ivs_playback_auth::emulator::{Emulator, EmulatorError, Options, StoreError};
 use serde_json::json;
 
 use crate::support::{REGION, TestEmulator, key};
@@ -32,12 +32,7 @@ async fn everything_survives_a_restart() {
 #[tokio::test]
 async fn one_process_at_a_time_has_the_data() {
     let test = TestEmulator::start();
-    let options = ivs_playback_auth::emulator::Options {
-        data_dir: test.dir.path().to_owned(),
-        account_id: "123456789012".parse().unwrap(),
-        public_url: None,
-        auto_live: false,
-    };
+    let options = Options::new(test.dir.path(), "123456789012".parse().unwrap());
     let error = Emulator::open(options, ivs_playback_auth::clock::Clock::system()).unwrap_err();
     assert!(matches!(error, EmulatorError::Store(StoreError::InUse { .. })));
     assert!(error.to_string().contains("--data-dir"), "{error}");
@@ -70,11 +65,10 @@ async fn auto_live_puts_channels_live_that_were_made_before() {
     let arn = test.channel(&json!({})).await;
     let TestEmulator { emulator, dir, .. } = test;
     drop(emulator);
-    let options = ivs_playback_auth::emulator::Options {
-        data_dir: dir.path().to_owned(),
-        account_id: "123456789012".parse().unwrap(),
+    let options = Options {
         public_url: Some("https://play.example".parse().unwrap()),
         auto_live: true,
+        ..Options::new(dir.path(), "123456789012".parse().unwrap())
     };
     let (clock, manual) = ivs_playback_auth::clock::Clock::manual(
         ivs_playback_auth::clock::Timestamp::from_unix_seconds(0),

@@ -121,12 +121,7 @@ impl TestEmulator {
 }
 
 fn options(dir: &TempDir) -> Options {
-    Options {
-        data_dir: dir.path().to_owned(),
-        account_id: ACCOUNT.parse().unwrap(),
-        public_url: None,
-        auto_live: false,
-    }
+    Options::new(dir.path(), ACCOUNT.parse().unwrap())
 }
 
 /// What came back.

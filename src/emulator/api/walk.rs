@@ -256,8 +256,7 @@ fn what_passes_has_no_nulls_and_nothing_unknown() {
 fn every_good_input_fits_its_operation() {
     let dir = tempfile::tempdir().unwrap();
     let account_id = "123456789012".parse().unwrap();
-    let options =
-        Options { data_dir: dir.path().to_owned(), account_id, public_url: None, auto_live: false };
+    let options = Options::new(dir.path(), account_id);
     let emulator = Emulator::open(options, Clock::system()).unwrap();
     for place in places() {
         for value in inside(&place.member().shape) {

@@ -63,12 +63,7 @@ impl World {
     pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (clock, time) = Clock::manual(NOW);
-        let options = Options {
-            data_dir: dir.path().join("emulator"),
-            account_id: "123456789012".parse().unwrap(),
-            public_url: None,
-            auto_live: false,
-        };
+        let options = Options::new(dir.path().join("emulator"), "123456789012".parse().unwrap());
         let emulator = Emulator::open(options, clock.clone()).unwrap();
         Self { emulator, dir, clock, time, servers: TaskTracker::new() }
     }
