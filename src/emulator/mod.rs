@@ -11,11 +11,14 @@
 //! - `api`: the control plane, `POST /CreateChannel` and its siblings
 //! - `edge`: playback, `GET /api/video/v1/….m3u8?token=…`
 //! - `control`: what AWS has no call for, such as a stream that goes live
-//! - `store`: the durable state behind all three
+//! - `faults`, `calls`: IVS on a bad day, and what it was asked
+//! - `store`: the durable state behind all of them
 
 mod api;
+mod calls;
 mod control;
 mod edge;
+mod faults;
 mod ids;
 mod live;
 mod store;
@@ -23,7 +26,7 @@ mod urls;
 
 use std::{path::PathBuf, sync::Arc};
 
-use axum::Router;
+use axum::{Router, middleware};
 use url::Url;
 
 pub use self::{ids::IdError, store::StoreError};
@@ -60,6 +63,8 @@ pub struct Emulator(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     store: store::Store,
+    faults: faults::Faults,
+    calls: calls::Calls,
     clock: Clock,
     account: AccountId,
     public_url: Option<Url>,
@@ -74,6 +79,8 @@ impl Emulator {
         let store = store::Store::open(&options.data_dir)?;
         let shared = Shared {
             store,
+            faults: faults::Faults::default(),
+            calls: calls::Calls::default(),
             clock,
             account: options.account_id,
             public_url: options.public_url,
@@ -88,10 +95,15 @@ impl Emulator {
 
     /// Everything that it serves, for one listener.
     pub fn router(&self) -> Router {
+        let shared = || Arc::clone(&self.0);
+        let edge =
+            edge::router(&self.0).layer(middleware::from_fn_with_state(shared(), faults::playback));
         control::router(&self.0)
-            .merge(edge::router(&self.0))
+            .merge(faults::router(&self.0))
+            .merge(calls::router(&self.0))
+            .merge(edge)
             .fallback_service(api::service(&self.0))
-            .layer(axum::middleware::from_fn(ids::stamp_request_id))
+            .layer(middleware::from_fn(ids::stamp_request_id))
     }
 
     /// Makes sure that `region` has a private channel of that name, and that it is live.

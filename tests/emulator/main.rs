@@ -12,6 +12,7 @@
 mod channels;
 mod durability;
 mod edge;
+mod faults;
 mod key_pairs;
 mod streams;
 mod support;

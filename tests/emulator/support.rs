@@ -71,7 +71,8 @@ impl TestEmulator {
         Client::from_conf(config)
     }
 
-    async fn listen(&self) -> SocketAddr {
+    /// Where it answers over a network.
+    pub(crate) async fn listen(&self) -> SocketAddr {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = self.emulator.router();

@@ -7,27 +7,27 @@ use std::fmt;
 
 /// A member of an input or of a structure in it.
 #[derive(Debug)]
-pub(super) struct Member {
-    pub(super) name: &'static str,
-    pub(super) required: bool,
-    pub(super) shape: Shape,
+pub(in crate::emulator) struct Member {
+    pub(in crate::emulator) name: &'static str,
+    pub(in crate::emulator) required: bool,
+    pub(in crate::emulator) shape: Shape,
 }
 
 impl Member {
     /// A member that a caller may leave out. `null` is as if left out.
-    pub(super) const fn optional(name: &'static str, shape: Shape) -> Self {
+    pub(in crate::emulator) const fn optional(name: &'static str, shape: Shape) -> Self {
         Self { name, required: false, shape }
     }
 
     /// A member without which the call is refused.
-    pub(super) const fn required(name: &'static str, shape: Shape) -> Self {
+    pub(in crate::emulator) const fn required(name: &'static str, shape: Shape) -> Self {
         Self { name, required: true, shape }
     }
 }
 
 /// The type of a member, with its limits. Every limit includes its bound.
 #[derive(Debug)]
-pub(super) enum Shape {
+pub(in crate::emulator) enum Shape {
     /// `true` or `false`
     Boolean,
     /// A whole number.
@@ -66,18 +66,18 @@ pub(super) enum Shape {
 
 /// The constraints of a string.
 #[derive(Debug)]
-pub(super) struct Text {
+pub(in crate::emulator) struct Text {
     /// The fewest characters.
-    pub(super) min: usize,
+    pub(in crate::emulator) min: usize,
     /// The most characters.
-    pub(super) max: usize,
+    pub(in crate::emulator) max: usize,
     /// What the characters may be.
-    pub(super) form: Form,
+    pub(in crate::emulator) form: Form,
 }
 
 /// What the characters of a string may be.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Form {
+pub(in crate::emulator) enum Form {
     /// Anything.
     Any,
     /// `arn:aws:ivs:REGION:ACCOUNT:KIND/ID`, with this kind.
@@ -101,7 +101,7 @@ pub(super) enum Form {
 
 impl Form {
     /// Whether `text` has this form, whatever its length.
-    pub(super) fn matches(self, text: &str) -> bool {
+    pub(in crate::emulator) fn matches(self, text: &str) -> bool {
         match self {
             Self::Any => true,
             Self::Arn(kind) => arn_kind(text) == Some(kind),

@@ -64,6 +64,8 @@ impl ApiError {
 /// The errors that the emulator answers with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::emulator) enum ErrorCode {
+    /// The caller may not do that.
+    AccessDenied,
     /// Nothing is live on the channel.
     ChannelNotBroadcasting,
     /// The state of a resource forbids the call.
@@ -76,6 +78,8 @@ pub(in crate::emulator) enum ErrorCode {
     InvalidSignature,
     /// The call is not signed.
     MissingAuthenticationToken,
+    /// The account is not verified yet.
+    PendingVerification,
     /// The body is larger than the emulator reads.
     RequestEntityTooLarge,
     /// There is no such resource.
@@ -84,6 +88,12 @@ pub(in crate::emulator) enum ErrorCode {
     Serialization,
     /// A quota is used up.
     ServiceQuotaExceeded,
+    /// IVS cannot answer now.
+    ServiceUnavailable,
+    /// The stream cannot be reached now.
+    StreamUnavailable,
+    /// More calls a second than the quota allows.
+    Throttling,
     /// There is no such operation, or it is not emulated.
     UnknownOperation,
     /// A member breaks a constraint.
@@ -91,9 +101,35 @@ pub(in crate::emulator) enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// The errors of the service model.
+    pub(in crate::emulator) const MODELLED: [Self; 11] = [
+        Self::AccessDenied,
+        Self::ChannelNotBroadcasting,
+        Self::Conflict,
+        Self::InternalServer,
+        Self::PendingVerification,
+        Self::ResourceNotFound,
+        Self::ServiceQuotaExceeded,
+        Self::ServiceUnavailable,
+        Self::StreamUnavailable,
+        Self::Throttling,
+        Self::Validation,
+    ];
+
+    /// The name on the wire.
+    pub(in crate::emulator) const fn name(self) -> &'static str {
+        self.spec().1
+    }
+
+    /// The status that it comes with.
+    pub(in crate::emulator) const fn status(self) -> StatusCode {
+        self.spec().0
+    }
+
     /// The status and the name on the wire. Names without `Exception` are IVS's own.
     const fn spec(self) -> (StatusCode, &'static str) {
         match self {
+            Self::AccessDenied => (StatusCode::FORBIDDEN, "AccessDeniedException"),
             Self::ChannelNotBroadcasting => (StatusCode::NOT_FOUND, "ChannelNotBroadcasting"),
             Self::Conflict => (StatusCode::CONFLICT, "ConflictException"),
             Self::IncompleteSignature => (StatusCode::FORBIDDEN, "IncompleteSignatureException"),
@@ -102,6 +138,7 @@ impl ErrorCode {
             Self::MissingAuthenticationToken => {
                 (StatusCode::FORBIDDEN, "MissingAuthenticationTokenException")
             }
+            Self::PendingVerification => (StatusCode::FORBIDDEN, "PendingVerification"),
             Self::RequestEntityTooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException")
             }
@@ -110,6 +147,9 @@ impl ErrorCode {
             Self::ServiceQuotaExceeded => {
                 (StatusCode::PAYMENT_REQUIRED, "ServiceQuotaExceededException")
             }
+            Self::ServiceUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+            Self::StreamUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "StreamUnavailable"),
+            Self::Throttling => (StatusCode::TOO_MANY_REQUESTS, "ThrottlingException"),
             Self::UnknownOperation => (StatusCode::NOT_FOUND, "UnknownOperationException"),
             Self::Validation => (StatusCode::BAD_REQUEST, "ValidationException"),
         }

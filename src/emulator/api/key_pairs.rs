@@ -53,7 +53,8 @@ pub(super) fn import(call: &Call<'_>, input: Import) -> Result<Value, ApiError> 
     let pair = call.shared.store.write(|transaction| {
         let collection = call.collection(ResourceKind::PlaybackKey);
         let pairs = collection::all::<PlaybackKeyPair>(transaction, &collection)?;
-        if pairs.iter().any(|pair| pair.record.point == key.point) {
+        let is_there = pairs.iter().any(|pair| pair.record.point == key.point);
+        if is_there && !call.accept_duplicates {
             return Err(ApiError::new(
                 ErrorCode::Conflict,
                 "This public key is imported already, in this account and region.",

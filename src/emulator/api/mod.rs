@@ -8,7 +8,7 @@
 mod batch;
 mod caller;
 pub(super) mod channels;
-mod constraint;
+pub(super) mod constraint;
 pub(super) mod error;
 mod key_pairs;
 mod operations;
@@ -18,7 +18,7 @@ mod revocations;
 mod stream_keys;
 pub(super) mod streams;
 mod tags;
-mod validate;
+pub(super) mod validate;
 #[cfg(test)]
 mod walk;
 
@@ -36,10 +36,11 @@ use tower::{Service, service_fn};
 
 use self::{
     error::{ApiError, ErrorCode},
-    operations::{Operation, Route},
+    operations::{OPERATIONS, Operation, Route},
 };
 use super::{
     Shared,
+    faults::Distortion,
     store::{
         View,
         collection::{self, Record, Tagged},
@@ -78,12 +79,38 @@ async fn answer(shared: Arc<Shared>, request: Request) -> Result<Response, ApiEr
     let (parts, body) = request.into_parts();
     let operation = operations::find(&parts.method, parts.uri.path())?;
     let region = caller::region(&parts.headers)?;
+    let number = shared.calls.arrived(operation.name, Some(&region), shared.clock.now());
+    let strike = shared.faults.strike(operation.name, Some(&region), shared.clock.monotonic());
+    let (is_answered, distortion) = (strike.is_answered(), strike.distortion.clone());
+    let carried_out = async {
+        carry_out(Arc::clone(&shared), operation, region, distortion, parts, body)
+            .await
+            .unwrap_or_else(IntoResponse::into_response)
+    };
+    let response = strike.on_call(carried_out).await;
+    if is_answered {
+        shared.calls.answered(number, response.status());
+    }
+    Ok(response)
+}
+
+async fn carry_out(
+    shared: Arc<Shared>,
+    operation: &'static Operation,
+    region: Region,
+    distortion: Distortion,
+    parts: Parts,
+    body: Body,
+) -> Result<Response, ApiError> {
     let input = read_input(operation, &parts, body).await?;
     let base_url = urls::base_url(shared.public_url.as_ref(), &parts.uri, &parts.headers);
     let run = move || {
         let input = validate::validate(operation, &input)?;
-        let call = Call { shared: &shared, operation, region, base_url, input };
-        (operation.handler)(&call)
+        let accept_duplicates = distortion.accept_duplicates;
+        let call = Call { shared: &shared, operation, region, base_url, accept_duplicates, input };
+        let mut output = (operation.handler)(&call)?;
+        distortion.distort(&mut output);
+        Ok::<_, ApiError>(output)
     };
     let output = tokio::task::spawn_blocking(run).await.map_err(|error| {
         let panicked = error.is_panic();
@@ -102,24 +129,32 @@ async fn read_input(
     parts: &Parts,
     body: Body,
 ) -> Result<Map<String, Value>, ApiError> {
+    let mut input = read_object(body).await?;
+    if let Route::Tags(_) = operation.route {
+        tags::add_path_and_query(&mut input, &parts.uri)?;
+    }
+    Ok(input)
+}
+
+/// A body that holds a JSON object, or nothing: clients send either when there is nothing to say,
+/// under various media types.
+pub(super) async fn read_object(body: Body) -> Result<Map<String, Value>, ApiError> {
     let body = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| {
         ApiError::new(
             ErrorCode::RequestEntityTooLarge,
             "The body is over 1 MiB, or it broke off. Send a smaller one.",
         )
     })?;
-    // Clients send nothing, or `{}`, when there is nothing to say, under various media types.
-    let mut input = if body.trim_ascii().is_empty() {
-        Map::new()
-    } else {
-        serde_json::from_slice(&body).map_err(|_| {
-            ApiError::new(ErrorCode::Serialization, "The body is not a JSON object.")
-        })?
-    };
-    if let Route::Tags(_) = operation.route {
-        tags::add_path_and_query(&mut input, &parts.uri)?;
+    if body.trim_ascii().is_empty() {
+        return Ok(Map::new());
     }
-    Ok(input)
+    serde_json::from_slice(&body)
+        .map_err(|_| ApiError::new(ErrorCode::Serialization, "The body is not a JSON object."))
+}
+
+/// Whether there is an emulated operation of that name.
+pub(super) fn is_operation(name: &str) -> bool {
+    OPERATIONS.iter().any(|operation| operation.name == name)
 }
 
 /// One call, as its operation sees it. Not `Debug`: people send private keys by mistake.
@@ -129,6 +164,8 @@ struct Call<'a> {
     region: Region,
     /// What URLs in the answer begin with.
     base_url: String,
+    /// Whether a fault lets a public key be imported twice.
+    accept_duplicates: bool,
     /// Members that meet their constraints.
     input: Map<String, Value>,
 }

@@ -17,16 +17,23 @@ pub(super) fn validate(
     operation: &Operation,
     input: &Map<String, Value>,
 ) -> Result<Map<String, Value>, ApiError> {
+    members(operation.name, operation.members, input)
+}
+
+/// The same for any object: `name` is what messages call it.
+pub(in crate::emulator) fn members(
+    name: &str,
+    members: &'static [Member],
+    input: &Map<String, Value>,
+) -> Result<Map<String, Value>, ApiError> {
     let mut faults = Faults::default();
-    let known = faults.structure("", operation.members, input);
+    let known = faults.structure("", members, input);
     if !faults.types.is_empty() {
         return Err(ApiError::new(ErrorCode::Serialization, faults.types.join("; ")));
     }
     if !faults.missing.is_empty() || !faults.constraints.is_empty() {
-        let missing = faults
-            .missing
-            .iter()
-            .map(|path| format!("{}.{path} is a required attribute", operation.name));
+        let missing =
+            faults.missing.iter().map(|path| format!("{name}.{path} is a required attribute"));
         let broken = faults.constraints.iter().map(|(path, rule)| {
             format!("Request member: {path} failed to satisfy the constraints: {rule}")
         });

@@ -266,6 +266,7 @@ fn every_good_input_fits_its_operation() {
                 operation: place.operation,
                 region: "us-west-2".parse().unwrap(),
                 base_url: String::new(),
+                accept_duplicates: false,
                 input,
             };
             if let Err(error) = (place.operation.handler)(&call) {

@@ -1,0 +1,292 @@
+//! Reads a fault from what a caller asks for.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{BatchFlaw, Effect, Fault, Operations, PLAYBACK, Refusal};
+use crate::{
+    emulator::api::{
+        self,
+        constraint::{Form, Member, Shape, Text},
+        error::{ApiError, ErrorCode},
+    },
+    ivs::arn::Region,
+};
+
+/// What stands for every operation of the control plane.
+const ALL: &str = "*";
+
+/// An hour: longer than any client waits.
+const MAX_DELAY_MILLIS: i64 = 3_600_000;
+
+/// Every kind of fault.
+const KINDS: &[&str] = &[
+    "accept_duplicates",
+    "cut",
+    "error",
+    "fail_item",
+    "late_answer",
+    "lost_answer",
+    "omit_item",
+    "repeat_item",
+    "slow",
+    "throttle",
+];
+
+/// The members of a fault.
+const MEMBERS: &[Member] = &[
+    Member::optional("code", text(1, 64, Form::Any)),
+    Member::optional("count", WHOLE),
+    Member::optional("delayMs", Shape::Integer { min: 1, max: MAX_DELAY_MILLIS }),
+    Member::optional("every", WHOLE),
+    Member::required("kind", text(0, usize::MAX, Form::OneOf(KINDS))),
+    Member::optional("operations", Shape::List { min: 1, max: 100, item: &text(1, 64, Form::Any) }),
+    Member::optional("region", text(1, 64, Form::Any)),
+    Member::optional("seconds", WHOLE),
+    Member::optional("skip", Shape::Integer { min: 0, max: i32::MAX as i64 }),
+    Member::optional("status", Shape::Integer { min: 400, max: 599 }),
+];
+
+const WHOLE: Shape = Shape::Integer { min: 1, max: i32::MAX as i64 };
+
+const fn text(min: usize, max: usize, form: Form) -> Shape {
+    Shape::Text(Text { min, max, form })
+}
+
+/// The members, once each meets its constraint.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Input {
+    code: Option<String>,
+    count: Option<u64>,
+    delay_ms: Option<u64>,
+    every: Option<u64>,
+    kind: String,
+    operations: Option<Vec<String>>,
+    region: Option<String>,
+    seconds: Option<u64>,
+    skip: Option<u64>,
+    status: Option<u16>,
+}
+
+/// Reads a fault; one that could never do what was meant is refused.
+pub(super) fn read(given: &Map<String, Value>) -> Result<Fault, ApiError> {
+    let mut given = given.clone();
+    if let Some(name) = given.get("operations").and_then(Value::as_str) {
+        let names = json!([name]);
+        given.insert("operations".to_owned(), names);
+    }
+    if given.keys().any(|name| MEMBERS.iter().all(|member| member.name != name)) {
+        let names: Vec<&str> = MEMBERS.iter().map(|member| member.name).collect();
+        let message = format!("A fault has no members but {}.", names.join(", "));
+        return Err(ApiError::new(ErrorCode::Validation, message));
+    }
+    let given = api::validate::members("fault", MEMBERS, &given)?;
+    let input: Input = serde_json::from_value(Value::Object(given.clone())).map_err(|_| {
+        tracing::error!("the members of a fault do not fit its type");
+        ApiError::internal()
+    })?;
+    Ok(Fault {
+        effect: input.effect()?,
+        operations: input.operations()?,
+        region: input.region()?,
+        count: input.count,
+        lasts: input.seconds.map(Duration::from_secs),
+        every: input.every.unwrap_or(1),
+        skip: input.skip.unwrap_or(0),
+        given,
+    })
+}
+
+impl Input {
+    fn effect(&self) -> Result<Effect, ApiError> {
+        let (takes_delay, takes_code, takes_status) = match self.kind.as_str() {
+            "slow" | "late_answer" => (true, false, false),
+            "error" => (false, true, true),
+            "fail_item" => (false, true, false),
+            _ => (false, false, false),
+        };
+        for (member, is_given, is_taken) in [
+            ("delayMs", self.delay_ms.is_some(), takes_delay),
+            ("code", self.code.is_some(), takes_code),
+            ("status", self.status.is_some(), takes_status),
+        ] {
+            if is_given && !is_taken {
+                return Err(ApiError::invalid(member, "this kind of fault does not take it"));
+            }
+        }
+        Ok(match self.kind.as_str() {
+            "accept_duplicates" => Effect::AcceptDuplicates,
+            "cut" => Effect::Cut,
+            "error" => Effect::Refuse(self.refusal()?),
+            "fail_item" => {
+                let code = self.code.clone().unwrap_or_else(|| "500".to_owned());
+                Effect::Flawed(BatchFlaw::Fail(code))
+            }
+            "late_answer" => Effect::LateAnswer(self.delay()?),
+            "lost_answer" => Effect::LostAnswer,
+            "omit_item" => Effect::Flawed(BatchFlaw::Omit),
+            "repeat_item" => Effect::Flawed(BatchFlaw::Repeat),
+            "slow" => Effect::Slow(self.delay()?),
+            "throttle" => Effect::Refuse(Refusal::Error(ErrorCode::Throttling)),
+            _ => return Err(ApiError::invalid("kind", "there is no such kind of fault")),
+        })
+    }
+
+    fn delay(&self) -> Result<Duration, ApiError> {
+        let millis = self.delay_ms.ok_or_else(|| {
+            ApiError::invalid("delayMs", "this kind of fault needs it, in milliseconds")
+        })?;
+        Ok(Duration::from_millis(millis))
+    }
+
+    fn refusal(&self) -> Result<Refusal, ApiError> {
+        match (&self.code, self.status) {
+            (Some(_), Some(_)) => {
+                Err(ApiError::invalid("status", "it follows from code; give one of the two"))
+            }
+            (Some(code), None) => {
+                let code = ErrorCode::MODELLED.into_iter().find(|known| known.name() == code);
+                code.map(Refusal::Error).ok_or_else(|| {
+                    let names = ErrorCode::MODELLED.map(ErrorCode::name).join(", ");
+                    ApiError::invalid("code", &format!("it must be one of {names}"))
+                })
+            }
+            (None, Some(status)) => {
+                let status = StatusCode::from_u16(status);
+                status.map(Refusal::Status).map_err(|_| {
+                    ApiError::invalid("status", "it must be a status of HTTP from 400 to 599")
+                })
+            }
+            (None, None) => Ok(Refusal::Error(ErrorCode::InternalServer)),
+        }
+    }
+
+    /// The operations that were named, or the only ones that this kind can strike.
+    fn operations(&self) -> Result<Operations, ApiError> {
+        let only: Option<&[&str]> = match self.kind.as_str() {
+            "accept_duplicates" => Some(&["ImportPlaybackKeyPair"]),
+            "fail_item" | "omit_item" | "repeat_item" => {
+                Some(&["BatchGetChannel", "BatchGetStreamKey"])
+            }
+            _ => None,
+        };
+        let names = match (&self.operations, only) {
+            (Some(names), _) => names.clone(),
+            (None, Some(only)) => only.iter().map(|&name| name.to_owned()).collect(),
+            (None, None) => {
+                return Err(ApiError::invalid(
+                    "operations",
+                    "name the operations to strike, or * for all of the control plane",
+                ));
+            }
+        };
+        if names.iter().any(|name| name == ALL) && only.is_none() {
+            return match names.len() {
+                1 => Ok(Operations::All),
+                _ => Err(ApiError::invalid("operations", "* stands alone")),
+            };
+        }
+        let can_strike = |name: &str| match only {
+            Some(only) => only.contains(&name),
+            None => name == PLAYBACK || api::is_operation(name),
+        };
+        if names.iter().all(|name| can_strike(name)) {
+            return Ok(Operations::Named(names));
+        }
+        let rule = match only {
+            Some(only) => format!("this kind of fault strikes {} alone", only.join(" and ")),
+            None => format!("each must be an emulated operation of IVS, {PLAYBACK}, or *"),
+        };
+        Err(ApiError::invalid("operations", &rule))
+    }
+
+    fn region(&self) -> Result<Option<Region>, ApiError> {
+        let region = self.region.as_deref().map(str::parse).transpose();
+        region.map_err(|_| ApiError::invalid("region", "it must be the name of a region"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(input: &Value) -> Result<Fault, ApiError> {
+        read(input.as_object().unwrap())
+    }
+
+    #[test]
+    fn every_kind_can_be_set() {
+        for kind in KINDS {
+            let mut input = json!({"kind": kind});
+            if matches!(*kind, "slow" | "late_answer") {
+                input["delayMs"] = json!(10);
+            }
+            if matches!(
+                *kind,
+                "slow" | "late_answer" | "throttle" | "error" | "cut" | "lost_answer"
+            ) {
+                assert!(fault(&input).unwrap_err().message().contains("operations"), "{kind}");
+                input["operations"] = json!("*");
+            }
+            assert!(fault(&input).is_ok(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_its_member() {
+        for (member, input) in [
+            ("kind", json!({"operations": "*"})),
+            ("kind", json!({"kind": "explode", "operations": "*"})),
+            ("operations", json!({"kind": "cut", "operations": []})),
+            ("operations", json!({"kind": "cut", "operations": "GetChanel"})),
+            ("operations", json!({"kind": "cut", "operations": "CreateAdConfiguration"})),
+            ("operations", json!({"kind": "cut", "operations": ["*", "GetChannel"]})),
+            ("operations", json!({"kind": "accept_duplicates", "operations": "*"})),
+            ("operations", json!({"kind": "omit_item", "operations": "GetChannel"})),
+            ("delayMs", json!({"kind": "slow", "operations": "*"})),
+            ("delayMs", json!({"kind": "slow", "operations": "*", "delayMs": 0})),
+            ("delayMs", json!({"kind": "throttle", "operations": "*", "delayMs": 5})),
+            ("code", json!({"kind": "error", "operations": "*", "code": "Oops"})),
+            ("code", json!({"kind": "cut", "operations": "*", "code": "ConflictException"})),
+            ("status", json!({"kind": "error", "operations": "*", "status": 200})),
+            (
+                "status",
+                json!({
+                    "kind": "error", "operations": "*", "status": 500, "code": "ConflictException",
+                }),
+            ),
+            ("region", json!({"kind": "cut", "operations": "*", "region": "US WEST"})),
+            ("count", json!({"kind": "cut", "operations": "*", "count": 0})),
+            ("every", json!({"kind": "cut", "operations": "*", "every": "2"})),
+            ("seconds", json!({"kind": "cut", "operations": "*", "secs": 5})),
+        ] {
+            let error = fault(&input).unwrap_err();
+            assert!(error.message().contains(member), "{input}: {}", error.message());
+        }
+    }
+
+    #[test]
+    fn an_error_has_a_code_or_a_status() {
+        let refusal = |more: &Value| {
+            let mut input = json!({"kind": "error", "operations": ["GetChannel", "Playback"]});
+            input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            fault(&input).unwrap().effect
+        };
+        assert!(matches!(
+            refusal(&json!({})),
+            Effect::Refuse(Refusal::Error(ErrorCode::InternalServer))
+        ));
+        assert!(matches!(
+            refusal(&json!({"code": "AccessDeniedException"})),
+            Effect::Refuse(Refusal::Error(ErrorCode::AccessDenied))
+        ));
+        assert!(matches!(
+            refusal(&json!({"status": 502})),
+            Effect::Refuse(Refusal::Status(StatusCode::BAD_GATEWAY))
+        ));
+    }
+}
