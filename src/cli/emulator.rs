@@ -29,6 +29,9 @@ pub(super) struct EmulatorArgs {
     /// Every channel is live as soon as it is made
     #[arg(long)]
     auto_live: bool,
+    /// Calls beyond IVS's call quotas are throttled
+    #[arg(long)]
+    enforce_rates: bool,
 }
 
 pub(super) fn run(global: &Global, args: EmulatorArgs) -> Result<(), Failure> {
@@ -38,6 +41,7 @@ pub(super) fn run(global: &Global, args: EmulatorArgs) -> Result<(), Failure> {
         emulator: crate::emulator::Options {
             public_url: args.public_url,
             auto_live: args.auto_live,
+            enforce_rates: args.enforce_rates,
             ..crate::emulator::Options::new(args.data_dir, args.account_id)
         },
     };

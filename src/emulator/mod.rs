@@ -12,6 +12,7 @@
 //! - `edge`: playback, `GET /api/video/v1/….m3u8?token=…`
 //! - `control`: what AWS has no call for, such as a stream that goes live
 //! - `faults`, `calls`: IVS on a bad day, and what it was asked
+//! - `rates`: how often it may be asked
 //! - `store`: the durable state behind all of them
 
 mod api;
@@ -21,6 +22,7 @@ mod edge;
 mod faults;
 mod ids;
 mod live;
+mod rates;
 mod store;
 mod urls;
 
@@ -46,12 +48,21 @@ pub struct Options {
     pub public_url: Option<Url>,
     /// Whether every channel is live as soon as it exists.
     pub auto_live: bool,
+    /// Whether calls beyond IVS's call quotas are throttled. They are counted by the monotonic time
+    /// of the emulator's clock: where a test holds that still, a second never passes.
+    pub enforce_rates: bool,
 }
 
 impl Options {
     /// An emulator that keeps its state in `data_dir` and leaves everything else at its default.
     pub fn new(data_dir: impl Into<PathBuf>, account_id: AccountId) -> Self {
-        Self { data_dir: data_dir.into(), account_id, public_url: None, auto_live: false }
+        Self {
+            data_dir: data_dir.into(),
+            account_id,
+            public_url: None,
+            auto_live: false,
+            enforce_rates: false,
+        }
     }
 }
 
@@ -65,6 +76,7 @@ struct Shared {
     store: store::Store,
     faults: faults::Faults,
     calls: calls::Calls,
+    rates: rates::Rates,
     clock: Clock,
     account: AccountId,
     public_url: Option<Url>,
@@ -81,6 +93,7 @@ impl Emulator {
             store,
             faults: faults::Faults::default(),
             calls: calls::Calls::default(),
+            rates: rates::Rates::new(options.enforce_rates),
             clock,
             account: options.account_id,
             public_url: options.public_url,

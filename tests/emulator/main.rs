@@ -14,6 +14,7 @@ mod durability;
 mod edge;
 mod faults;
 mod key_pairs;
+mod rates;
 mod streams;
 mod support;
 mod tags;

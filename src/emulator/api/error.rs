@@ -43,6 +43,17 @@ impl ApiError {
         )
     }
 
+    /// More calls a second than the quota allows, which is a resource's where one is named.
+    pub(in crate::emulator) fn throttled(
+        operation: &str,
+        limit: usize,
+        resource: Option<&str>,
+    ) -> Self {
+        let of = resource.map_or_else(String::new, |arn| format!(" for resource: {arn}"));
+        let message = format!("Operation: ivs:{operation} exceeded call rate: {limit}{of}");
+        Self::new(ErrorCode::Throttling, message)
+    }
+
     /// A member of the input breaks a rule that the table of constraints cannot state.
     pub(in crate::emulator) fn invalid(member: &str, rule: &str) -> Self {
         let message = format!("Request member: {member} failed to satisfy the constraints: {rule}");

@@ -1,8 +1,8 @@
 //! The control plane: AWS's restJson1 protocol over the operations of IVS.
 //!
 //! A call passes, in this order: its path must name an operation of the [`operations`] table, its
-//! signature must say which region it is for, its body must be JSON, its members must meet the
-//! table's constraints. Then the operation runs in one transaction, off the async threads since
+//! signature must say which region it is for, there must be room in the quota of calls, its body must
+//! be JSON, its members must meet the table's constraints. Then the operation runs in one transaction, off the async threads since
 //! a durable write waits for the disk, and what it acknowledges is on disk.
 
 mod batch;
@@ -80,7 +80,14 @@ async fn answer(shared: Arc<Shared>, request: Request) -> Result<Response, ApiEr
     let operation = operations::find(&parts.method, parts.uri.path())?;
     let region = caller::region(&parts.headers)?;
     let number = shared.calls.arrived(operation.name, Some(&region), shared.clock.now());
-    let strike = shared.faults.strike(operation.name, Some(&region), shared.clock.monotonic());
+    let now = shared.clock.monotonic();
+    let limit = operation.calls_per_second;
+    if !shared.rates.admit(operation.name, region.as_str(), limit, now) {
+        let response = ApiError::throttled(operation.name, limit, None).into_response();
+        shared.calls.answered(number, response.status());
+        return Ok(response);
+    }
+    let strike = shared.faults.strike(operation.name, Some(&region), now);
     let (is_answered, distortion) = (strike.is_answered(), strike.distortion.clone());
     let carried_out = async {
         carry_out(Arc::clone(&shared), operation, region, distortion, parts, body)
