@@ -66,7 +66,7 @@ struct Global {
     /// AWS profile
     #[arg(long, global = true, help_heading = "Global options")]
     profile: Option<String>,
-    /// Endpoint instead of AWS's own, such as an emulator's
+    /// Endpoint of IVS instead of AWS's own, such as an emulator's
     #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
     endpoint_url: Option<String>,
 }

@@ -60,7 +60,7 @@ pub struct Ivs {
     pub region: Option<Region>,
     /// `--profile`: a profile of the AWS configuration.
     pub profile: Option<String>,
-    /// `--endpoint-url`: an endpoint for every AWS service.
+    /// `--endpoint-url`: an endpoint for IVS, and for no other AWS service.
     pub endpoint_url: Option<String>,
 }
 

@@ -30,7 +30,7 @@ pub struct AwsSettings {
     pub account_id: Option<AccountId>,
     /// A profile other than the one that the environment names.
     pub profile: Option<String>,
-    /// An endpoint for every AWS service, as the `aws` CLI's `--endpoint-url`.
+    /// An endpoint for IVS, as `aws ivs --endpoint-url`. Other services keep theirs.
     pub endpoint_url: Option<String>,
     /// How long one attempt of a call may take.
     pub timeout: Duration,
@@ -71,7 +71,9 @@ struct Inner {
     /// In the order of the configuration.
     order: Vec<Region>,
     expected_account: Option<AccountId>,
+    /// Without `endpoint_url`, which is for IVS alone.
     aws: SdkConfig,
+    endpoint_url: Option<String>,
     account: OnceCell<AccountId>,
 }
 
@@ -90,9 +92,6 @@ impl IvsRegions {
         let mut loader = aws_config::defaults(BehaviorVersion::latest());
         if let Some(profile) = &settings.profile {
             loader = loader.profile_name(profile);
-        }
-        if let Some(endpoint_url) = &settings.endpoint_url {
-            loader = loader.endpoint_url(endpoint_url);
         }
         if let Some(first) = settings.regions.first() {
             // Spares the look-up in the instance metadata, which takes seconds elsewhere.
@@ -122,7 +121,6 @@ impl IvsRegions {
         let aws = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(aws_config::Region::new(region.to_string()))
-            .endpoint_url(endpoint_url)
             .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(
                 credentials,
             ))
@@ -170,6 +168,12 @@ impl IvsRegions {
         self.0.order.iter().filter_map(|region| self.0.regions.get(region))
     }
 
+    /// The AWS configuration behind the clients, for clients of other services. It knows nothing of
+    /// [`AwsSettings::endpoint_url`].
+    pub fn aws(&self) -> &SdkConfig {
+        &self.0.aws
+    }
+
     /// The account of the credentials: what they or an ARN in an answer of IVS tell, else AWS STS
     /// (unless IVS has an endpoint of its own, which STS would not know), else `ivs.account_id`.
     /// Found once, then remembered.
@@ -209,7 +213,7 @@ impl Inner {
         let regional = |region: &Region| {
             let server_time = LastServerTime::default();
             let client = |attempts| {
-                let config = client_config(&aws, region, settings.timeout, attempts)
+                let config = client_config(&aws, region, settings, attempts)
                     .interceptor(server_time.reader(instruments.clock.clone()));
                 aws_sdk_ivs::Client::from_conf(config.build())
             };
@@ -222,6 +226,7 @@ impl Inner {
             order,
             expected_account: settings.account_id.clone(),
             aws,
+            endpoint_url: settings.endpoint_url.clone(),
             account: OnceCell::new(),
         }
     }
@@ -267,7 +272,8 @@ impl Inner {
 
     /// Whether IVS is somewhere else than at AWS: an emulator, which STS knows nothing of.
     fn has_own_ivs_endpoint(&self) -> bool {
-        self.aws.endpoint_url().is_some()
+        self.endpoint_url.is_some()
+            || self.aws.endpoint_url().is_some()
             || self.aws.service_config().is_some_and(|config| {
                 let key = aws_types::service_config::ServiceConfigKey::builder()
                     .service_id("ivs")
@@ -306,12 +312,16 @@ async fn account_in_listings(ivs: &RegionalIvs) -> Result<Option<AccountId>, Ivs
 fn client_config(
     aws: &SdkConfig,
     region: &Region,
-    timeout: Duration,
+    settings: &AwsSettings,
     attempts: u32,
 ) -> aws_sdk_ivs::config::Builder {
-    aws_sdk_ivs::config::Builder::from(aws)
+    let mut config = aws_sdk_ivs::config::Builder::from(aws);
+    if let Some(endpoint_url) = &settings.endpoint_url {
+        config = config.endpoint_url(endpoint_url);
+    }
+    config
         .region(aws_config::Region::new(region.to_string()))
-        .timeout_config(timeouts(timeout, attempts))
+        .timeout_config(timeouts(settings.timeout, attempts))
         .retry_config(RetryConfig::standard().with_max_attempts(attempts))
         // Answers are small: the time-outs bound them, a throughput floor adds nothing.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
