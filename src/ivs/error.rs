@@ -96,7 +96,8 @@ impl IvsError {
         Self::Unavailable { reason: format!("its answer {what}") }
     }
 
-    pub(super) fn from_sdk<E>(error: &SdkError<E, HttpResponse>) -> Self
+    /// What a failure means; the codes that all AWS services share are told apart here alone.
+    pub(crate) fn from_sdk<E>(error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + StdError + 'static,
     {

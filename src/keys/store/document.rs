@@ -29,6 +29,8 @@ pub enum DocumentFault {
     NoVersion,
     /// Larger than any keyring.
     TooLarge,
+    /// Bytes where there should be text.
+    Binary,
 }
 
 impl fmt::Display for DocumentFault {
@@ -39,6 +41,7 @@ impl fmt::Display for DocumentFault {
             Self::At { line, column } => write!(f, "see line {line}, column {column}"),
             Self::NoVersion => f.write_str("it has no format version"),
             Self::TooLarge => f.write_str("it is too large"),
+            Self::Binary => f.write_str("it is binary"),
         }
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod dir;
 mod document;
+pub mod secrets_manager;
 #[cfg(test)]
 pub(crate) mod suite;
 
@@ -19,6 +20,7 @@ use super::{
 use crate::ivs::arn::Region;
 
 pub use document::DocumentFault;
+pub use secrets_manager::SecretsManagerFault;
 
 /// What the methods of a [`Store`] return: a future that a `dyn Store` can return, too.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -82,7 +84,7 @@ pub enum StoreError {
     /// What is there is not a keyring, or a damaged one.
     #[error(
         "{place} is not a keyring of this program ({fault}); it was not touched. Restore it from a \
-         backup, or move it away to start anew"
+         backup; to start anew, move it away or configure another place"
     )]
     NotAKeyring {
         /// The file or secret.
@@ -186,7 +188,7 @@ pub enum StoreError {
     },
     /// A private key is another one than the keyring says.
     #[error(
-        "{path} is another key than the keyring names; it was not touched. Restore the right one \
+        "{path} holds another key than the keyring names; it was not touched. Restore the right one \
          from a backup"
     )]
     OtherPrivateKey {
@@ -212,4 +214,22 @@ pub enum StoreError {
         /// The operating system's own words.
         reason: String,
     },
+    /// A call to AWS Secrets Manager failed.
+    #[error("{place} could not be used: {fault}")]
+    SecretsManager {
+        /// The secret and its region.
+        place: String,
+        /// What happened.
+        fault: SecretsManagerFault,
+    },
+}
+
+/// What every store checks of a keyring before it looks at the one that is there.
+fn check_new(keyring: &Keyring, region: &Region, place: &str) -> Result<(), StoreError> {
+    keyring.check().map_err(StoreError::Unsound)?;
+    if keyring.region != *region {
+        let (place, found) = (place.to_owned(), keyring.region.clone());
+        return Err(StoreError::OtherRegion { place, found, expected: region.clone() });
+    }
+    Ok(())
 }

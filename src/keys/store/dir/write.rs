@@ -28,7 +28,7 @@ use crate::{
     keys::{
         keyring::{KeyVersion, Keyring, VersionId},
         material::PrivateKey,
-        store::{Revision, StoreError},
+        store::{Revision, StoreError, check_new},
     },
     secret::system_rng,
 };
@@ -46,11 +46,7 @@ impl Inner {
         keyring: &Keyring,
     ) -> Result<Revision, StoreError> {
         let folder = self.folder(region);
-        keyring.check().map_err(StoreError::Unsound)?;
-        if keyring.region != *region {
-            let (place, found) = (show(&folder), keyring.region.clone());
-            return Err(StoreError::OtherRegion { place, found, expected: region.clone() });
-        }
+        check_new(keyring, region, &show(&folder))?;
         let document = encode_document(&folder, keyring)?;
         self.make_folder(&folder)?;
         check_folder(&folder)?;

@@ -1,0 +1,168 @@
+//! The document of a keyring with its private halves inside, as PKCS#8 PEM.
+//!
+//! What is held here is wiped on drop. The AWS SDK keeps buffers of its own, which nobody can wipe.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::Zeroizing;
+
+use crate::{
+    ivs::arn::Region,
+    keys::{
+        keyring::{KeyVersion, Keyring},
+        material::PrivateKey,
+        store::{StoreError, document},
+    },
+};
+
+/// The largest value of a secret, in bytes. A quota of AWS that cannot be raised.
+const MAX_DOCUMENT: usize = 65_536;
+
+/// The document of a keyring; refused where a secret cannot hold it.
+pub(super) fn encode(keyring: &Keyring, place: &str) -> Result<Zeroizing<String>, StoreError> {
+    let keyring = keyring.clone().try_map_private(|_: &KeyVersion<()>, key: PrivateKey| {
+        key.to_pkcs8_pem().map(Pem).map_err(StoreError::Encoding)
+    })?;
+    let document = document::write(&keyring, place)?;
+    if document.len() > MAX_DOCUMENT {
+        return Err(StoreError::TooLarge { place: place.to_owned(), limit: MAX_DOCUMENT });
+    }
+    // JSON is UTF-8, so nothing is lost and nothing is copied twice.
+    Ok(Zeroizing::new(String::from_utf8_lossy(&document).into_owned()))
+}
+
+/// The keyring of `region` from its document.
+pub(super) fn decode(document: &str, region: &Region, place: &str) -> Result<Keyring, StoreError> {
+    let keyring = document::read::<Pem>(document.as_bytes(), region, place)?;
+    keyring.try_map_private(|version, Pem(pem)| {
+        let path = || place.to_owned();
+        let key = PrivateKey::read(pem.as_bytes(), None)
+            .map_err(|fault| StoreError::PrivateKeyUnreadable { path: path(), fault })?;
+        if *key.public_key() != version.public_key {
+            return Err(StoreError::OtherPrivateKey { path: path() });
+        }
+        Ok(key)
+    })
+}
+
+/// A private half as the document holds it.
+struct Pem(Zeroizing<String>);
+
+impl Serialize for Pem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pem {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|pem| Self(Zeroizing::new(pem)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        keys::{
+            keyring::{PRESENT_MAX, RETIRED_KEPT, Rotation, RotationId, RotationMode, strategies},
+            material::{KeyMaterialError, fixtures},
+            store::suite,
+        },
+        secret::system_rng,
+    };
+
+    const PLACE: &str = "the secret a in us-west-2";
+
+    fn decode(document: &str) -> Result<Keyring, StoreError> {
+        super::decode(document, &suite::region(), PLACE)
+    }
+
+    fn one_key() -> (Keyring, String) {
+        let mut keyring = suite::empty();
+        suite::add_key(&mut keyring, 0);
+        let document = encode(&keyring, PLACE).unwrap();
+        (keyring, document.to_string())
+    }
+
+    #[test]
+    fn the_private_half_is_what_openssl_reads() {
+        let (keyring, document) = one_key();
+        let json: serde_json::Value = serde_json::from_str(&document).unwrap();
+        let pem = json["keys"][0]["privateKey"].as_str().unwrap();
+        assert!(pem.starts_with("-----BEGIN PRIVATE KEY-----\n"), "{pem}");
+        assert_eq!(PrivateKey::read(pem, None).ok(), keyring.keys[0].private_key);
+    }
+
+    #[test]
+    fn another_or_an_unusable_private_half_is_refused_without_being_quoted() {
+        let (_, document) = one_key();
+        let with = |pem: &str| {
+            let mut json: serde_json::Value = serde_json::from_str(&document).unwrap();
+            json["keys"][0]["privateKey"] = pem.into();
+            decode(&json.to_string()).unwrap_err()
+        };
+        let path = || PLACE.to_owned();
+        assert_eq!(with(fixtures::PKCS8), StoreError::OtherPrivateKey { path: path() });
+        let error = with("hunter2");
+        assert!(matches!(error, StoreError::PrivateKeyUnreadable { .. }), "{error}");
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        let encrypted = strategies::KEYS[0]
+            .to_encrypted_pem(&"correct horse".into(), &mut system_rng())
+            .unwrap();
+        let fault = KeyMaterialError::PassphraseNeeded;
+        assert_eq!(with(&encrypted), StoreError::PrivateKeyUnreadable { path: path(), fault });
+    }
+
+    #[test]
+    fn what_a_secret_cannot_hold_is_not_written() {
+        let (mut keyring, document) = one_key();
+        let room = MAX_DOCUMENT - document.len();
+        keyring.keys[0].name.push_str(&"a".repeat(room));
+        assert_eq!(encode(&keyring, PLACE).unwrap().len(), MAX_DOCUMENT);
+        keyring.keys[0].name.push('a');
+        let refused = encode(&keyring, PLACE).err();
+        let place = PLACE.to_owned();
+        assert_eq!(refused, Some(StoreError::TooLarge { place, limit: MAX_DOCUMENT }));
+    }
+
+    #[test]
+    fn a_full_keyring_without_tags_fits() {
+        let mut keyring = suite::empty();
+        keyring.account_id = Some("123456789012".parse().unwrap());
+        for number in 0..PRESENT_MAX + RETIRED_KEPT {
+            let id = suite::add_key(&mut keyring, number % strategies::KEYS.len());
+            keyring.version_mut(&id).unwrap().arn = Some(strategies::arn(number));
+            if number >= PRESENT_MAX {
+                keyring.retire(&id, suite::now());
+            }
+            for _ in 0..2 {
+                keyring.record_rotation(Rotation {
+                    id: RotationId::random(&mut system_rng()),
+                    mode: RotationMode::Graceful,
+                    idempotency_key_hash: Some("0".repeat(64)),
+                    requested_by: "r".repeat(64),
+                    from: Some(id.clone()),
+                    to: id.clone(),
+                    started_at: suite::now(),
+                    activated_at: Some(suite::now()),
+                    finished_at: Some(suite::now()),
+                    outcome: None,
+                    error: None,
+                });
+            }
+        }
+        assert_eq!((keyring.keys.len(), keyring.rotations.len()), (20, 20));
+        let size = encode(&keyring, PLACE).unwrap().len();
+        assert!(size < MAX_DOCUMENT * 3 / 4, "{size}");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(keyring in strategies::keyring()) {
+            let document = encode(&keyring, PLACE).unwrap();
+            prop_assert_eq!(decode(&document).unwrap(), keyring);
+        }
+    }
+}
