@@ -3,6 +3,7 @@
 //! - [`material`]: keys as they are read, written and named; nothing in it signs
 //! - [`keyring`]: a region's keys and their states, as a value with rules
 //! - [`store`]: where keyrings are kept; loads, and replaces by compare-and-swap
+//! - [`copy`]: from one store into another
 //! - [`signer`] and [`snapshot`]: the active key, parsed, and how long it may be used without reading
 //!   the keyring again
 //! - [`inventory`]: the keyring beside what IVS lists
@@ -12,6 +13,7 @@
 //! Two rules hold all of it together: no call that changes IVS is made before its intent is in the
 //! keyring, and no token is signed with a keyring that may be too old.
 
+pub mod copy;
 pub mod inventory;
 pub mod keyring;
 pub mod lifecycle;
