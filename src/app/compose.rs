@@ -25,7 +25,11 @@ use crate::{
         operations::{KeyOperations, OperationError, OperationSettings},
         rotator::{Goal, Rotator, RotatorSettings},
         snapshot::{SigningKeys, SigningKeysSettings},
-        store::{Store, dir::DirStore},
+        store::{
+            Store,
+            dir::DirStore,
+            secrets_manager::{SecretAccount, SecretsManagerStore},
+        },
     },
     secret::system_rng,
     telemetry::Instruments,
@@ -191,7 +195,7 @@ impl App {
     ) -> Self {
         let Instruments { clock, metrics } = instruments;
         let tasks = TaskTracker::new();
-        let store = store(config);
+        let store = open_store(config.keys.store, config, &ivs);
         let keys = Arc::new(SigningKeys::new(
             Arc::clone(&store),
             ivs.names().iter().cloned(),
@@ -421,11 +425,18 @@ async fn connect(config: &Config, instruments: &Instruments) -> Result<IvsRegion
     IvsRegions::connect(settings, instruments).await
 }
 
-fn store(config: &Config) -> Arc<dyn Store> {
-    match config.keys.store {
-        // The configuration refuses the other one in this version.
-        KeyStore::Dir | KeyStore::SecretsManager => {
+/// The store of a kind, as the configuration describes it. Nothing is read yet.
+pub(crate) fn open_store(kind: KeyStore, config: &Config, ivs: &IvsRegions) -> Arc<dyn Store> {
+    match kind {
+        KeyStore::Dir => {
             Arc::new(DirStore::new(config.keys.dir.clone(), config.key_passphrase.clone()))
+        }
+        KeyStore::SecretsManager => {
+            let account = config.ivs.account_id.clone();
+            let account = account
+                .map_or_else(|| SecretAccount::OfCredentials(ivs.clone()), SecretAccount::Known);
+            let name = &config.keys.secret_name;
+            Arc::new(SecretsManagerStore::new(ivs.aws().clone(), name, account))
         }
     }
 }

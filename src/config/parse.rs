@@ -165,17 +165,22 @@ pub(super) fn channel_arn(value: &Value) -> Parsed<ChannelArn> {
         .map_err(|error| format!("must be the ARN of a channel: {error}"))
 }
 
-/// The name of a secret: what AWS Secrets Manager allows, with two placeholders.
+/// The name of a secret: what AWS Secrets Manager allows (API reference of `CreateSecret`), with two
+/// placeholders.
 pub(super) fn secret_name(value: &Value) -> Parsed<String> {
     const LONGEST: usize = 512;
+    // What a placeholder may become: an account is 12 digits, a region at most 64 characters.
+    let longest = |text: &str| {
+        text.replace("{account}", &"0".repeat(12)).replace("{region}", &"a".repeat(64))
+    };
     let allowed = |c: char| c.is_ascii_alphanumeric() || "/_+=.@-".contains(c);
     let is_name = |text: &&str| {
-        let plain = text.replace("{account}", "").replace("{region}", "");
-        !text.is_empty() && text.len() <= LONGEST && plain.chars().all(allowed)
+        let name = longest(text);
+        !name.is_empty() && name.len() <= LONGEST && name.chars().all(allowed)
     };
     text_of(value).filter(is_name).map(str::to_owned).ok_or_else(|| {
-        "must be the name of a secret: letters, digits and /_+=.@- with {account} and {region} as \
-         the only placeholders"
+        "must be the name of a secret: at most 512 letters, digits and /_+=.@- with {account} and \
+         {region} as the only placeholders"
             .to_owned()
     })
 }
@@ -287,7 +292,11 @@ mod tests {
     #[test]
     fn a_secret_name_has_two_placeholders_only() {
         assert!(secret_name(&text("ivs/{account}/{region}")).is_ok());
-        assert!(secret_name(&text("ivs/{stage}")).is_err());
-        assert!(secret_name(&text("")).is_err());
+        assert!(secret_name(&text("ivs/a_b+c=d.e@f-g")).is_ok());
+        for wrong in ["", "ivs/{stage}", "ivs/{account", "ivs keys", "ivs:keys", "schl\u{fc}ssel"] {
+            assert!(secret_name(&text(wrong)).is_err(), "{wrong}");
+        }
+        assert!(secret_name(&text(&"a".repeat(512))).is_ok());
+        assert!(secret_name(&text(&format!("{{region}}{}", "a".repeat(449)))).is_err());
     }
 }

@@ -13,7 +13,6 @@ use super::{
 /// the default of such a key is accepted: a setting without effect would be worse than none.
 const NOT_AVAILABLE: [(&str, &str); 7] = [
     ("channels.warm_up", "reading all channels at start"),
-    ("keys.store", "another store than \"dir\""),
     ("rotation.canary_channel", "the rotation canary"),
     ("rotation.every", "scheduled rotation"),
     ("shared.url", "a shared engine"),

@@ -321,8 +321,6 @@ fn what_this_version_does_not_have_is_refused() {
              {default}."
         )
     };
-    let store = sentence("another store than \"dir\"", "\"dir\"");
-    assert_problem("keys.store", "secrets-manager", &store);
     assert_problem("rotation.every", "30d", &sentence("scheduled rotation", "\"off\""));
     let warm_up = sentence("reading all channels at start", "false");
     assert_problem("channels.warm_up", "true", &warm_up);
@@ -332,6 +330,17 @@ fn what_this_version_does_not_have_is_refused() {
     assert_problem("rotation.canary_channel", "demo", &sentence("the rotation canary", "\"\""));
     let shared = sentence("a shared engine", "\"\"");
     assert_problem("shared.url", "redis://:hunter2@cache", &shared);
+}
+
+#[test]
+fn keys_may_be_kept_in_secrets_manager() {
+    let config = load(&[
+        ("IVS_PLAYBACK_AUTH__KEYS__STORE", "secrets-manager"),
+        ("IVS_PLAYBACK_AUTH__KEYS__SECRET_NAME", "video/{region}"),
+    ]);
+    let keys = config.unwrap().keys;
+    assert_eq!((keys.store, &*keys.secret_name), (KeyStore::SecretsManager, "video/{region}"));
+    assert_problem("keys.store", "vault", "must be \"dir\" or \"secrets-manager\".");
 }
 
 #[test]
