@@ -14,6 +14,9 @@ mod ivs;
 mod key_pairs;
 mod keys;
 mod metrics;
+#[path = "../moto/mod.rs"]
+mod moto;
 mod openapi;
 mod problems;
+mod stores;
 mod tokens;

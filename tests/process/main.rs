@@ -2,10 +2,14 @@
 //! each test binary links the AWS crates.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     reason = "clippy allows them in tests, but not in the helpers of tests"
 )]
 
 mod cli;
+#[path = "../moto/mod.rs"]
+mod moto;
 mod program;
+mod secrets_manager;
 mod serve;

@@ -30,6 +30,14 @@ pub(crate) fn run(command: &mut Command) -> Ended {
     }
 }
 
+/// A clients file with one client, which may mint.
+pub(crate) fn clients() -> String {
+    let create = ["clients", "create", "test", "--scope", "tokens:mint", "--output", "json"];
+    let created = run(&mut program(&create));
+    let created: serde_json::Value = serde_json::from_str(&created.stdout).unwrap();
+    created["entry"].as_str().unwrap().to_owned()
+}
+
 /// A server that is killed when the test ends.
 #[derive(Debug)]
 pub(crate) struct Server {

@@ -2,20 +2,10 @@
 
 use std::{path::Path, process::Command};
 
-use crate::program::{Server, get, program, run};
+use crate::program::{Server, clients, get, program, run};
 
 /// The environment of a `serve` whose IVS is at `ivs`.
 fn configured(mut command: Command, folder: &Path, ivs: &str) -> Command {
-    let clients = run(&mut program(&[
-        "clients",
-        "create",
-        "test",
-        "--scope",
-        "tokens:mint",
-        "--output",
-        "json",
-    ]));
-    let created: serde_json::Value = serde_json::from_str(&clients.stdout).unwrap();
     command
         .env("AWS_ENDPOINT_URL_IVS", ivs)
         .env("AWS_ACCESS_KEY_ID", "test")
@@ -25,7 +15,7 @@ fn configured(mut command: Command, folder: &Path, ivs: &str) -> Command {
         .env("IVS_PLAYBACK_AUTH__IVS__TIMEOUT", "1s")
         .env("IVS_PLAYBACK_AUTH__SERVER__LISTEN", "127.0.0.1:0")
         .env("IVS_PLAYBACK_AUTH__KEYS__DIR", folder.join("keys"))
-        .env("IVS_PLAYBACK_AUTH_CLIENTS", created["entry"].as_str().unwrap());
+        .env("IVS_PLAYBACK_AUTH_CLIENTS", clients());
     command
 }
 

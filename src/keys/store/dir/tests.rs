@@ -1,4 +1,5 @@
-//! Tests of the `dir` store: the suite of all stores, broken folders, and faults at every step.
+//! Tests of the `dir` store: broken folders, and faults at every step. The suite of all stores runs in
+//! `tests/api/stores`.
 
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt as _};
 
@@ -85,20 +86,6 @@ fn mode(path: &Path) -> u32 {
 
 fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-}
-
-#[tokio::test]
-async fn it_does_what_every_store_does() {
-    let place = Place::new();
-    suite::one_writer(&|| Arc::new(place.store())).await;
-    let place = Place::new();
-    suite::many_writers(&|| Arc::new(place.store()), 8, 25).await;
-}
-
-#[tokio::test]
-async fn it_does_so_with_a_passphrase() {
-    let place = Place::new();
-    suite::one_writer(&|| Arc::new(place.store_with("correct horse"))).await;
 }
 
 #[test]
