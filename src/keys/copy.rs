@@ -51,8 +51,7 @@ pub enum CopyError {
     },
     /// What was read back is not what was written.
     #[error(
-        "{to} does not hold what was copied to it, so somebody else writes there. Stop what manages \
-         keys, and copy again to an empty place"
+        "{to} does not hold what was just copied to it. Stop what manages keys there, and copy again"
     )]
     Differs {
         /// The store that was copied to.

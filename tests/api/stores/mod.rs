@@ -3,4 +3,3 @@
 mod dir;
 mod secrets_manager;
 mod suite;
-mod wire;

@@ -155,7 +155,7 @@ mod tests {
         }
         assert_eq!((keyring.keys.len(), keyring.rotations.len()), (20, 20));
         let size = encode(&keyring, PLACE).unwrap().len();
-        assert!(size < MAX_DOCUMENT * 3 / 4, "{size}");
+        assert!(size < MAX_DOCUMENT / 2, "{size}");
     }
 
     proptest! {
