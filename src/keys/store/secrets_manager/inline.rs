@@ -142,6 +142,8 @@ mod tests {
                     id: RotationId::random(&mut system_rng()),
                     mode: RotationMode::Graceful,
                     idempotency_key_hash: Some("0".repeat(64)),
+                    request_hash: Some("0".repeat(64)),
+                    made: true,
                     requested_by: "r".repeat(64),
                     from: Some(id.clone()),
                     to: id.clone(),

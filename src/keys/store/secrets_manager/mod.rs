@@ -21,6 +21,7 @@ mod write;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use aws_config::SdkConfig;
@@ -44,6 +45,9 @@ use crate::{
 /// The label of a version that is written and does not count yet. One and the same for all writers:
 /// a label of its own for each would use up AWS's 20.
 pub const STAGED_LABEL: &str = "IVS_PLAYBACK_AUTH_STAGED";
+
+/// The longest random pause before a write that several processes may be about to make.
+const WRITE_SPREAD: Duration = Duration::from_secs(5);
 
 const ACCOUNT: &str = "{account}";
 const REGION: &str = "{region}";
@@ -108,6 +112,11 @@ impl Store for SecretsManagerStore {
         Box::pin(self.0.replace(region, expected, keyring))
     }
 
+    /// Each write leaves a version behind, also one that loses; AWS keeps a hundred.
+    fn spread(&self) -> Duration {
+        WRITE_SPREAD
+    }
+
     fn describe(&self, region: &Region) -> String {
         format!("secrets-manager {} in {region}", self.0.name_as_known(region))
     }
@@ -152,9 +161,8 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::{clock::Clock, telemetry::Instruments};
 
     fn regions() -> IvsRegions {
         IvsRegions::fixed(
@@ -164,6 +172,7 @@ mod tests {
             "AKID",
             "hunter2",
             Duration::from_secs(1),
+            &Instruments::new(Clock::system()),
         )
     }
 
