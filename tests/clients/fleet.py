@@ -1,0 +1,318 @@
+"""Several `serve` processes beside one emulator, as a deployment runs them: with short times."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import boto3
+import botocore.config
+
+from conftest import REPOSITORY, request
+
+REGION = "us-west-2"
+ACCOUNT = "123456789012"
+
+# Short enough for a test, in the proportions of the defaults.
+TIMES = {
+    "keys": {"refresh_every": "200ms", "max_staleness": "1s"},
+    "rotation": {"propagation_wait": "500ms", "drain_margin": "3s", "reconcile_every": "400ms"},
+    "tokens": {"default_ttl": "2s", "max_ttl": "2s"},
+}
+
+
+class Process:
+    """The built binary as a server, until it is stopped or killed."""
+
+    def __init__(self, command, env, log):
+        self.log_path = log
+        self.log = open(log, "ab")
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=self.log, env=env, text=True
+        )
+        for line in self.process.stdout:
+            if line.startswith("listening on "):
+                self.url = line.split()[-1]
+                break
+        else:
+            raise AssertionError("it did not start:\n" + self.log_path.read_text())
+        # Whatever else it prints (the audit log) must not fill the pipe.
+        self.output = []
+        self.reader = threading.Thread(target=self.output.extend, args=(self.process.stdout,))
+        self.reader.start()
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def kill(self):
+        self.process.kill()
+        self.ended()
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+        self.ended()
+
+    def ended(self):
+        self.process.wait(timeout=30)
+        self.reader.join()
+        self.process.stdout.close()
+        self.log.close()
+
+    def metrics(self, credential):
+        return request(
+            "GET", self.url + "/metrics", headers={"authorization": f"Bearer {credential}"}
+        ).text
+
+
+class Fleet:
+    """An emulator, and as many `serve` as are started."""
+
+    def __init__(self, binary, folder, settings=None, env=None):
+        self.binary = binary
+        self.folder = pathlib.Path(folder)
+        self.processes = []
+        emulator = [
+            binary, "emulator", "--listen", "127.0.0.1:0", "--auto-live",
+            "--data-dir", str(self.folder / "emulator"),
+        ]  # fmt: skip
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": REGION,
+            # The machine's own configuration is nobody's business here.
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            **(env or {}),
+        }
+        self.emulator = Process(emulator, self.env, self.folder / "emulator.log")
+        self.processes.append(self.emulator)
+        self.env["AWS_ENDPOINT_URL_IVS"] = self.emulator.url
+        self.write_config(settings or {})
+        client = self.cli(
+            "clients", "create", "test", "--output", "json",
+            *(word for scope in SCOPES for word in ("--scope", scope)),
+        )  # fmt: skip
+        client = json.loads(client.stdout)
+        self.credential = client["credential"]
+        self.env["IVS_PLAYBACK_AUTH_CLIENTS"] = client["entry"]
+        self.channel = self.ivs().create_channel(name="show", authorized=True)["channel"]
+
+    def write_config(self, settings):
+        sections = {
+            "server": {"listen": "127.0.0.1:0"},
+            "ivs": {"regions": [REGION], "account_id": ACCOUNT},
+            **TIMES,
+        }
+        for section, keys in settings.items():
+            sections[section] = {**sections.get(section, {}), **keys}
+        sections["keys"].setdefault("dir", str(self.keys_dir))
+        lines = []
+        for section, keys in sections.items():
+            lines.append(f"[{section}]")
+            lines.extend(f"{key} = {json.dumps(value)}" for key, value in keys.items())
+        self.config.write_text("\n".join(lines) + "\n")
+
+    @property
+    def config(self):
+        return self.folder / "config.toml"
+
+    @property
+    def keys_dir(self):
+        return self.folder / "keys"
+
+    def private_keys(self):
+        return sorted(self.keys_dir.glob(f"{REGION}/*.pem"))
+
+    def serve(self, env=None):
+        name = f"serve-{len(self.processes)}.log"
+        command = [self.binary, "--config", str(self.config), "serve"]
+        process = Process(command, {**self.env, **(env or {})}, self.folder / name)
+        self.processes.append(process)
+        return process
+
+    def cli(self, *arguments, check=True, env=None):
+        """This project's own command line beside the servers."""
+        done = subprocess.run(
+            [self.binary, "--config", str(self.config), *arguments],
+            env={**self.env, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    def call(self, process, method, path, body=None, headers=None):
+        headers = {"authorization": f"Bearer {self.credential}", **(headers or {})}
+        return request(method, process.url + path, body, headers)
+
+    def mint(self, process, **members):
+        """An answer, whatever it is."""
+        return self.call(process, "POST", "/v1/tokens", {"channel": self.channel["arn"], **members})
+
+    def rotate(self, process, **members):
+        return self.call(process, "POST", "/v1/key-pairs/rotations", members)
+
+    def rotations(self, process):
+        answer = self.call(process, "GET", "/v1/key-pairs/rotations")
+        assert answer.status == 200, answer.text
+        return answer.json["rotations"]
+
+    def play(self, token):
+        """What the edge answers to a viewer who begins with this token."""
+        return request("GET", f"{self.channel['playbackUrl']}?token={token}")
+
+    def ivs(self):
+        return boto3.client(
+            "ivs",
+            endpoint_url=self.emulator.url,
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=botocore.config.Config(retries={"total_max_attempts": 1}),
+        )
+
+    def pairs(self):
+        return self.ivs().list_playback_key_pairs()["keyPairs"]
+
+    def fault(self, **members):
+        answer = request("POST", self.emulator.url + "/_emulator/faults", members)
+        assert answer.status == 201, answer.text
+        return answer.json
+
+    def log(self):
+        return "".join(process.log_path.read_text() for process in self.processes)
+
+    def close(self):
+        for process in self.processes:
+            if process.process.returncode is None:
+                process.stop()
+
+
+SCOPES = [
+    "tokens:mint", "tokens:inspect", "channels:read", "keys:read", "keys:write", "metrics:read",
+]  # fmt: skip
+
+
+class Viewers:
+    """Threads that ask for tokens without pause, play each at once and again in its last moment."""
+
+    def __init__(self, fleet, count=3):
+        self.fleet = fleet
+        self.server = None
+        """Where to mint now; `None` while there is no server."""
+        self.failed = []
+        self.refused = []
+        self.minted = 0
+        self.signers = set()
+        self.stopping = False
+        self.lock = threading.Lock()
+        self.late = []
+        self.threads = [threading.Thread(target=self.ask) for _ in range(count)]
+        self.threads.append(threading.Thread(target=self.play_late))
+        for thread in self.threads:
+            thread.start()
+
+    def ask(self):
+        while not self.stopping:
+            server = self.server
+            if server is None:
+                time.sleep(0.005)
+                continue
+            try:
+                answer = self.fleet.mint(server)
+            except OSError:
+                # Killed meanwhile: not up. A server that is up must answer.
+                if self.server is server and server.process.poll() is None:
+                    self.failed.append("no answer")
+                continue
+            except Exception as error:  # an answer that was cut in its middle
+                if self.server is server and server.process.poll() is None:
+                    self.failed.append(repr(error))
+                continue
+            if answer.status != 200:
+                self.failed.append(answer.text)
+                continue
+            token = answer.json["token"]
+            expires = time.mktime(
+                time.strptime(answer.json["expiresAt"], "%Y-%m-%dT%H:%M:%SZ")
+            ) - time.timezone
+            self.play(token, expires, "at once")
+            with self.lock:
+                self.minted += 1
+                self.signers.add(answer.json["keyPairArn"])
+                self.late.append((expires, token))
+
+    def play_late(self):
+        while True:
+            with self.lock:
+                soon = [it for it in self.late if it[0] - time.time() < 0.35]
+                self.late = [it for it in self.late if it[0] - time.time() >= 0.35]
+                rest = bool(self.late)
+            for expires, token in soon:
+                self.play(token, expires, "in its last moment")
+            if self.stopping and not rest:
+                return
+            time.sleep(0.01)
+
+    def play(self, token, expires, when):
+        answer = self.fleet.play(token)
+        # One that expired on the way here says nothing.
+        if answer.status != 200 and time.time() < expires:
+            self.refused.append(f"{when}: {answer.text}")
+
+    def stop(self):
+        self.stopping = True
+        for thread in self.threads:
+            thread.join()
+
+
+class Moto:
+    """AWS Secrets Manager, as moto plays it."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, str(REPOSITORY / "tests/moto/server.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.port = int(self.process.stdout.readline())
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(timeout=30)
+        self.process.stdout.close()
+
+
+def wait_for(condition, seconds=60, what="it"):
+    """The first true value of `condition`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"{what} did not happen in {seconds} s"
+        time.sleep(0.05)
+
+
+def kill_at_random(fleet, viewers, kills, rng=random.Random(1)):
+    """Kills the one server again and again, and starts it again at once."""
+    for _ in range(kills):
+        server = fleet.serve()
+        viewers.server = server
+        time.sleep(rng.uniform(0.05, 2.0))
+        viewers.server = None
+        server.kill()

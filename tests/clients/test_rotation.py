@@ -1,0 +1,507 @@
+"""Key pairs that rotate without a viewer noticing: the built binary, killed, stopped and cut off."""
+
+import concurrent.futures
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import jwt
+import pytest
+
+from fleet import ACCOUNT, REGION, Fleet, Moto, Viewers, kill_at_random, wait_for
+
+KILLS = int(os.environ.get("ROTATION_KILLS", "10"))
+"""How often the service is killed in one run; `ROTATION_KILLS=200` for a long one."""
+
+
+@pytest.fixture
+def start(binary, tmp_path):
+    fleets = []
+
+    def start(settings=None, env=None):
+        fleets.append(Fleet(binary, tmp_path, settings, env))
+        return fleets[-1]
+
+    yield start
+    for fleet in fleets:
+        fleet.close()
+
+
+@pytest.fixture
+def moto():
+    server = Moto()
+    yield server
+    server.close()
+
+
+def first_key(fleet):
+    fleet.cli("keys", "rotate")
+    assert len(fleet.pairs()) == 1
+
+
+def signer(fleet, process):
+    answer = fleet.mint(process)
+    assert answer.status == 200, answer.text
+    return answer.json["keyPairArn"]
+
+
+def open_rotations(fleet, process):
+    over = ("done", "cancelled", "failed")
+    return [it for it in fleet.rotations(process) if it["phase"] not in over]
+
+
+def test_kill_9_at_random_moments_of_rotations(start):
+    fleet = start()
+    first_key(fleet)
+    viewers = Viewers(fleet)
+    rotating = True
+
+    def rotate():
+        while rotating:
+            server = viewers.server
+            try:
+                if server is not None:
+                    fleet.rotate(server)
+            except Exception:
+                pass  # killed meanwhile
+            time.sleep(0.2)
+
+    asking = threading.Thread(target=rotate)
+    asking.start()
+    try:
+        kill_at_random(fleet, viewers, KILLS)
+        rotating = False
+        asking.join()
+        # What is left is finished by whoever runs; a claim of the dead holds for a minute.
+        server = fleet.serve()
+        viewers.server = server
+        wait_for(lambda: not open_rotations(fleet, server), 150, "the end of all rotations")
+    finally:
+        rotating = False
+        viewers.stop()
+    assert viewers.failed == []
+    assert viewers.refused == []
+    assert viewers.minted > 50
+    assert len(fleet.pairs()) == 1
+    assert len(fleet.private_keys()) == 1
+    assert fleet.pairs()[0]["arn"] == signer(fleet, server)
+    assert len(viewers.signers) > 1, "nothing was rotated"
+
+
+@pytest.mark.parametrize("duplicates", [False, True])
+def test_two_replicas_that_rotate_at_once_make_one_pair(start, moto, duplicates):
+    fleet = start(
+        {"keys": {"store": "secrets-manager", "refresh_every": "300ms", "max_staleness": "5s"}},
+        {"AWS_ENDPOINT_URL_SECRETS_MANAGER": moto.url},
+    )
+    first_key(fleet)
+    one, two = fleet.serve(), fleet.serve()
+    old = signer(fleet, one)
+    if duplicates:
+        fleet.fault(kind="accept_duplicates")
+    viewers = Viewers(fleet)
+    viewers.server = two
+    try:
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            answers = list(pool.map(fleet.rotate, [one, two]))
+        assert sorted(it.status for it in answers) in ([202, 202], [202, 409]), answers
+        ids = {it.json.get("rotationId") or it.json["id"] for it in answers}
+        assert len(ids) == 1
+        # Whoever did not begin it may die in the middle.
+        time.sleep(0.3)
+        one.kill()
+        new = wait_for(lambda: (it := signer(fleet, two)) != old and it, 120, "the activation")
+        one = fleet.serve()
+        assert signer(fleet, one) == new
+        assert {pair["arn"] for pair in fleet.pairs()} <= {old, new}
+        wait_for(lambda: not open_rotations(fleet, two), 120, "the end of the rotation")
+    finally:
+        viewers.stop()
+    assert viewers.failed == []
+    assert viewers.refused == []
+    assert [pair["arn"] for pair in fleet.pairs()] == [new]
+
+
+def test_both_replicas_sign_with_a_new_key_soon(start, moto):
+    refresh = 0.4
+    fleet = start(
+        {"keys": {"store": "secrets-manager", "refresh_every": "400ms", "max_staleness": "5s"}},
+        {"AWS_ENDPOINT_URL_SECRETS_MANAGER": moto.url},
+    )
+    first_key(fleet)
+    one, two = fleet.serve(), fleet.serve()
+    old = signer(fleet, one)
+    assert fleet.rotate(one).status == 202
+    seen = {}
+
+    def watch(process):
+        seen[process] = wait_for(lambda: signer(fleet, process) != old and time.monotonic(), 120)
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        list(pool.map(watch, [one, two]))
+    # And a little, for a machine that is busy.
+    assert abs(seen[one] - seen[two]) < refresh + 1.0
+
+
+class Gate:
+    """A way to a port that can be closed."""
+
+    def __init__(self, port):
+        self.port = port
+        self.is_open = True
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.connections = []
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            if not self.is_open:
+                near.close()
+                continue
+            far = socket.create_connection(("127.0.0.1", self.port))
+            self.connections += [near, far]
+            for source, target in [(near, far), (far, near)]:
+                threading.Thread(target=self.carry, args=(source, target), daemon=True).start()
+
+    def carry(self, source, target):
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+        except OSError:
+            pass
+        for end in (source, target):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def shut(self):
+        self.is_open = False
+        for end in self.connections:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def open(self):
+        self.is_open = True
+
+    def close(self):
+        self.listener.close()
+        self.shut()
+
+
+def rotate_whole(fleet, process):
+    """A rotation from its beginning until the old pair is gone."""
+    old = signer(fleet, process)
+    answer = fleet.rotate(process)
+    assert answer.status == 202, answer.text
+    wait_for(lambda: not open_rotations(fleet, process), 120, "the end of the rotation")
+    assert old not in {pair["arn"] for pair in fleet.pairs()}
+
+
+def test_a_replica_that_is_cut_off_from_the_store_hands_out_nothing_useless(start, moto):
+    fleet = start(
+        {"keys": {"store": "secrets-manager"}}, {"AWS_ENDPOINT_URL_SECRETS_MANAGER": moto.url}
+    )
+    first_key(fleet)
+    gate = Gate(moto.port)
+    one = fleet.serve()
+    cut = fleet.serve({"AWS_ENDPOINT_URL_SECRETS_MANAGER": gate.url})
+    viewers = Viewers(fleet)
+    viewers.server = one
+    try:
+        assert fleet.mint(cut).status == 200
+        gate.shut()
+        rotation = threading.Thread(target=rotate_whole, args=(fleet, one))
+        rotation.start()
+        statuses = set()
+        while rotation.is_alive():
+            answer = fleet.mint(cut)
+            statuses.add(answer.status)
+            if answer.status == 200:
+                assert fleet.play(answer.json["token"]).status == 200
+            else:
+                assert (answer.status, answer.json["code"]) == (503, "no_active_key")
+            time.sleep(0.05)
+        rotation.join()
+        assert 503 in statuses
+        gate.open()
+        wait_for(lambda: fleet.mint(cut).status == 200, 30, "its recovery")
+        assert signer(fleet, cut) == signer(fleet, one)
+    finally:
+        viewers.stop()
+        gate.close()
+    assert viewers.failed == [] and viewers.refused == []
+
+
+def test_a_replica_that_was_stopped_across_a_rotation_hands_out_nothing_useless(start):
+    fleet = start()
+    first_key(fleet)
+    one, stopped = fleet.serve(), fleet.serve()
+    assert signer(fleet, one) == signer(fleet, stopped)
+    stopped.signal(signal.SIGSTOP)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        # These wait in its socket, and are answered when it wakes up.
+        asked = [pool.submit(fleet.mint, stopped) for _ in range(8)]
+        rotate_whole(fleet, one)
+        stopped.signal(signal.SIGCONT)
+        for answer in asked:
+            answer = answer.result()
+            if answer.status == 200:
+                played = fleet.play(answer.json["token"])
+                assert played.status == 200, played.text
+            else:
+                assert answer.status in (503, 504), answer.text
+    wait_for(lambda: fleet.mint(stopped).status == 200, 30, "its recovery")
+    assert signer(fleet, stopped) == signer(fleet, one)
+
+
+class Lambda:
+    """What everyone has today: PyJWT, and a SEC1 key that OpenSSL made."""
+
+    def __init__(self, fleet, lifetime):
+        self.fleet = fleet
+        self.lifetime = lifetime
+        pem = subprocess.run(
+            ["openssl", "ecparam", "-name", "secp384r1", "-genkey", "-noout"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
+        ).stdout  # fmt: skip
+        assert b"BEGIN EC PRIVATE KEY" in pem
+        self.key = fleet.folder / "lambda.pem"
+        self.key.write_bytes(pem)
+        public = subprocess.run(
+            ["openssl", "ec", "-in", str(self.key), "-pubout"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True,
+        ).stdout  # fmt: skip
+        self.arn = fleet.ivs().import_playback_key_pair(publicKeyMaterial=public, name="lambda")[
+            "keyPair"
+        ]["arn"]
+        self.tokens = []
+
+    def mint(self):
+        expires = int(time.time()) + self.lifetime
+        claims = {
+            "aws:channel-arn": self.fleet.channel["arn"],
+            "aws:access-control-allow-origin": "*",
+            "exp": expires,
+        }
+        token = jwt.encode(claims, self.key.read_text(), algorithm="ES384")
+        self.tokens.append((expires, token))
+        return token
+
+
+@pytest.mark.parametrize("lifetime", ["6s", "6h"])
+def test_from_a_lambda_to_this_without_a_refused_token(start, lifetime):
+    fleet = start()
+    seconds = {"6s": 6, "6h": 6 * 3600}[lifetime]
+    old = Lambda(fleet, seconds)
+    assert fleet.play(old.mint()).status == 200
+
+    # Adopt: the pair that IVS has is found by its fingerprint, and nothing is imported.
+    adopted = fleet.cli(
+        "keys", "import", "--private-key", str(old.key), "--longest-ttl", lifetime,
+        "--output", "json",
+    )  # fmt: skip
+    adopted = json.loads(adopted.stdout)
+    assert (adopted["arn"], adopted["state"], adopted["adopted"]) == (old.arn, "active", True)
+    assert [pair["arn"] for pair in fleet.pairs()] == [old.arn]
+
+    # Both sign; callers move; the old signer goes.
+    server = fleet.serve()
+    viewers = Viewers(fleet)
+    viewers.server = server
+    try:
+        for _ in range(10):
+            assert fleet.play(old.mint()).status == 200
+            time.sleep(0.02)
+        assert signer(fleet, server) == old.arn
+
+        # Rotate: the adopted pair drains, and waits for somebody to release it.
+        fleet.cli("keys", "rotate")
+        new = wait_for(lambda: (it := signer(fleet, server)) != old.arn and it)
+        # A caller that was forgotten is no harm.
+        assert fleet.play(old.mint()).status == 200
+        last = old.tokens[-1][0]
+        fleet.cli("keys", "release", old.arn)
+        pair = fleet.call(server, "GET", "/v1/key-pairs").json["keyPairs"]
+        pair = next(it for it in pair if it["arn"] == old.arn)
+        assert pair["state"] == "draining"
+        retires = time.mktime(time.strptime(pair["retiresAt"], "%Y-%m-%dT%H:%M:%SZ"))
+        assert retires - time.timezone >= last
+
+        if lifetime == "6s":
+            while (left := last - time.time()) > 0:
+                live = [token for expires, token in old.tokens if expires - time.time() > 0.2]
+                for token in live:
+                    assert fleet.play(token).status == 200
+                time.sleep(min(0.2, left))
+            gone = lambda: old.arn not in {it["arn"] for it in fleet.pairs()}  # noqa: E731
+            wait_for(gone, 60, "the end of the adopted pair")
+        else:
+            assert all(fleet.play(token).status == 200 for _, token in old.tokens)
+    finally:
+        viewers.stop()
+    assert viewers.failed == [] and viewers.refused == []
+    assert new in {pair["arn"] for pair in fleet.pairs()}
+
+
+def aws(fleet, *arguments):
+    program = os.path.join(os.path.dirname(os.sys.executable), "aws")
+    return subprocess.run(
+        [program, "ivs", *arguments],
+        env={**fleet.env, "AWS_PAGER": "", "AWS_DEFAULT_REGION": REGION},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    ).stdout
+
+
+def test_a_pair_deleted_in_the_console_is_put_back_and_then_replaced(start):
+    fleet = start({"rotation": {"heal_wait": "60s"}})
+    first_key(fleet)
+    server = fleet.serve()
+    first = signer(fleet, server)
+    fingerprint = fleet.ivs().get_playback_key_pair(arn=first)["keyPair"]["fingerprint"]
+
+    aws(fleet, "delete-playback-key-pair", "--arn", first)
+    second = wait_for(lambda: (it := signer(fleet, server)) != first and it, 60, "the repair")
+    assert fleet.ivs().get_playback_key_pair(arn=second)["keyPair"]["fingerprint"] == fingerprint
+    assert fleet.play(fleet.mint(server).json["token"]).status == 200
+    assert 'key_heals_total{region="us-west-2",outcome="reimported"} 1' in server.metrics(
+        fleet.credential
+    )
+
+    aws(fleet, "delete-playback-key-pair", "--arn", second)
+    third = wait_for(lambda: (it := signer(fleet, server)) != second and it, 60, "the new key")
+    assert fleet.ivs().get_playback_key_pair(arn=third)["keyPair"]["fingerprint"] != fingerprint
+    wait_for(lambda: not open_rotations(fleet, server))
+    assert [pair["arn"] for pair in fleet.pairs()] == [third]
+    assert len(fleet.private_keys()) == 1
+    assert fleet.play(fleet.mint(server).json["token"]).status == 200
+    assert 'key_heals_total{region="us-west-2",outcome="replaced"} 1' in server.metrics(
+        fleet.credential
+    )
+    log = server.log_path.read_text()
+    assert "key_pair_reimported" in log and "key_pair_replaced" in log
+
+
+def foreign_pairs(fleet, count):
+    """Pairs that somebody else made."""
+    arns = []
+    for number in range(count):
+        key = Lambda(fleet, 60)
+        arns.append(key.arn)
+    return arns
+
+
+def test_a_quota_full_of_foreign_pairs_refuses_at_once_and_names_them(start):
+    fleet = start()
+    first_key(fleet)
+    theirs = foreign_pairs(fleet, 2)
+    server = fleet.serve()
+    old = signer(fleet, server)
+    answer = fleet.rotate(server)
+    assert (answer.status, answer.json["code"]) == (409, "key_pair_quota")
+    refused = fleet.cli("keys", "rotate", check=False)
+    assert refused.returncode == 1
+    for arn in theirs:
+        assert arn in answer.json["detail"], answer.text
+        assert arn in refused.stderr, refused.stderr
+    assert signer(fleet, server) == old
+    assert {pair["arn"] for pair in fleet.pairs()} == {old, *theirs}
+
+    # An emergency makes room by the leaked pair, and touches none of theirs.
+    leaked = fleet.mint(server).json["token"]
+    fleet.cli("keys", "rotate", "--emergency", "--yes")
+    new = wait_for(lambda: (it := fleet.mint(server)).status == 200 and it.json["keyPairArn"])
+    assert {pair["arn"] for pair in fleet.pairs()} == {new, *theirs}
+    assert fleet.play(leaked).status == 403
+    assert fleet.play(fleet.mint(server).json["token"]).status == 200
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_emergency_in_the_middle_of_a_drain_ends_both_old_keys(start, killed):
+    # Tokens and drains that outlast the test, so that what ends them is the emergency.
+    fleet = start(
+        {
+            "tokens": {"default_ttl": "10m", "max_ttl": "10m"},
+            "rotation": {"drain_margin": "1h"},
+        }
+    )
+    first_key(fleet)
+    server = fleet.serve()
+    first = fleet.mint(server).json
+    assert fleet.rotate(server).status == 202
+    second = wait_for(
+        lambda: (it := fleet.mint(server).json)["keyPairArn"] != first["keyPairArn"] and it
+    )
+    assert open_rotations(fleet, server)[0]["phase"] == "draining"
+    assert fleet.play(first["token"]).status == 200
+
+    if killed:
+        # The answer to the first deletion is late, and the service dies while it waits.
+        fleet.fault(
+            kind="late_answer", operations="DeletePlaybackKeyPair", delayMs=60_000, count=1
+        )
+        answer = fleet.rotate(server, mode="emergency")
+        assert answer.status == 202, answer.text
+        wait_for(lambda: first["keyPairArn"] not in {it["arn"] for it in fleet.pairs()}
+                 or second["keyPairArn"] not in {it["arn"] for it in fleet.pairs()})  # fmt: skip
+        server.kill()
+        server = fleet.serve()
+    else:
+        done = fleet.cli("keys", "rotate", "--emergency", "--yes")
+        assert re.search("tokens", done.stderr + done.stdout)
+    third = wait_for(
+        lambda: (it := fleet.mint(server)).status == 200
+        and it.json["keyPairArn"] not in (first["keyPairArn"], second["keyPairArn"])
+        and it.json
+    )
+    wait_for(lambda: len(fleet.pairs()) == 1, 90, "the end of the old pairs")
+    assert fleet.pairs()[0]["arn"] == third["keyPairArn"]
+    for token in (first["token"], second["token"]):
+        refused = fleet.play(token)
+        assert (refused.status, refused.json[0]["emulator_reason"]) == (403, "key_unknown_to_ivs")
+    assert fleet.play(third["token"]).status == 200
+    wait_for(lambda: len(fleet.private_keys()) == 1)
+    assert not open_rotations(fleet, server)
+
+
+def test_a_process_that_may_not_manage_keys_only_reports(start):
+    fleet = start()
+    first_key(fleet)
+    server = fleet.serve({"IVS_PLAYBACK_AUTH__KEYS__MANAGE": "false"})
+    arn = signer(fleet, server)
+    assert fleet.rotate(server).status == 403
+    aws(fleet, "delete-playback-key-pair", "--arn", arn)
+
+    def reported():
+        ready = fleet.call(server, "GET", "/readyz").json["regions"][REGION]
+        return "active_key_pair_missing" in {it["code"] for it in ready["findings"]}
+
+    wait_for(reported, 60, "the report")
+    assert fleet.pairs() == []
+
+
+def test_credentials_of_another_account_change_nothing(start):
+    fleet = start()
+    first_key(fleet)
+    arns = {pair["arn"] for pair in fleet.pairs()}
+    assert all(ACCOUNT in arn for arn in arns)
+    refused = fleet.cli(
+        "keys", "rotate", check=False, env={"IVS_PLAYBACK_AUTH__IVS__ACCOUNT_ID": "999999999999"}
+    )
+    assert refused.returncode != 0
+    assert "999999999999" in refused.stderr and ACCOUNT in refused.stderr
+    assert {pair["arn"] for pair in fleet.pairs()} == arns
