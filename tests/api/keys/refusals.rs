@@ -7,12 +7,12 @@ use ivs_playback_auth::{
     keys::{
         keyring::{IdempotencyRecord, KeyState, RotationOutcome},
         material::PrivateKey,
-        operations::{FirstKey, GenerateKey, ImportPrivateKey, Label, OperationError},
+        operations::{GenerateKey, ImportPrivateKey, Label, OperationError},
     },
     secret::system_rng,
 };
 
-use super::world::{Fault, Faults, Process, World, region};
+use super::world::{Fault, Faults, Process, World, graceful, region};
 
 const INVALID: Fault = Fault::RefusedImport(StatusCode::BAD_REQUEST, "ValidationException");
 const DENIED: Fault = Fault::RefusedImport(StatusCode::FORBIDDEN, "AccessDeniedException");
@@ -32,8 +32,7 @@ fn generate(idempotency_key: usize) -> GenerateKey {
 }
 
 async fn rotate(process: &Process) -> Result<(), OperationError> {
-    let request = FirstKey { requested_by: "test".to_owned(), new_keyring: false };
-    process.operations.rotate_first(request).await.map(|_| ())
+    process.rotate(graceful(false)).await.map(|_| ())
 }
 
 #[tokio::test]
@@ -81,6 +80,8 @@ async fn a_first_rotation_keeps_its_key_unless_ivs_never_takes_it() {
     let denied = refused_by(&world, DENIED).await;
     for _ in 0..3 {
         rotate(&denied).await.unwrap_err();
+        // What failed is left alone for a while.
+        world.time.advance(Duration::from_mins(2));
         let keyring = world.keyring().await;
         assert_eq!((keyring.keys.len(), keyring.rotations.len()), (1, 1));
         assert_eq!(keyring.keys[0].state, KeyState::Pending);

@@ -5,21 +5,20 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use ivs_playback_auth::keys::{
     inventory::KeyPairState,
     keyring::{KeyState, KeyVersion},
+    lifecycle::view::Phase,
     material::{PrivateKey, PublicKey},
     operations::{
-        FirstKey, Full, GenerateKey, ImportPrivateKey, ImportPublicKey, InUse, Label,
-        OperationError,
+        Full, GenerateKey, ImportPrivateKey, ImportPublicKey, InUse, Label, OperationError,
     },
     snapshot::NoSigner,
     store::{Store as _, dir::DirStore},
 };
 use ivs_playback_auth::secret::system_rng;
 
-use super::world::{Faults, Process, World, region};
+use super::world::{Faults, Process, World, graceful, region};
 
 async fn first_key(process: &Process, new_keyring: bool) -> Result<(), OperationError> {
-    let request = FirstKey { requested_by: "test".to_owned(), new_keyring };
-    process.operations.rotate_first(request).await.map(|_| ())
+    process.rotate(graceful(new_keyring)).await.map(|_| ())
 }
 
 async fn foreign_pair(process: &Process, name: &str) {
@@ -34,15 +33,22 @@ fn private(key: &PrivateKey) -> ImportPrivateKey {
 }
 
 #[tokio::test]
-async fn the_first_key_signs_at_once_and_a_second_rotation_is_not_there_yet() {
+async fn the_first_key_signs_at_once_and_the_second_waits_until_ivs_knows_it() {
     let world = World::new();
     let process = world.process().await;
     first_key(&process, false).await.unwrap();
     let (now, monotonic) = (world.clock.now(), world.clock.monotonic());
     let signer = process.signing_keys.signer(&region(), now, monotonic).await.unwrap();
     assert_eq!(*signer.arn(), world.pairs().await[0].arn);
-    let refused = first_key(&process, false).await;
-    assert_eq!(refused, Err(OperationError::RotationUnavailable { active: signer.arn().clone() }));
+    let begun = process.operations.begin_rotation(graceful(false)).await.unwrap();
+    assert_eq!(process.rotator.look().await.failure, None);
+    let rotation = process.rotator.rotation(begun.id()).await.unwrap();
+    assert_eq!(rotation.phase, Phase::Propagating);
+    assert_eq!(rotation.old_key_pair_arn.as_ref(), Some(signer.arn()));
+    let keyring = world.keyring().await;
+    assert_eq!(keyring.active().unwrap().arn.as_ref(), Some(signer.arn()));
+    let new = keyring.keys.iter().find(|it| it.state == KeyState::Imported).unwrap();
+    assert_eq!(rotation.next_at, Some(new.imported_at.unwrap() + Duration::from_mins(10)));
 }
 
 #[tokio::test]
@@ -89,10 +95,10 @@ async fn a_full_quota_is_refused_before_anything_is_made() {
         process.operations.import_public_key(import).await.map(|_| ()),
     ] {
         let error = refused.unwrap_err();
-        let OperationError::Quota { full: Full::Region(pairs) } = &error else {
+        let OperationError::Quota { full: Full::Region { pairs, foreign } } = &error else {
             panic!("{error}");
         };
-        assert_eq!(pairs.len(), 3);
+        assert_eq!((pairs.len(), foreign.len()), (3, 3));
         assert!(error.to_string().contains("(two)"), "{error}");
     }
     assert_eq!(world.private_keys(), 0);

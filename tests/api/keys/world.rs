@@ -17,6 +17,7 @@ use axum::{
 };
 use ivs_playback_auth::{
     clock::{Clock, ManualClock, Timestamp},
+    config::Heal,
     emulator::{Emulator, Options},
     ivs::{
         IvsRegions, KeyPairSummary, RegionalIvs,
@@ -24,8 +25,14 @@ use ivs_playback_auth::{
     },
     keys::{
         inventory::Inventory,
-        keyring::{DriverId, Keyring},
-        operations::{KeyOperations, OperationSettings},
+        keyring::{DriverId, Keyring, RotationMode},
+        lifecycle::{
+            Policy,
+            requests::Begin,
+            view::{Phase, RotationView},
+        },
+        operations::{KeyOperations, OperationError, OperationSettings},
+        rotator::{Rotator, RotatorSettings},
         snapshot::{SigningKeys, SigningKeysSettings},
         store::{Revision, Store, StoreFuture, dir::DirStore},
     },
@@ -57,6 +64,28 @@ pub(super) struct Process {
     pub(super) ivs: RegionalIvs,
     pub(super) inventory: Arc<Inventory>,
     pub(super) signing_keys: Arc<SigningKeys>,
+    pub(super) rotator: Arc<Rotator>,
+}
+
+impl Process {
+    /// Asks for a rotation and takes its steps until the new key signs, as `keys rotate` does. It
+    /// looks once only: the clock of a world stands still, so nothing that failed is tried again.
+    pub(super) async fn rotate(&self, request: Begin) -> Result<RotationView, OperationError> {
+        let begun = self.operations.begin_rotation(request).await?;
+        let look = self.rotator.look().await;
+        let view = self.rotator.rotation(begun.id()).await?;
+        match (view.phase, look.failure) {
+            (Phase::Draining | Phase::Retiring | Phase::Done, _) => Ok(view),
+            (_, Some(failure)) => Err(failure),
+            (phase, None) => panic!("{phase:?}: nothing failed, and no key signs"),
+        }
+    }
+}
+
+/// A rotation that is asked for once.
+pub(super) fn graceful(new_keyring: bool) -> Begin {
+    let requested_by = "test".to_owned();
+    Begin { mode: RotationMode::Graceful, requested_by, idempotency: None, new_keyring }
 }
 
 impl World {
@@ -105,6 +134,7 @@ impl World {
             max_staleness: Duration::from_hours(6),
             max_ttl: Duration::from_hours(1),
             manage: true,
+            heal_wait: Duration::from_mins(1),
         };
         let clock = self.clock.clone();
         let signing_keys =
@@ -115,13 +145,23 @@ impl World {
             driver: DriverId::random(&mut system_rng()),
             manage: true,
             expected_account,
-            max_ttl: Duration::from_hours(1),
+            policy: policy(),
             claim_wait,
         };
-        let operations =
-            KeyOperations::new(store, ivs.clone(), clock, settings, TaskTracker::new())
-                .telling(Arc::clone(&inventory));
-        Process { operations: Arc::new(operations), ivs, inventory, signing_keys }
+        let tasks = TaskTracker::new();
+        let operations = KeyOperations::new(store, Arc::new(ivs.clone()), clock, settings, tasks);
+        let operations = Arc::new(operations.telling(Arc::clone(&inventory)));
+        let settings = RotatorSettings {
+            reconcile_every: Duration::from_mins(1),
+            spread: Duration::ZERO,
+            canary_settle: Duration::from_secs(30),
+            canary_timeout: Duration::from_mins(10),
+            earlier_regions: Vec::new(),
+        };
+        let metrics = Instruments::new(self.clock.clone()).metrics;
+        let rotator =
+            Rotator::new(Arc::clone(&operations), Arc::clone(&signing_keys), settings, metrics);
+        Process { operations, ivs, inventory, signing_keys, rotator: Arc::new(rotator) }
     }
 
     /// What IVS has, as nobody's fault can hide.
@@ -159,6 +199,18 @@ impl World {
             .region(&region())
             .unwrap()
             .clone()
+    }
+}
+
+/// As `config/default.toml` says.
+fn policy() -> Policy {
+    Policy {
+        propagation_wait: Duration::from_mins(10),
+        drain_margin: Duration::from_hours(24),
+        max_staleness: Duration::from_hours(6),
+        max_ttl: Duration::from_hours(1),
+        heal: Heal::Reimport,
+        every: None,
     }
 }
 
