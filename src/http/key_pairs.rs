@@ -1,6 +1,6 @@
 //! `/v1/key-pairs`: list, generate or import, read, delete.
 
-use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -8,14 +8,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::{
     Api,
     extract::{Caller, JsonObject, KeysRead, KeysWrite, PathText, QueryParameters},
+    idempotency::NamedRequest,
     json::Members,
     problem::{ApiError, ProblemType},
+    regions,
     respond::{json, json_with, no_store},
 };
 use crate::{
@@ -26,7 +27,6 @@ use crate::{
     },
     keys::{
         inventory::KeyPairView,
-        keyring::IdempotencyRecord,
         material::{Fingerprint, PublicKey},
         operations::{GenerateKey, ImportPublicKey, KeyOperations, Label, OperationError},
         snapshot::NoSigner,
@@ -88,18 +88,8 @@ pub async fn list_key_pairs(
     _: Caller<KeysRead>,
     mut query: QueryParameters,
 ) -> Result<Response, ApiError> {
-    let region = query.text("region");
+    let regions = regions::of_query(&api, &mut query);
     let refresh = query.flag("refresh");
-    let regions = match region {
-        None => api.ivs.names().to_vec(),
-        Some(text) => match served(&api, &text) {
-            Ok(region) => vec![region],
-            Err(detail) => {
-                query.violate("region", detail);
-                Vec::new()
-            }
-        },
-    };
     query.finish()?;
     let mut key_pairs = Vec::new();
     let mut checked: Vec<Option<Timestamp>> = Vec::new();
@@ -142,14 +132,9 @@ pub async fn create_key_pair(
     headers: HeaderMap,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
-    let idempotency_key = idempotency_key(&headers)?;
-    let request_hash = hash(&[&serde_json::to_vec(&body.0).map_err(ApiError::internal)?]);
+    let named = NamedRequest::read(&headers, &body.0)?;
     let mut members = Members::new(body.0);
-    let region = match members.string("region") {
-        Some(text) => served(&api, &text),
-        None => only_region(&api),
-    };
-    let region = region.map_err(|detail| members.violate("/region", detail)).ok();
+    let region = regions::of_member(&api, &mut members);
     let name = members.string("name");
     let tags = members.string_map("tags").unwrap_or_default().into_iter().collect();
     let label = Label::new(name, tags).map_err(|faults| {
@@ -166,11 +151,7 @@ pub async fn create_key_pair(
     let (Some(region), Ok(label), []) = (region, label, violations.as_slice()) else {
         return Err(ApiError::invalid(violations));
     };
-    let idempotency = idempotency_key.map(|key| IdempotencyRecord {
-        // Two clients that choose the same key mean two requests.
-        key_hash: hash(&[client.id().as_str().as_bytes(), key.as_bytes()]),
-        request_hash,
-    });
+    let idempotency = named.record(&client);
     let operations = operations(&api, &region)?;
     let made = match public_key {
         Some(key) => {
@@ -179,34 +160,6 @@ pub async fn create_key_pair(
         None => operations.generate(GenerateKey { label, idempotency }).await,
     };
     Ok(no_store(json_with(StatusCode::CREATED, &made.map_err(refuse_operation)?)))
-}
-
-/// A caller's name for one request, at most 255 characters.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let mut values = headers.get_all("idempotency-key").iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let key = value.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
-    match (key, values.next()) {
-        (Some(key), None) => Ok(Some(key.to_owned())),
-        (None | Some(_), _) => Err(ApiError::invalid_member(
-            "",
-            "Idempotency-Key must be one header of 1 to 255 visible ASCII characters.",
-        )),
-    }
-}
-
-/// SHA-256 in hexadecimal of parts that cannot run into each other.
-fn hash(parts: &[&[u8]]) -> String {
-    let mut digest = Sha256::new();
-    for part in parts {
-        digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-        digest.update(part);
-    }
-    digest.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing into a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Read one key pair.
@@ -250,7 +203,8 @@ pub async fn delete_key_pair(
         )
     })?;
     let region = arn.region().clone();
-    served(&api, region.as_str()).map_err(|detail| ApiError::invalid_member("/keyPair", detail))?;
+    regions::served(&api, region.as_str())
+        .map_err(|detail| ApiError::invalid_member("/keyPair", detail))?;
     operations(&api, &region)?.delete(arn, force).await.map_err(refuse_operation)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -283,7 +237,7 @@ async fn find(api: &Api, name: &str) -> Result<KeyPairView, ApiError> {
     // An ARN tells its region; a fingerprint may be anywhere.
     let regions: Vec<Region> = match name.parse::<PlaybackKeyArn>() {
         Ok(arn) => vec![
-            served(api, arn.region().as_str())
+            regions::served(api, arn.region().as_str())
                 .map_err(|detail| ApiError::invalid_member("/keyPair", detail))?,
         ],
         Err(error) if name.parse::<Fingerprint>().is_err() && name.starts_with("arn:") => {
@@ -305,23 +259,6 @@ async fn find(api: &Api, name: &str) -> Result<KeyPairView, ApiError> {
         "Neither the keyring nor Amazon IVS has this key pair; GET /v1/key-pairs?refresh=true \
          lists those that there are.",
     ))
-}
-
-fn served(api: &Api, text: &str) -> Result<Region, String> {
-    let names: Vec<&str> = api.ivs.names().iter().map(Region::as_str).collect();
-    api.ivs.names().iter().find(|region| region.as_str() == text).cloned().ok_or_else(|| {
-        format!("This service covers {}. Add a region to ivs.regions.", names.join(", "))
-    })
-}
-
-fn only_region(api: &Api) -> Result<Region, String> {
-    match api.ivs.names() {
-        [only] => Ok(only.clone()),
-        several => {
-            let names: Vec<&str> = several.iter().map(Region::as_str).collect();
-            Err(format!("region is required, since several are served: {}.", names.join(", ")))
-        }
-    }
 }
 
 /// Why nothing can be signed, without what is not the caller's to know.
@@ -401,7 +338,7 @@ fn refuse_ivs(error: IvsError) -> ApiError {
 }
 
 /// An operation on key pairs that was not done.
-fn refuse_operation(error: OperationError) -> ApiError {
+pub(super) fn refuse_operation(error: OperationError) -> ApiError {
     // The sentences of this module begin in lower case, since elsewhere they follow a colon.
     let detail = sentence(&error.to_string());
     match &error {

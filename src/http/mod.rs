@@ -36,6 +36,7 @@ pub mod channels;
 pub mod docs;
 pub mod extract;
 pub mod health;
+mod idempotency;
 pub mod inspect;
 mod json;
 pub mod jwks;
@@ -44,7 +45,9 @@ pub mod layers;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;
+mod regions;
 mod respond;
+pub mod rotations;
 pub mod tokens;
 
 /// Everything that handlers use. Cheap to clone.
@@ -143,6 +146,14 @@ pub fn router(api: Api, cors_origins: &[CorsOrigin], metrics_place: MetricsPlace
         .route("/v1/channels/{channel}", get(channels::get_channel))
         .route("/v1/channels/{channel}/refresh", post(channels::refresh_channel))
         .route("/v1/key-pairs", get(key_pairs::list_key_pairs).post(key_pairs::create_key_pair))
+        .route(
+            "/v1/key-pairs/rotations",
+            get(rotations::list_rotations).post(rotations::start_rotation),
+        )
+        .route(
+            "/v1/key-pairs/rotations/{id}",
+            get(rotations::get_rotation).delete(rotations::cancel_rotation),
+        )
         .route(
             "/v1/key-pairs/{key_pair}",
             get(key_pairs::get_key_pair).delete(key_pairs::delete_key_pair),

@@ -18,7 +18,7 @@ use utoipa::{
 use super::{
     channels, health, inspect, jwks, key_pairs, metrics,
     problem::{FieldError, Problem, ProblemType},
-    tokens,
+    rotations, tokens,
 };
 
 /// The document's source: every handler of the API.
@@ -33,7 +33,10 @@ use super::{
         tokens::mint_token, tokens::mint_token_batch, inspect::inspect_token,
         channels::get_channel, channels::refresh_channel,
         key_pairs::list_key_pairs, key_pairs::create_key_pair, key_pairs::get_key_pair,
-        key_pairs::delete_key_pair, jwks::get_jwks, health::healthz, health::readyz,
+        key_pairs::delete_key_pair,
+        rotations::start_rotation, rotations::list_rotations, rotations::get_rotation,
+        rotations::cancel_rotation,
+        jwks::get_jwks, health::healthz, health::readyz,
         metrics::get_metrics
     ),
     components(schemas(Problem, FieldError)),
@@ -150,6 +153,15 @@ pub fn problems_of(operation_id: &str) -> Vec<ProblemType> {
         }
         // As the probes, it is answered by a busy process too.
         "getMetrics" => return [&caller[..], &[P::NotFound, P::Internal]].concat(),
+        "startRotation" => &[
+            &caller,
+            &body,
+            &ivs,
+            &[P::RotationInProgress, P::KeyPairQuota, P::KeyPairInUse, P::IdempotencyKeyReused],
+        ],
+        "listRotations" => &[&caller, &[P::InvalidRequest]],
+        "getRotation" => &[&caller, &[P::InvalidRequest, P::RotationNotFound]],
+        "cancelRotation" => &[&caller, &[P::InvalidRequest, P::RotationNotFound, P::KeyPairInUse]],
         _ => return vec![P::Internal],
     };
     own.iter().copied().flatten().chain(&everywhere).copied().collect()

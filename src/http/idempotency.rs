@@ -1,0 +1,103 @@
+//! `Idempotency-Key`: a caller's name for one request, so that a repetition of it is not another one.
+//!
+//! Only hashes are kept. The key is hashed with its client, since two that choose the same key mean
+//! two requests; the body is hashed, so that the same key with another body can be refused.
+
+use std::fmt::Write;
+
+use axum::http::HeaderMap;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::problem::ApiError;
+use crate::{access::Client, keys::keyring::IdempotencyRecord};
+
+/// The longest key, in characters.
+const MAX_LENGTH: usize = 255;
+
+/// A request, and the name that its caller gave it.
+#[derive(Debug)]
+pub(super) struct NamedRequest {
+    key: Option<String>,
+    body_hash: String,
+}
+
+impl NamedRequest {
+    /// Reads the header, for a request with this body.
+    ///
+    /// # Errors
+    ///
+    /// The header is there twice, or is no key.
+    pub(super) fn read(headers: &HeaderMap, body: &Map<String, Value>) -> Result<Self, ApiError> {
+        let body = serde_json::to_vec(body).map_err(ApiError::internal)?;
+        Ok(Self { key: key(headers)?, body_hash: hash(&[&body]) })
+    }
+
+    /// What is kept of it; nothing where the request has no name.
+    pub(super) fn record(self, client: &Client) -> Option<IdempotencyRecord> {
+        let key = self.key?;
+        Some(IdempotencyRecord {
+            key_hash: hash(&[client.id().as_str().as_bytes(), key.as_bytes()]),
+            request_hash: self.body_hash,
+        })
+    }
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| (1..=MAX_LENGTH).contains(&key.len()));
+    match (key, values.next()) {
+        (Some(key), None) => Ok(Some(key.to_owned())),
+        (None | Some(_), _) => Err(ApiError::invalid_member(
+            "",
+            format!(
+                "Idempotency-Key must be one header of 1 to {MAX_LENGTH} visible ASCII characters."
+            ),
+        )),
+    }
+}
+
+/// SHA-256 in hexadecimal of parts that cannot run into each other.
+fn hash(parts: &[&[u8]]) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        digest.update(part);
+    }
+    digest.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing into a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn parts_do_not_run_into_each_other() {
+        assert_ne!(hash(&[b"ab", b"c"]), hash(&[b"a", b"bc"]));
+        assert_eq!(hash(&[b"ab", b"c"]).len(), 64);
+    }
+
+    #[test]
+    fn a_key_is_one_header_of_bounded_length() {
+        let headers = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+                headers.append("idempotency-key", value);
+            }
+            headers
+        };
+        assert_eq!(key(&headers(&[])).unwrap(), None);
+        assert_eq!(key(&headers(&["k1"])).unwrap(), Some("k1".to_owned()));
+        for refused in [&["k1", "k1"][..], &[""], &["é"], &[&"k".repeat(MAX_LENGTH + 1)]] {
+            assert!(key(&headers(refused)).is_err(), "{refused:?}");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! `/v1/key-pairs/rotations`: ask for one, list, read, cancel.
+//!
+//! A request writes down what is asked for and wakes the rotator, which does the rest; nothing here
+//! waits for a step.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    Api,
+    extract::{Caller, JsonObject, KeysRead, KeysWrite, PathText, QueryParameters},
+    idempotency::NamedRequest,
+    json::Members,
+    key_pairs::refuse_operation,
+    problem::{ApiError, ProblemType},
+    regions,
+    respond::{json, json_with, no_store},
+};
+use crate::{
+    ivs::arn::Region,
+    keys::{
+        keyring::{RotationId, RotationMode},
+        lifecycle::{
+            requests::{Begin, Begun},
+            view::RotationView,
+        },
+        operations::OperationError,
+        rotator::Rotator,
+    },
+};
+
+/// A rotation: the exchange of the key that signs.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the schema of what keys::lifecycle serialises")]
+pub struct RotationBody {
+    /// A UUID.
+    id: String,
+    region: String,
+    /// `graceful` or `emergency`.
+    #[schema(example = "graceful")]
+    mode: String,
+    /// `generating`, `importing`, `propagating`, `draining`, `retiring`, `done`, `cancelled` or
+    /// `failed`. From `draining` on the new key signs.
+    #[schema(example = "propagating")]
+    phase: String,
+    /// Since when it is in this phase.
+    #[schema(format = DateTime)]
+    since: String,
+    /// `import`, `activate`, `release` (somebody has to), `retire` or `delete`; null where nothing
+    /// is left to do.
+    #[schema(required)]
+    next_step: Option<String>,
+    /// Null where that is not known.
+    #[schema(required, format = DateTime)]
+    next_at: Option<String>,
+    /// Null before it is imported.
+    #[schema(required)]
+    new_key_pair_arn: Option<String>,
+    /// Null for a region's first key.
+    #[schema(required)]
+    old_key_pair_arn: Option<String>,
+    /// Why it failed, or does not go on.
+    #[schema(required)]
+    error: Option<RotationErrorBody>,
+}
+
+/// Why a rotation failed, or does not go on.
+#[derive(Debug, ToSchema)]
+#[schema(as = RotationError)]
+#[expect(dead_code, reason = "the schema of what keys::lifecycle serialises")]
+pub struct RotationErrorBody {
+    /// Stable, to branch on.
+    code: String,
+    detail: String,
+}
+
+/// Rotations, by region, the latest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RotationsBody {
+    #[schema(value_type = Vec<RotationBody>)]
+    rotations: Vec<RotationView>,
+}
+
+/// Which rotation is asked for.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the schema of a body that is read member by member")]
+pub struct StartRotationRequest {
+    /// May be left out where one region is served.
+    #[schema(nullable = false)]
+    region: Option<String>,
+    /// `graceful`, the default: the old key is kept until its tokens have expired. `emergency`: it
+    /// leaked, so its tokens end at once.
+    #[schema(nullable = false, example = "graceful")]
+    mode: Option<String>,
+}
+
+/// Start a rotation: a new key pair is imported, signs once IVS knows it, and the old one goes when its tokens have expired.
+#[utoipa::path(
+    post, path = "/v1/key-pairs/rotations", operation_id = "startRotation", tag = "Key pairs",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key with the same body starts one rotation")),
+    request_body = StartRotationRequest, responses((status = 202, description = "Written down, and under way", body = RotationBody))
+)]
+pub async fn start_rotation(
+    State(api): State<Api>,
+    client: Caller<KeysWrite>,
+    headers: HeaderMap,
+    body: JsonObject,
+) -> Result<Response, ApiError> {
+    let named = NamedRequest::read(&headers, &body.0)?;
+    let mut members = Members::new(body.0);
+    let region = regions::of_member(&api, &mut members);
+    let mode = mode(&mut members);
+    let violations = members.finish();
+    let (Some(region), []) = (region, violations.as_slice()) else {
+        return Err(ApiError::invalid(violations));
+    };
+    let rotator = rotator(&api, &region)?;
+    let request = Begin {
+        mode,
+        requested_by: client.id().to_string(),
+        idempotency: named.record(&client),
+        new_keyring: false,
+    };
+    let begun = rotator.operations().begin_rotation(request).await.map_err(refuse_operation)?;
+    if let (Begun::UnderWay(id), RotationMode::Graceful) = (&begun, mode) {
+        return Err(under_way(id));
+    }
+    rotator.wake();
+    let rotation = rotator.rotation(begun.id()).await.map_err(refuse_operation)?;
+    Ok(no_store(json_with(StatusCode::ACCEPTED, &rotation)))
+}
+
+/// List rotations: those under way and the last ones that ended.
+#[utoipa::path(
+    get, path = "/v1/key-pairs/rotations", operation_id = "listRotations", tag = "Key pairs",
+    params(("region" = Option<String>, Query, description = "One region; without it all that are served")),
+    responses((status = 200, description = "Rotations", body = RotationsBody))
+)]
+pub async fn list_rotations(
+    State(api): State<Api>,
+    _: Caller<KeysRead>,
+    mut query: QueryParameters,
+) -> Result<Response, ApiError> {
+    let regions = regions::of_query(&api, &mut query);
+    query.finish()?;
+    let mut rotations = Vec::new();
+    for region in &regions {
+        let of_region = rotator(&api, region)?.rotations().await;
+        rotations.extend(of_region.map_err(refuse_operation)?);
+    }
+    Ok(no_store(json(&RotationsBody { rotations })))
+}
+
+/// Read one rotation.
+#[utoipa::path(
+    get, path = "/v1/key-pairs/rotations/{id}", operation_id = "getRotation", tag = "Key pairs",
+    params(("id" = String, Path, description = "The id of the rotation")),
+    responses((status = 200, description = "The rotation", body = RotationBody))
+)]
+pub async fn get_rotation(
+    State(api): State<Api>,
+    _: Caller<KeysRead>,
+    id: PathText,
+    query: QueryParameters,
+) -> Result<Response, ApiError> {
+    query.finish()?;
+    let (_, rotation) = find(&api, &id.0).await?;
+    Ok(no_store(json(&rotation)))
+}
+
+/// Cancel a rotation whose new key does not sign yet.
+#[utoipa::path(
+    delete, path = "/v1/key-pairs/rotations/{id}", operation_id = "cancelRotation", tag = "Key pairs",
+    params(("id" = String, Path, description = "The id of the rotation")),
+    responses((status = 200, description = "The rotation, cancelled", body = RotationBody))
+)]
+pub async fn cancel_rotation(
+    State(api): State<Api>,
+    _: Caller<KeysWrite>,
+    id: PathText,
+    query: QueryParameters,
+) -> Result<Response, ApiError> {
+    query.finish()?;
+    let (rotator, RotationView { id, .. }) = find(&api, &id.0).await?;
+    rotator.operations().cancel_rotation(id.clone()).await.map_err(refuse_operation)?;
+    rotator.wake();
+    let rotation = rotator.rotation(&id).await.map_err(refuse_operation)?;
+    Ok(no_store(json(&rotation)))
+}
+
+/// What is wrong with it is noted in `members`.
+fn mode(members: &mut Members) -> RotationMode {
+    match members.string("mode").as_deref() {
+        None | Some("graceful") => RotationMode::Graceful,
+        Some("emergency") => RotationMode::Emergency,
+        Some(_) => {
+            members.violate("/mode", "mode must be \"graceful\" or \"emergency\".");
+            RotationMode::Graceful
+        }
+    }
+}
+
+fn under_way(id: &RotationId) -> ApiError {
+    ApiError::new(
+        ProblemType::RotationInProgress,
+        "A rotation of this region is under way already. Wait for it or cancel it; where the key \
+         leaked, use mode \"emergency\", which always goes through.",
+    )
+    .rotation(id.clone())
+}
+
+fn rotator<'a>(api: &'a Api, region: &Region) -> Result<&'a Arc<Rotator>, ApiError> {
+    api.rotators.get(region).ok_or_else(|| {
+        ApiError::new(ProblemType::NotFound, "Key pairs of this region are not served here.")
+    })
+}
+
+/// The rotation of this id, which does not tell its region.
+async fn find<'a>(api: &'a Api, text: &str) -> Result<(&'a Arc<Rotator>, RotationView), ApiError> {
+    let mut failure = OperationError::RotationNotFound;
+    if let Ok(id) = text.parse::<RotationId>() {
+        for rotator in api.rotators.values() {
+            match rotator.rotation(&id).await {
+                Ok(rotation) => return Ok((rotator, rotation)),
+                Err(OperationError::RotationNotFound) => {}
+                // It may be there, so it is not called absent.
+                Err(error) => failure = error,
+            }
+        }
+    }
+    Err(refuse_operation(failure))
+}
