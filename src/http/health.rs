@@ -147,6 +147,31 @@ pub async fn readyz(State(api): State<Api>, headers: HeaderMap) -> Response {
 fn findings(api: &Api, status: &RegionStatus, may_see_arns: bool) -> Vec<FindingBody> {
     let mut findings = signing(status, may_see_arns);
     findings.extend(outage(api, &status.region));
+    for finding in drift(api, &status.region, may_see_arns) {
+        // What the signer tells already is not told again.
+        if findings.iter().all(|told| told.code != finding.code) {
+            findings.push(finding);
+        }
+    }
+    findings
+}
+
+/// What the last comparison of keyring and IVS found, a stuck rotation with its reason among it.
+/// Findings of one code are one.
+fn drift(api: &Api, region: &Region, may_see_arns: bool) -> Vec<FindingBody> {
+    let Some(rotator) = api.rotators.get(region) else { return Vec::new() };
+    let mut findings: Vec<FindingBody> = Vec::new();
+    for found in rotator.report().all() {
+        let detail = if may_see_arns { &found.detail } else { found.public_detail };
+        match findings.iter_mut().find(|told| told.code == found.code) {
+            Some(told) if told.detail.contains(detail) => {}
+            Some(told) => {
+                told.detail.push(' ');
+                told.detail.push_str(detail);
+            }
+            None => findings.push(FindingBody { code: found.code, detail: detail.to_owned() }),
+        }
+    }
     findings
 }
 
