@@ -44,10 +44,20 @@ const ACCOUNT_DEADLINE: Duration = Duration::from_secs(5);
 /// A command that a person runs again after a crash outwaits the claim of the one that crashed.
 const CLAIM_WAIT: Duration = Duration::from_secs(90);
 
-/// Who changes key pairs, and how long it waits for others who do.
+/// Who changes key pairs, if it may, and how long it waits for others who do.
 struct Driver {
     id: DriverId,
     claim_wait: Duration,
+    access: KeyAccess,
+}
+
+/// What a command is to do with keyrings and key pairs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeyAccess {
+    /// Whatever `keys.manage` allows.
+    Managed,
+    /// Look at them. Nothing is written and nothing signed, whatever the configuration says.
+    LookOnly,
 }
 
 /// Why a server does not start, or ended by itself.
@@ -143,11 +153,16 @@ impl App {
     /// # Errors
     ///
     /// No region is configured, or the credentials are of another account than `ivs.account_id`.
-    pub async fn for_command(config: &Config, clock: Clock) -> Result<Self, StartError> {
+    pub async fn for_command(
+        config: &Config,
+        access: KeyAccess,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
         let instruments = Instruments::new(clock);
         let ivs = connect(config, &instruments).await?;
         check_account(&ivs).await?;
-        let driver = Driver { id: DriverId::random(&mut system_rng()), claim_wait: CLAIM_WAIT };
+        let id = DriverId::random(&mut system_rng());
+        let driver = Driver { id, claim_wait: CLAIM_WAIT, access };
         Ok(Self::assemble(&driver, config, ivs, instruments, Registry::nobody(), AuditLog::off()))
     }
 
@@ -179,7 +194,8 @@ impl App {
         let registry = Registry::load(source)?;
         let audit = AuditLog::open(config.audit.sink.clone(), config.audit.on_failure)?;
         // Callers over HTTP have time-outs of their own, so nothing waits for others' claims.
-        let driver = Driver { id: driver, claim_wait: Duration::ZERO };
+        let access = KeyAccess::Managed;
+        let driver = Driver { id: driver, claim_wait: Duration::ZERO, access };
         let app = Self::assemble(&driver, config, ivs, instruments, registry, audit);
         app.api.keys.refresh_all().await;
         Ok(app)
@@ -196,6 +212,10 @@ impl App {
         let Instruments { clock, metrics } = instruments;
         let tasks = TaskTracker::new();
         let store = open_store(config.keys.store, config, &ivs);
+        let looks_only = driver.access == KeyAccess::LookOnly;
+        let manage = config.keys.manage && !looks_only;
+        // Who signs nothing asks nothing of the keyring.
+        let max_ttl = if looks_only { Duration::ZERO } else { config.tokens.max_ttl };
         let keys = Arc::new(SigningKeys::new(
             Arc::clone(&store),
             ivs.names().iter().cloned(),
@@ -203,8 +223,8 @@ impl App {
             SigningKeysSettings {
                 refresh_every: config.keys.refresh_every,
                 max_staleness: config.keys.max_staleness,
-                max_ttl: config.tokens.max_ttl,
-                manage: config.keys.manage,
+                max_ttl,
+                manage,
                 heal_wait: config.rotation.heal_wait,
             },
         ));
@@ -215,7 +235,7 @@ impl App {
             .map(|regional| {
                 let settings = OperationSettings {
                     driver: driver.id.clone(),
-                    manage: config.keys.manage,
+                    manage,
                     expected_account: config.ivs.account_id.clone(),
                     policy: rotation_policy(config),
                     claim_wait: driver.claim_wait,

@@ -11,7 +11,7 @@ mod server;
 mod signals;
 mod tls;
 
-pub use compose::{App, StartError};
+pub use compose::{App, KeyAccess, StartError};
 pub use dev::{DevOptions, run_dev};
 pub use emulator::{EmulatorOptions, run_emulator};
 pub use serve::serve;

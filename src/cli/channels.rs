@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{Failure, Global, output};
-use crate::{http::channels::ChannelBody, ivs::ChannelSummary};
+use crate::{app::KeyAccess, http::channels::ChannelBody, ivs::ChannelSummary};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ChannelsCommand {
@@ -22,7 +22,7 @@ pub(super) enum ChannelsCommand {
 pub(super) fn run(global: &Global, command: ChannelsCommand) -> Result<(), Failure> {
     let config = global.load_config()?;
     super::log_trouble(&config)?;
-    let (runtime, app) = super::components(&config)?;
+    let (runtime, app) = super::components(&config, KeyAccess::LookOnly)?;
     match command {
         ChannelsCommand::Get { channel } => {
             let api = app.api();

@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use tracing::level_filters::LevelFilter;
 
 use crate::{
-    app::App,
+    app::{App, KeyAccess},
     clock::Clock,
     config::{Config, Log, Overrides, Sources, parse_duration},
     http::problem::{ApiError, ProblemType},
@@ -222,9 +222,9 @@ fn log_trouble(config: &Config) -> Result<(), Failure> {
 }
 
 /// The components of a service, for a command that does one thing with them.
-fn components(config: &Config) -> Result<(Runtime, App), Failure> {
+fn components(config: &Config, access: KeyAccess) -> Result<(Runtime, App), Failure> {
     let runtime = small_runtime()?;
-    let app = runtime.block_on(App::for_command(config, Clock::system()));
+    let app = runtime.block_on(App::for_command(config, access, Clock::system()));
     Ok((runtime, app.map_err(Failure::failed)?))
 }
 

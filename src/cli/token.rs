@@ -11,6 +11,7 @@ use url::Url;
 
 use super::{Failure, Global, fetch, output};
 use crate::{
+    app::KeyAccess,
     clock::Clock,
     http::tokens::mint_members,
     ivs::arn::ChannelArn,
@@ -92,7 +93,7 @@ pub(super) fn run(global: &Global, command: TokenCommand) -> Result<(), Failure>
 fn run_mint(global: &Global, args: MintArgs) -> Result<(), Failure> {
     let config = global.load_config()?;
     super::log_trouble(&config)?;
-    let (runtime, app) = super::components(&config)?;
+    let (runtime, app) = super::components(&config, KeyAccess::Managed)?;
     let minted = runtime
         .block_on(mint_members(app.api(), args.into_members()))
         .map_err(|error| super::from_api_error(&error))?;

@@ -1,0 +1,227 @@
+//! `keys list|get|generate|import|delete`.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Context, Failure, confirmed};
+use crate::{
+    cli::output,
+    http::key_pairs::KeyPairsBody,
+    ivs::{IvsError, arn::PlaybackKeyArn},
+    keys::{
+        inventory::KeyPairView,
+        material::{PrivateKey, PublicKey},
+        operations::{GenerateKey, ImportPrivateKey, ImportPublicKey, Label},
+    },
+    secret::SecretString,
+};
+
+/// A key file larger than this is no key.
+const MAX_KEY_FILE: u64 = 1024 * 1024;
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct LabelArgs {
+    /// Its name in IVS
+    #[arg(long)]
+    name: Option<String>,
+    /// A tag in IVS; may be repeated
+    #[arg(long = "tag", value_name = "K=V", value_parser = tag)]
+    tags: Vec<(String, String)>,
+}
+
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("key").required(true).args(["private_key", "public_key"]))]
+pub(in crate::cli) struct ImportArgs {
+    /// A P-384 private key: PKCS#8 or SEC1, PEM or DER; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    private_key: Option<PathBuf>,
+    /// No other signer uses the key
+    #[arg(long, requires = "private_key")]
+    exclusive: bool,
+    /// The longest lifetime of the tokens of the other signer, such as 6h
+    #[arg(long, value_name = "D", requires = "private_key", value_parser = crate::cli::duration)]
+    longest_ttl: Option<Duration>,
+    /// A P-384 public key in PEM; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
+    #[command(flatten)]
+    label: LabelArgs,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct DeleteArgs {
+    /// Its ARN
+    arn: PlaybackKeyArn,
+    /// Also a draining pair, whose tokens may still be about to start playback
+    #[arg(long)]
+    force: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Context<'_> {
+    pub(super) fn list(&self) -> Result<(), Failure> {
+        let known = self.known()?;
+        if self.global.json() {
+            return output::json(&known);
+        }
+        output::table(&HEADING, &known.key_pairs.iter().map(row).collect::<Vec<_>>())
+    }
+
+    pub(super) fn get(&self, name: &str) -> Result<(), Failure> {
+        let known = self.known()?;
+        let pair =
+            known.key_pairs.into_iter().find(|pair| pair.is_named(name)).ok_or_else(|| {
+                Failure::Failed(format!(
+                    "{} has no key pair of this ARN or fingerprint; see keys list",
+                    self.region
+                ))
+            })?;
+        self.show(&pair)
+    }
+
+    pub(super) fn generate(&self, args: &LabelArgs) -> Result<(), Failure> {
+        let label = args.label()?;
+        self.announce("Generating a key pair");
+        let made = self.operations()?.generate(GenerateKey { label, idempotency: None });
+        self.show(&self.runtime.block_on(made).map_err(Failure::failed)?)
+    }
+
+    pub(super) fn import(
+        &self,
+        args: &ImportArgs,
+        passphrase: Option<&SecretString>,
+    ) -> Result<(), Failure> {
+        let label = args.label.label()?;
+        let operations = self.operations()?;
+        let made = match (&args.private_key, &args.public_key) {
+            (Some(file), _) => {
+                let bytes = read_key(file)?;
+                let key = PrivateKey::read(&*bytes, passphrase)
+                    .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
+                self.announce("Importing a private key");
+                let &ImportArgs { exclusive, longest_ttl, .. } = args;
+                let request = ImportPrivateKey { key, label, exclusive, longest_ttl };
+                self.runtime.block_on(operations.import_private_key(request))
+            }
+            (None, Some(file)) => {
+                let bytes = read_key(file)?;
+                let key = PublicKey::read(&*bytes)
+                    .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
+                self.announce("Importing a public key");
+                let request = ImportPublicKey { key, label, idempotency: None };
+                self.runtime.block_on(operations.import_public_key(request))
+            }
+            (None, None) => {
+                return Err(Failure::Usage("give --private-key or --public-key".to_owned()));
+            }
+        };
+        self.show(&made.map_err(Failure::failed)?)
+    }
+
+    pub(super) fn delete(&self, args: &DeleteArgs) -> Result<(), Failure> {
+        let DeleteArgs { arn, force, yes } = args;
+        self.announce("Deleting a key pair");
+        if !yes && !confirmed(&format!("Delete {arn}? Tokens that it signed become useless.")) {
+            return Err(Failure::Failed("nothing was deleted".to_owned()));
+        }
+        let deleted = self.operations()?.delete(arn.clone(), *force);
+        self.runtime.block_on(deleted).map_err(Failure::failed)?;
+        if self.global.json() {
+            return output::json(&json!({ "arn": arn, "deleted": true }));
+        }
+        output::line(&format!("Deleted {arn}."))
+    }
+
+    /// Keyring and IVS; without IVS the keyring alone, said on stderr.
+    #[expect(clippy::print_stderr, reason = "for people, beside the result on stdout")]
+    fn known(&self) -> Result<KeyPairsBody, Failure> {
+        let api = self.app.api();
+        let read = self.runtime.block_on(api.keys.refresh(&self.region));
+        read.map_err(Failure::failed)?;
+        let asked: Result<(), IvsError> =
+            self.runtime.block_on(api.inventory.refresh(&self.region));
+        if let Err(error) = asked {
+            eprintln!("ivs-playback-auth: {error}; this is what the keyring alone says");
+        }
+        let (key_pairs, checked_at) = api.inventory.key_pairs(&self.region);
+        Ok(KeyPairsBody { key_pairs, checked_at })
+    }
+
+    fn show(&self, pair: &KeyPairView) -> Result<(), Failure> {
+        if self.global.json() {
+            return output::json(pair);
+        }
+        let arn = pair.arn.as_ref().map(ToString::to_string);
+        let fingerprint = pair.fingerprint.map(|it| it.to_string());
+        output::line(&format!("ARN          {}", arn.as_deref().unwrap_or("not imported yet")))?;
+        output::line(&format!("name         {}", pair.name))?;
+        output::line(&format!("fingerprint  {}", fingerprint.as_deref().unwrap_or("not known")))?;
+        output::line(&format!("region       {}", pair.region))?;
+        output::line(&format!("state        {}", state(pair)))?;
+        for (label, instant) in [
+            ("created", pair.created_at),
+            ("activated", pair.activated_at),
+            ("retires", pair.retires_at),
+        ] {
+            if let Some(instant) = instant {
+                output::line(&format!("{label:11}  {instant}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl LabelArgs {
+    fn label(&self) -> Result<Label, Failure> {
+        Label::new(self.name.clone(), self.tags.iter().cloned().collect()).map_err(|faults| {
+            let sentences: Vec<_> = faults.into_iter().map(|fault| fault.detail).collect();
+            Failure::Usage(sentences.join(" "))
+        })
+    }
+}
+
+/// The heading of a table of [`row`]s.
+const HEADING: [&str; 5] = ["STATE", "ARN", "FINGERPRINT", "CREATED", "NAME"];
+
+fn row(pair: &KeyPairView) -> Vec<String> {
+    vec![
+        state(pair),
+        pair.arn.as_ref().map(ToString::to_string).unwrap_or_default(),
+        pair.fingerprint.map(|it| it.to_string()).unwrap_or_default(),
+        pair.created_at.map(|it| it.to_string()).unwrap_or_default(),
+        pair.name.clone(),
+    ]
+}
+
+/// The word of the API.
+fn state(pair: &KeyPairView) -> String {
+    let word = serde_json::to_value(pair.state).ok();
+    let word = word.as_ref().and_then(|word| word.as_str()).unwrap_or_default();
+    let adopted = if pair.adopted { " (adopted)" } else { "" };
+    format!("{word}{adopted}")
+}
+
+fn tag(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a tag is written KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// The bytes are wiped when they are dropped: they may be a private key.
+fn read_key(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure> {
+    let mut bytes = zeroize::Zeroizing::new(Vec::new());
+    let read = if path == Path::new("-") {
+        std::io::stdin().take(MAX_KEY_FILE).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(MAX_KEY_FILE).read_to_end(&mut bytes))
+    };
+    read.map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
+    Ok(bytes)
+}
