@@ -1,6 +1,6 @@
 //! Results on stdout.
 
-use std::{fmt::Write as _, io::Write as _};
+use std::{fmt::Write as _, io::Write as _, time::Duration};
 
 use serde::Serialize;
 
@@ -48,4 +48,45 @@ pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) -> Result<(), Failur
         print(&mut row.iter().map(String::as_str))?;
     }
     Ok(())
+}
+
+/// A duration for people, in its two largest units: `31 h`, `9 min 41 s`.
+pub(super) fn span(duration: Duration) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
+    if duration < Duration::from_secs(1) {
+        return format!("{} ms", duration.as_millis());
+    }
+    let mut rest = duration.as_secs();
+    let mut parts = Vec::new();
+    let largest = UNITS.iter().position(|(seconds, _)| *seconds <= rest).unwrap_or_default();
+    for (seconds, unit) in UNITS.into_iter().skip(largest).take(2) {
+        if rest >= seconds {
+            parts.push(format!("{} {unit}", rest / seconds));
+        }
+        rest %= seconds;
+    }
+    parts.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_told_in_two_units() {
+        for (seconds, expected) in [
+            (1, "1 s"),
+            (60, "1 min"),
+            (581, "9 min 41 s"),
+            (3600, "1 h"),
+            (3601, "1 h"),
+            (31 * 3600, "1 d 7 h"),
+            (86_400 + 59, "1 d"),
+            (30 * 86_400, "30 d"),
+        ] {
+            assert_eq!(span(Duration::from_secs(seconds)), expected);
+        }
+        assert_eq!(span(Duration::from_millis(250)), "250 ms");
+        assert_eq!(span(Duration::ZERO), "0 ms");
+    }
 }

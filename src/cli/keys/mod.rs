@@ -1,6 +1,9 @@
 //! `keys …`: what is there, what people change, and rotations.
 
+mod follow;
 mod pairs;
+mod rotate;
+mod rotations;
 
 use std::{
     io::{IsTerminal, Write},
@@ -13,13 +16,9 @@ use tokio::runtime::Runtime;
 use super::{Failure, Global, output};
 use crate::{
     app::{App, KeyAccess},
-    ivs::arn::Region,
-    keys::{
-        keyring::RotationMode,
-        lifecycle::requests::Begin,
-        operations::KeyOperations,
-        rotator::{Goal, Rotator},
-    },
+    config::Config,
+    ivs::arn::{PlaybackKeyArn, Region},
+    keys::{keyring::RotationId, operations::KeyOperations, rotator::Rotator},
 };
 
 #[derive(Debug, Subcommand)]
@@ -47,14 +46,29 @@ pub(super) enum KeysCommand {
     #[command(after_help = "Example:\n  ivs-playback-auth keys delete \
                             arn:aws:ivs:us-west-2:123456789012:playback-key/AbCdEfGh1234")]
     Delete(pairs::DeleteArgs),
-    /// Make the region's first key pair: generate, import, and sign with it
-    #[command(after_help = "Example:\n  ivs-playback-auth keys rotate --region us-west-2\n\nThis \
-                            version makes a region's first key. It does not replace a key that \
-                            signs.")]
-    Rotate {
-        /// Go on although IVS has pairs whose keyring was lost
-        #[arg(long)]
-        new_keyring: bool,
+    /// Exchange the key that signs, or make the first: generate, import, wait, sign with the new one
+    #[command(after_help = "Examples:\n  ivs-playback-auth keys rotate --region us-west-2\n  \
+                            ivs-playback-auth keys rotate --if-older-than 30d\n  \
+                            ivs-playback-auth keys rotate --emergency\n\nViewers notice nothing: the \
+                            old key's pair is deleted after the last of its tokens has expired. An \
+                            emergency does not wait for that.")]
+    Rotate(rotate::RotateArgs),
+    /// Stop a rotation before its new key signs
+    #[command(after_help = "Example:\n  ivs-playback-auth keys cancel \
+                            0b1f6a2f-9f0e-4c57-8d0b-6f0a3c1e7d0b\n\nkeys status shows the ids.")]
+    Cancel {
+        /// The rotation
+        id: RotationId,
+    },
+    /// Let the key sign again that signed before the last rotation
+    #[command(after_help = "Example:\n  ivs-playback-auth keys rollback --region us-west-2")]
+    Rollback,
+    /// Say that no other signer uses an adopted key any more, so that it may retire
+    #[command(after_help = "Example:\n  ivs-playback-auth keys release \
+                            arn:aws:ivs:us-west-2:123456789012:playback-key/AbCdEfGh1234")]
+    Release {
+        /// The pair that keys import --private-key took over
+        arn: PlaybackKeyArn,
     },
 }
 
@@ -63,28 +77,19 @@ pub(super) fn run(global: &Global, command: KeysCommand) -> Result<(), Failure> 
     super::log_trouble(&config)?;
     let (runtime, app) = super::components(&config, command.access())?;
     let region = super::only_region(&app.api().ivs)?.region().clone();
-    let context = Context { global, runtime, app, region };
+    let rotator = app.api().rotators.get(&region).map(Arc::clone);
+    let rotator = rotator.ok_or_else(|| Failure::Failed(format!("{region} is not served")))?;
+    let context = Context { global, config: &config, runtime, app, region, rotator };
     match command {
         KeysCommand::List => context.list(),
         KeysCommand::Get { key_pair } => context.get(&key_pair),
         KeysCommand::Generate(args) => context.generate(&args),
-        KeysCommand::Import(args) => context.import(&args, config.key_passphrase.as_ref()),
+        KeysCommand::Import(args) => context.import(&args),
         KeysCommand::Delete(args) => context.delete(&args),
-        KeysCommand::Rotate { new_keyring } => {
-            context.announce("Rotating");
-            let request = Begin {
-                mode: RotationMode::Graceful,
-                requested_by: "cli".to_owned(),
-                idempotency: None,
-                new_keyring,
-            };
-            let rotator = context.rotator()?;
-            let begun = context.runtime.block_on(rotator.operations().begin_rotation(request));
-            let begun = begun.map_err(Failure::failed)?;
-            let driven = rotator.drive(begun.id(), Goal::Active, |_| {});
-            let view = context.runtime.block_on(driven).map_err(Failure::failed)?;
-            output::json(&view)
-        }
+        KeysCommand::Rotate(args) => context.rotate(&args),
+        KeysCommand::Cancel { id } => context.cancel(&id),
+        KeysCommand::Rollback => context.roll_back(),
+        KeysCommand::Release { arn } => context.release(&arn),
     }
 }
 
@@ -92,9 +97,13 @@ impl KeysCommand {
     const fn access(&self) -> KeyAccess {
         match self {
             Self::List | Self::Get { .. } => KeyAccess::LookOnly,
-            Self::Generate(_) | Self::Import(_) | Self::Delete(_) | Self::Rotate { .. } => {
-                KeyAccess::Managed
-            }
+            Self::Generate(_)
+            | Self::Import(_)
+            | Self::Delete(_)
+            | Self::Rotate(_)
+            | Self::Cancel { .. }
+            | Self::Rollback
+            | Self::Release { .. } => KeyAccess::Managed,
         }
     }
 }
@@ -102,36 +111,50 @@ impl KeysCommand {
 /// What every subcommand needs.
 struct Context<'a> {
     global: &'a Global,
+    config: &'a Config,
     runtime: Runtime,
     app: App,
     region: Region,
+    rotator: Arc<Rotator>,
 }
 
 impl Context<'_> {
-    fn operations(&self) -> Result<&Arc<KeyOperations>, Failure> {
-        self.rotator().map(|rotator| rotator.operations())
+    fn operations(&self) -> &Arc<KeyOperations> {
+        self.rotator.operations()
     }
 
-    fn rotator(&self) -> Result<&Arc<Rotator>, Failure> {
-        self.app
-            .api()
-            .rotators
-            .get(&self.region)
-            .ok_or_else(|| Failure::Failed(format!("{} is not served", self.region)))
+    /// Reads the keyring, which the signing keys then hold.
+    fn read_keyring(&self) -> Result<(), Failure> {
+        let read = self.app.api().keys.refresh(&self.region);
+        self.runtime.block_on(read).map_err(Failure::failed)
+    }
+
+    /// A sentence of the result: where that is JSON, beside it.
+    fn tell(&self, text: &str) -> Result<(), Failure> {
+        if self.global.json() {
+            note(text);
+            return Ok(());
+        }
+        output::line(text)
     }
 
     /// Says where something is about to change, before it does.
-    #[expect(clippy::print_stderr, reason = "for people, beside the result on stdout")]
     fn announce(&self, what: &str) {
         let account = self.runtime.block_on(self.app.api().ivs.account());
         let account =
             account.map_or_else(|_| "not known yet".to_owned(), |account| account.to_string());
-        eprintln!(
+        note(&format!(
             "{what}: account {account}, region {}, store {}",
             self.region,
             self.app.store_of(&self.region)
-        );
+        ));
     }
+}
+
+/// For people, beside the result.
+#[expect(clippy::print_stderr, reason = "for people, beside the result on stdout")]
+fn note(text: &str) {
+    eprintln!("{text}");
 }
 
 /// Asks on a terminal; elsewhere there is nobody to ask, and the command was meant.

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use serde_json::json;
 
-use super::{Context, Failure, confirmed};
+use super::{Context, Failure, confirmed, note};
 use crate::{
     cli::output,
     http::key_pairs::KeyPairsBody,
@@ -19,7 +19,6 @@ use crate::{
         material::{PrivateKey, PublicKey},
         operations::{GenerateKey, ImportPrivateKey, ImportPublicKey, Label},
     },
-    secret::SecretString,
 };
 
 /// A key file larger than this is no key.
@@ -90,17 +89,13 @@ impl Context<'_> {
     pub(super) fn generate(&self, args: &LabelArgs) -> Result<(), Failure> {
         let label = args.label()?;
         self.announce("Generating a key pair");
-        let made = self.operations()?.generate(GenerateKey { label, idempotency: None });
+        let made = self.operations().generate(GenerateKey { label, idempotency: None });
         self.show(&self.runtime.block_on(made).map_err(Failure::failed)?)
     }
 
-    pub(super) fn import(
-        &self,
-        args: &ImportArgs,
-        passphrase: Option<&SecretString>,
-    ) -> Result<(), Failure> {
+    pub(super) fn import(&self, args: &ImportArgs) -> Result<(), Failure> {
         let label = args.label.label()?;
-        let operations = self.operations()?;
+        let (operations, passphrase) = (self.operations(), self.config.key_passphrase.as_ref());
         let made = match (&args.private_key, &args.public_key) {
             (Some(file), _) => {
                 let bytes = read_key(file)?;
@@ -132,7 +127,7 @@ impl Context<'_> {
         if !yes && !confirmed(&format!("Delete {arn}? Tokens that it signed become useless.")) {
             return Err(Failure::Failed("nothing was deleted".to_owned()));
         }
-        let deleted = self.operations()?.delete(arn.clone(), *force);
+        let deleted = self.operations().delete(arn.clone(), *force);
         self.runtime.block_on(deleted).map_err(Failure::failed)?;
         if self.global.json() {
             return output::json(&json!({ "arn": arn, "deleted": true }));
@@ -141,15 +136,13 @@ impl Context<'_> {
     }
 
     /// Keyring and IVS; without IVS the keyring alone, said on stderr.
-    #[expect(clippy::print_stderr, reason = "for people, beside the result on stdout")]
     fn known(&self) -> Result<KeyPairsBody, Failure> {
         let api = self.app.api();
-        let read = self.runtime.block_on(api.keys.refresh(&self.region));
-        read.map_err(Failure::failed)?;
+        self.read_keyring()?;
         let asked: Result<(), IvsError> =
             self.runtime.block_on(api.inventory.refresh(&self.region));
         if let Err(error) = asked {
-            eprintln!("ivs-playback-auth: {error}; this is what the keyring alone says");
+            note(&format!("{error}; this is what the keyring alone says"));
         }
         let (key_pairs, checked_at) = api.inventory.key_pairs(&self.region);
         Ok(KeyPairsBody { key_pairs, checked_at })

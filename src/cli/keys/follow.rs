@@ -1,0 +1,207 @@
+//! Following a rotation whose steps this process takes, and telling how far it is.
+
+use std::{
+    io::{IsTerminal, Write},
+    pin::pin,
+    time::Duration,
+};
+
+use super::{Context, Failure};
+use crate::{
+    cli::output::{self, span},
+    clock::Timestamp,
+    keys::{
+        keyring::RotationId,
+        lifecycle::{
+            Wait,
+            view::{NextStep, Phase, RotationView},
+        },
+        rotator::{Goal, Report},
+    },
+};
+
+/// How often the time that is left is written anew on a terminal.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What is left to whoever follows, when this process gives up.
+const GOES_ON: &str = "what was begun goes on with the next process that manages these keys, and \
+                       `keys status` shows how far it is";
+
+impl Context<'_> {
+    /// Takes the steps of a rotation until `goal`.
+    pub(super) fn follow(&self, id: &RotationId, goal: Goal) -> Result<RotationView, Failure> {
+        let clock = &self.app.api().clock;
+        let mut progress = Progress::default();
+        let mut last = None;
+        let reason = self.runtime.block_on(async {
+            let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+            // Nobody listens any more only where this future is dropped.
+            let mut drive = pin!(self.rotator.drive(id, goal, |view| {
+                let _ = tell.send(view.clone());
+            }));
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(view) = told.recv() => {
+                        progress.tell(&view, clock.now());
+                        let stuck = needs_help(&view, goal, &self.rotator.report());
+                        let reason = view.error.as_ref().map(|error| error.detail.clone());
+                        last = Some(view);
+                        if let Some(reason) = reason.filter(|_| stuck) {
+                            return Some(reason);
+                        }
+                    }
+                    ended = &mut drive => match ended {
+                        Ok(view) => {
+                            last = Some(view);
+                            return None;
+                        }
+                        Err(error) => return Some(format!("{error}.")),
+                    },
+                    () = tokio::time::sleep(TICK) => progress.tick(clock.now()),
+                }
+            }
+        });
+        progress.end();
+        match (reason, last) {
+            (None, Some(view)) => Ok(view),
+            (reason, last) => {
+                if let Some(view) = last.filter(|_| self.global.json()) {
+                    output::json(&view)?;
+                }
+                let reason = reason.unwrap_or_default();
+                Err(Failure::Failed(format!("{}; {GOES_ON}", reason.trim_end_matches('.'))))
+            }
+        }
+    }
+}
+
+/// Whether a rotation does not come to `goal` by itself.
+fn needs_help(view: &RotationView, goal: Goal, report: &Report) -> bool {
+    let Some(error) = &view.error else { return false };
+    match error.code.as_str() {
+        "clock_skew" | "rotation_stuck" => true,
+        // Another key than the new one holds nothing up.
+        "fingerprint_mismatch" => {
+            view.new_key_pair_arn.as_ref().is_some_and(|arn| error.detail.contains(arn.as_str()))
+        }
+        // That of an earlier rotation is waited for only where it has the last slot.
+        "awaits_release" => {
+            goal == Goal::Retired && view.next_step == Some(NextStep::Release)
+                || view.phase == Phase::Importing && report.waits.contains(&Wait::Slot)
+        }
+        _ => false,
+    }
+}
+
+/// Lines on stderr; on a terminal with the time that is left below.
+#[derive(Default)]
+struct Progress {
+    next_at: Option<Timestamp>,
+    is_counting: bool,
+}
+
+impl Progress {
+    fn tell(&mut self, view: &RotationView, now: Timestamp) {
+        self.end();
+        self.next_at = view.next_at;
+        write_stderr(&format!("{}\n", stage(view, now)));
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        if let Some(next_at) = self.next_at.filter(|_| std::io::stderr().is_terminal()) {
+            // To the first column, and clear what was there.
+            write_stderr(&format!("\r\x1b[2K  {} left", span(next_at.saturating_since(now))));
+            self.is_counting = true;
+        }
+    }
+
+    fn end(&mut self) {
+        if std::mem::take(&mut self.is_counting) {
+            write_stderr("\r\x1b[2K");
+        }
+    }
+}
+
+/// Progress that cannot be shown does not keep a rotation from going on.
+fn write_stderr(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+}
+
+/// Where a rotation is, what comes next, and when.
+fn stage(view: &RotationView, now: Timestamp) -> String {
+    let when = view.next_at.map(|at| {
+        let left = at.saturating_since(now);
+        format!(" at {at} (in {})", span(left))
+    });
+    let when = when.unwrap_or_default();
+    let next = match view.next_step {
+        Some(NextStep::Import) => "the new key is imported next",
+        Some(NextStep::Activate) => "the new key begins to sign",
+        Some(NextStep::Release) => "somebody must say that no other signer uses the old key",
+        Some(NextStep::Retire | NextStep::Delete) => "the old pair is deleted",
+        None => "nothing is left to do",
+    };
+    let why = view.error.as_ref().map(|error| format!(". {}", error.detail)).unwrap_or_default();
+    format!("{}: {next}{when}{why}", view.phase.word())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::{
+        keyring::{RotationFailure, RotationMode, strategies},
+        store::suite,
+    };
+    use crate::secret::system_rng;
+
+    fn view(phase: Phase, next_step: NextStep, code: &str, detail: &str) -> RotationView {
+        RotationView {
+            id: RotationId::random(&mut system_rng()),
+            region: suite::region(),
+            mode: RotationMode::Graceful,
+            phase,
+            since: suite::now(),
+            next_step: Some(next_step),
+            next_at: Some(suite::now() + Duration::from_mins(10)),
+            new_key_pair_arn: Some(strategies::arn(1)),
+            old_key_pair_arn: Some(strategies::arn(0)),
+            error: (!code.is_empty())
+                .then(|| RotationFailure { code: code.to_owned(), detail: detail.to_owned() }),
+        }
+    }
+
+    #[test]
+    fn a_line_says_what_comes_next_and_when() {
+        let view = view(Phase::Propagating, NextStep::Activate, "", "");
+        assert_eq!(
+            stage(&view, suite::now() + Duration::from_secs(19)),
+            "propagating: the new key begins to sign at 2026-11-22T09:05:00Z (in 9 min 41 s)"
+        );
+    }
+
+    #[test]
+    fn only_what_holds_this_rotation_up_ends_the_wait() {
+        let (importing, draining) = (Phase::Importing, Phase::Draining);
+        let (import, release) = (NextStep::Import, NextStep::Release);
+        let (new, old) = (strategies::arn(1).to_string(), strategies::arn(0).to_string());
+        let full = Report { waits: vec![Wait::Slot], ..Report::default() };
+        let free = Report::default();
+        for (phase, step, code, detail, report, goal, expected) in [
+            (importing, import, "", "", &full, Goal::Active, false),
+            (importing, import, "rotation_stuck", "", &full, Goal::Active, true),
+            (importing, import, "clock_skew", "", &free, Goal::Active, true),
+            (importing, import, "rotation_step_failed", "", &free, Goal::Active, false),
+            (importing, import, "fingerprint_mismatch", &*new, &free, Goal::Active, true),
+            (importing, import, "fingerprint_mismatch", &*old, &free, Goal::Active, false),
+            (importing, import, "awaits_release", "", &free, Goal::Active, false),
+            (importing, import, "awaits_release", "", &full, Goal::Active, true),
+            (draining, release, "awaits_release", "", &free, Goal::Retired, true),
+            (draining, NextStep::Retire, "awaits_release", "", &free, Goal::Retired, false),
+        ] {
+            let view = view(phase, step, code, detail);
+            assert_eq!(needs_help(&view, goal, report), expected, "{code} {goal:?}");
+        }
+    }
+}
