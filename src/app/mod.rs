@@ -11,6 +11,7 @@ mod server;
 mod signals;
 mod tls;
 
+pub(crate) use compose::open_store;
 pub use compose::{App, KeyAccess, StartError};
 pub use dev::{DevOptions, run_dev};
 pub use emulator::{EmulatorOptions, run_emulator};

@@ -1,5 +1,6 @@
 //! `keys …`: what is there, what people change, and rotations.
 
+mod copy;
 mod follow;
 mod pairs;
 mod rotate;
@@ -70,6 +71,10 @@ pub(super) enum KeysCommand {
         /// The pair that keys import --private-key took over
         arn: PlaybackKeyArn,
     },
+    /// Copy the keyring of a region from one store into another
+    #[command(after_help = "Example:\n  ivs-playback-auth keys copy --from dir --to \
+                            secrets-manager\n\nStop what manages keys first. Nothing is removed.")]
+    Copy(copy::CopyArgs),
 }
 
 pub(super) fn run(global: &Global, command: KeysCommand) -> Result<(), Failure> {
@@ -90,13 +95,14 @@ pub(super) fn run(global: &Global, command: KeysCommand) -> Result<(), Failure> 
         KeysCommand::Cancel { id } => context.cancel(&id),
         KeysCommand::Rollback => context.roll_back(),
         KeysCommand::Release { arn } => context.release(&arn),
+        KeysCommand::Copy(args) => context.copy(&args),
     }
 }
 
 impl KeysCommand {
     const fn access(&self) -> KeyAccess {
         match self {
-            Self::List | Self::Get { .. } => KeyAccess::LookOnly,
+            Self::List | Self::Get { .. } | Self::Copy(_) => KeyAccess::LookOnly,
             Self::Generate(_)
             | Self::Import(_)
             | Self::Delete(_)
@@ -140,14 +146,14 @@ impl Context<'_> {
 
     /// Says where something is about to change, before it does.
     fn announce(&self, what: &str) {
+        self.announce_at(what, &self.app.store_of(&self.region));
+    }
+
+    fn announce_at(&self, what: &str, store: &str) {
         let account = self.runtime.block_on(self.app.api().ivs.account());
         let account =
             account.map_or_else(|_| "not known yet".to_owned(), |account| account.to_string());
-        note(&format!(
-            "{what}: account {account}, region {}, store {}",
-            self.region,
-            self.app.store_of(&self.region)
-        ));
+        note(&format!("{what}: account {account}, region {}, store {store}", self.region));
     }
 }
 
