@@ -248,7 +248,8 @@ impl Context<'_> {
                  read the keyring.",
                 span(refresh_every)
             ));
-            self.runtime.block_on(tokio::time::sleep(refresh_every));
+            // A timer is made where the runtime is.
+            self.runtime.block_on(async { tokio::time::sleep(refresh_every).await });
         }
         if self.global.json() {
             output::json(&view)?;
