@@ -9,11 +9,13 @@
 //! - [`inventory`]: the keyring beside what IVS lists
 //! - [`operations`]: what people do: generate, import, delete, ask for a rotation
 //! - [`lifecycle`]: what is to be done next, as a pure plan; [`rotator`]: doing it
+//! - [`doctor`]: what is wrong with a region's keys, and what to do about it
 //!
 //! Two rules hold all of it together: no call that changes IVS is made before its intent is in the
 //! keyring, and no token is signed with a keyring that may be too old.
 
 pub mod copy;
+pub mod doctor;
 pub mod inventory;
 pub mod keyring;
 pub mod lifecycle;

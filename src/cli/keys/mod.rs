@@ -1,10 +1,12 @@
 //! `keys …`: what is there, what people change, and rotations.
 
 mod copy;
+mod doctor;
 mod follow;
 mod pairs;
 mod rotate;
 mod rotations;
+mod status;
 
 use std::{
     io::{IsTerminal, Write},
@@ -27,6 +29,15 @@ pub(super) enum KeysCommand {
     /// List the key pairs of keyring and IVS together
     #[command(after_help = "Example:\n  ivs-playback-auth keys list --region us-west-2")]
     List,
+    /// Show how the keys stand: what signs, what drains, rotations, findings; changes nothing
+    #[command(after_help = "Example:\n  ivs-playback-auth keys status --region us-west-2")]
+    Status,
+    /// Look for everything that is wrong with the keys, and say what to do; changes nothing
+    #[command(
+        after_help = "Example:\n  ivs-playback-auth keys doctor --simulate\n\nThe exit code is 1 \
+                            where something must be mended."
+    )]
+    Doctor(doctor::DoctorArgs),
     /// Show one key pair
     #[command(after_help = "Example:\n  ivs-playback-auth keys get \
                             40:74:58:e6:9c:c4:2c:2a:48:9d:f0:cb:92:54:15:5b")]
@@ -87,6 +98,8 @@ pub(super) fn run(global: &Global, command: KeysCommand) -> Result<(), Failure> 
     let context = Context { global, config: &config, runtime, app, region, rotator };
     match command {
         KeysCommand::List => context.list(),
+        KeysCommand::Status => context.status(),
+        KeysCommand::Doctor(args) => context.doctor(&args),
         KeysCommand::Get { key_pair } => context.get(&key_pair),
         KeysCommand::Generate(args) => context.generate(&args),
         KeysCommand::Import(args) => context.import(&args),
@@ -102,7 +115,9 @@ pub(super) fn run(global: &Global, command: KeysCommand) -> Result<(), Failure> 
 impl KeysCommand {
     const fn access(&self) -> KeyAccess {
         match self {
-            Self::List | Self::Get { .. } | Self::Copy(_) => KeyAccess::LookOnly,
+            Self::List | Self::Status | Self::Doctor(_) | Self::Get { .. } | Self::Copy(_) => {
+                KeyAccess::LookOnly
+            }
             Self::Generate(_)
             | Self::Import(_)
             | Self::Delete(_)

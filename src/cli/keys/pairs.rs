@@ -71,7 +71,7 @@ impl Context<'_> {
         if self.global.json() {
             return output::json(&known);
         }
-        output::table(&HEADING, &known.key_pairs.iter().map(row).collect::<Vec<_>>())
+        show_table(&known.key_pairs)
     }
 
     pub(super) fn get(&self, name: &str) -> Result<(), Failure> {
@@ -181,8 +181,11 @@ impl LabelArgs {
     }
 }
 
-/// The heading of a table of [`row`]s.
-const HEADING: [&str; 5] = ["STATE", "ARN", "FINGERPRINT", "CREATED", "NAME"];
+/// Key pairs, one a line.
+pub(super) fn show_table(pairs: &[KeyPairView]) -> Result<(), Failure> {
+    let rows: Vec<_> = pairs.iter().map(row).collect();
+    output::table(&["STATE", "ARN", "FINGERPRINT", "CREATED", "NAME"], &rows)
+}
 
 fn row(pair: &KeyPairView) -> Vec<String> {
     vec![

@@ -74,7 +74,7 @@ impl Context<'_> {
                 Due::Begin => match self.begin_if_possible(args)? {
                     Some(id) => id,
                     None => {
-                        return self.do_nothing(&"the key before the active one still drains");
+                        return self.do_nothing(&"the key before the active one still drains, and IVS has no slot for another");
                     }
                 },
                 Due::GoOn(id) => {
@@ -84,7 +84,7 @@ impl Context<'_> {
                 Due::Nothing { age } => {
                     let (age, limit) = (span(age), span(limit));
                     let why =
-                        format!("the active key signs since {age}, which is less than {limit}");
+                        format!("the active key has signed for {age}, which is less than {limit}");
                     return self.do_nothing(&why);
                 }
             },
@@ -214,7 +214,8 @@ impl Context<'_> {
         )
     }
 
-    fn is_shared(&self, arn: Option<&PlaybackKeyArn>) -> bool {
+    /// Whether another signer may use a pair, so that it waits for `keys release`.
+    pub(super) fn is_shared(&self, arn: Option<&PlaybackKeyArn>) -> bool {
         let keyring = self.app.api().keys.keyring(&self.region);
         let version = arn.zip(keyring.as_ref()).and_then(|(arn, keyring)| keyring.by_arn(arn));
         version.is_some_and(KeyVersion::is_shared)

@@ -1,0 +1,179 @@
+//! What is wrong with a region's keys, and what to do about it.
+//!
+//! [`Doctor::examine`] reads the keyring, compares it with IVS, holds the clock against that of IVS, and
+//! calls what a process of this configuration must be able to read. It writes nothing and changes
+//! nothing in IVS. What it saw is judged by pure functions: [`checks`] for keys, [`permissions`] for
+//! what the credentials may do.
+
+mod checks;
+mod permissions;
+
+use std::{sync::Arc, time::Duration};
+
+use serde::Serialize;
+
+use super::{inventory::Inventory, rotator::Rotator, snapshot::SigningKeys};
+use crate::{
+    clock::{Clock, Moment, Timestamp},
+    ivs::RegionalIvs,
+};
+
+use self::checks::Facts;
+pub use permissions::{Answer, Permission, Simulated, Wanted, wanted};
+
+/// How a process of the examined configuration is set up, beyond what its rotator knows.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// `keys.manage`, whatever the rotator may do.
+    pub manage: bool,
+    /// `tokens.max_ttl`
+    pub max_ttl: Duration,
+    /// `rotation.reconcile_every`
+    pub reconcile_every: Duration,
+    /// Where the keyring is, for people.
+    pub store: String,
+    /// The keyring's secret, as IAM policies name it, where that is where it is.
+    pub secret: Option<String>,
+}
+
+/// Examines the keys of one region.
+#[derive(Debug)]
+pub struct Doctor {
+    /// Compares keyring and IVS; it may not manage keys.
+    pub rotator: Arc<Rotator>,
+    /// Reads the keyring.
+    pub signing_keys: Arc<SigningKeys>,
+    /// Knows what IVS has.
+    pub inventory: Arc<Inventory>,
+    /// The region's IVS.
+    pub ivs: RegionalIvs,
+    /// The time.
+    pub clock: Clock,
+    /// What is expected.
+    pub setup: Setup,
+}
+
+/// What an examination found.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Examination {
+    /// The worst first.
+    pub findings: Vec<Finding>,
+    /// What the credentials may do.
+    pub permissions: Vec<Permission>,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Stable, to branch on.
+    pub code: &'static str,
+    /// What is so, and unless that is well, what to do about it.
+    pub detail: String,
+}
+
+/// How bad a finding is, the worst first.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Severity {
+    /// Tokens cannot be signed or played, or soon cannot, or keys cannot be exchanged.
+    Error,
+    /// Nothing is broken yet.
+    Warning,
+    /// As it should be.
+    Ok,
+}
+
+impl Finding {
+    fn new(severity: Severity, code: &'static str, detail: impl AsRef<str>) -> Self {
+        Self { severity, code, detail: sentence(detail.as_ref()) }
+    }
+}
+
+impl Examination {
+    /// Whether nothing is wrong that must be mended.
+    pub fn is_healthy(&self) -> bool {
+        self.findings.iter().all(|finding| finding.severity != Severity::Error)
+    }
+}
+
+impl Doctor {
+    /// Looks at everything. `simulated` is what IAM said of the [`wanted`] actions, where it was asked.
+    pub async fn examine(&self, simulated: Option<&Simulated>) -> Examination {
+        let region = self.rotator.region();
+        let read = self.signing_keys.refresh(region).await;
+        // What fails here is in the report.
+        let _ = self.rotator.look().await;
+        let _ = self.inventory.refresh(region).await;
+        let rotations = self.rotator.rotations().await.unwrap_or_default();
+        let reads = permissions::read(&self.ivs, self.account().as_deref()).await;
+        let (pairs, checked_at) = self.inventory.key_pairs(region);
+        let now = Moment::of(&self.clock);
+        let facts = Facts {
+            setup: &self.setup,
+            policy: self.rotator.operations().policy(),
+            read,
+            keyring: self.signing_keys.keyring(region),
+            signer: self.signing_keys.status(region).signer.map(|signer| signer.arn().clone()),
+            report: self.rotator.report(),
+            rotations: &rotations,
+            pairs: &pairs,
+            was_listed: checked_at.is_some(),
+            skew: self.ivs.server_time().map(|time| time.skew_from(now)),
+            now: now.wall,
+        };
+        let mut findings = checks::judge(&facts);
+        let denial = permissions::last_denial(&self.ivs, &rotations);
+        let wanted = wanted(&self.setup);
+        let permissions = permissions::judge(&wanted, &reads, simulated, denial.as_deref());
+        findings.extend(permissions::findings(&permissions));
+        findings.sort_by_key(|finding| finding.severity);
+        Examination { findings, permissions }
+    }
+
+    /// The account, as far as the keyring knows it.
+    fn account(&self) -> Option<String> {
+        let keyring = self.signing_keys.keyring(self.rotator.region())?;
+        keyring.account_id.as_ref().map(ToString::to_string)
+    }
+}
+
+/// `text` with a capital and a full stop. Names that it begins with, such as paths, stay as they are.
+fn sentence(text: &str) -> String {
+    let is_word =
+        text.split(' ').next().is_some_and(|it| it.bytes().all(|c| c.is_ascii_lowercase()));
+    let (first, rest) = text.split_at_checked(1).unwrap_or_default();
+    let begun = if is_word { format!("{}{rest}", first.to_uppercase()) } else { text.to_owned() };
+    if begun.ends_with('.') { begun } else { format!("{begun}.") }
+}
+
+/// How long something is overdue before nobody seems to be there to do it.
+fn grace(setup: &Setup) -> Duration {
+    (setup.reconcile_every * 3).max(Duration::from_mins(2))
+}
+
+/// Whether `at` is so long ago that whoever should have acted is not there.
+fn is_overdue(at: Timestamp, now: Timestamp, setup: &Setup) -> bool {
+    now.saturating_since(at) > grace(setup)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_words_are_given_a_capital() {
+        for (text, expected) in [
+            ("the keyring is empty; run it", "The keyring is empty; run it."),
+            ("keys/us-west-2 is open.", "keys/us-west-2 is open."),
+            ("tokens.max_ttl is 5 s here", "tokens.max_ttl is 5 s here."),
+            ("2 of 3 are used", "2 of 3 are used."),
+            ("", "."),
+        ] {
+            assert_eq!(sentence(text), expected);
+        }
+    }
+}

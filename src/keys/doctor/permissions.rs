@@ -1,0 +1,310 @@
+//! What the credentials may do: what is read by reading it, the rest by what is known.
+//!
+//! A write is not tried. Whether it is allowed is known where a call was denied or IAM was asked
+//! (`--simulate`), else it is `unknown`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{Finding, Setup, Severity};
+use crate::{
+    ivs::{
+        IvsError, RegionalIvs,
+        arn::{ChannelArn, PlaybackKeyArn},
+    },
+    keys::lifecycle::view::RotationView,
+};
+
+/// An action of IAM that a process of this configuration needs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Wanted {
+    /// `ivs:GetChannel`
+    pub action: &'static str,
+    /// What it is needed for.
+    pub purpose: &'static str,
+    /// What it is done to.
+    pub resource: Resource,
+    /// Whether nothing works without it.
+    pub is_essential: bool,
+}
+
+/// What an action is done to.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Resource {
+    /// Channels.
+    Channels,
+    /// Playback key pairs.
+    KeyPairs,
+    /// The keyring's secret.
+    Secret(String),
+}
+
+/// What IAM said, by action: allowed or not.
+pub type Simulated = BTreeMap<String, bool>;
+
+/// Whether an action is allowed.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Permission {
+    /// `ivs:GetChannel`
+    pub action: &'static str,
+    /// What it is needed for.
+    pub purpose: &'static str,
+    /// What is known.
+    pub answer: Answer,
+    /// Where it was denied: by whom, in AWS's words.
+    pub detail: Option<String>,
+    #[serde(skip)]
+    is_essential: bool,
+}
+
+/// What is known of an action.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Answer {
+    /// It works.
+    Allowed,
+    /// It does not.
+    Denied,
+    /// Nobody tried.
+    Unknown,
+}
+
+/// What a process of this configuration needs.
+pub fn wanted(setup: &Setup) -> Vec<Wanted> {
+    use Resource::{Channels, KeyPairs};
+    let wanted = |action, purpose, resource, is_essential| Wanted {
+        action,
+        purpose,
+        resource,
+        is_essential,
+    };
+    let mut all = vec![
+        wanted("ivs:GetChannel", "mint", Channels, true),
+        wanted("ivs:BatchGetChannel", "mint", Channels, true),
+        wanted("ivs:ListChannels", "mint", Channels, false),
+        wanted("ivs:ListPlaybackKeyPairs", "mint", KeyPairs, true),
+        wanted("ivs:GetPlaybackKeyPair", "mint", KeyPairs, true),
+    ];
+    if setup.manage {
+        all.push(wanted("ivs:ImportPlaybackKeyPair", "rotate", KeyPairs, true));
+        all.push(wanted("ivs:DeletePlaybackKeyPair", "rotate", KeyPairs, true));
+        all.push(wanted("ivs:TagResource", "rotate", KeyPairs, true));
+    }
+    all.push(wanted("ivs:StartViewerSessionRevocation", "revoke", Channels, false));
+    all.push(wanted("ivs:BatchStartViewerSessionRevocation", "revoke", Channels, false));
+    if let Some(arn) = &setup.secret {
+        let secret = || Resource::Secret(arn.clone());
+        all.push(wanted("secretsmanager:GetSecretValue", "mint", secret(), true));
+        all.push(wanted("secretsmanager:DescribeSecret", "mint", secret(), true));
+        if setup.manage {
+            all.push(wanted("secretsmanager:PutSecretValue", "rotate", secret(), true));
+            all.push(wanted("secretsmanager:UpdateSecretVersionStage", "rotate", secret(), true));
+        }
+    }
+    all
+}
+
+/// What calling the reads came to, by action.
+pub(super) type Reads = BTreeMap<&'static str, Result<(), IvsError>>;
+
+/// Calls every read once. One of a thing that does not exist answers the question, too.
+pub(super) async fn read(ivs: &RegionalIvs, account: Option<&str>) -> Reads {
+    let mut reads = Reads::new();
+    let pairs = ivs.list_playback_key_pairs().await;
+    let channels = ivs.list_channels(None).await;
+    let known = |account: &str| account.to_owned();
+    let account = account.map(known).or_else(|| {
+        let pair = pairs.as_ref().ok().and_then(|pairs| pairs.first());
+        let channel = channels.as_ref().ok().and_then(|(channels, _)| channels.first());
+        let account = pair.map(|it| it.arn.account());
+        account.or_else(|| channel.map(|it| it.arn.account())).map(ToString::to_string)
+    });
+    let made_up = |kind: &str| {
+        let account = account.as_ref()?;
+        Some(format!("arn:aws:ivs:{}:{account}:{kind}/nothinghere", ivs.region()))
+    };
+    let pair = pairs.as_ref().ok().and_then(|pairs| pairs.first()).map(|pair| pair.arn.clone());
+    let pair: Option<PlaybackKeyArn> = pair.or_else(|| made_up("playback-key")?.parse().ok());
+    let channel = channels.as_ref().ok().and_then(|(channels, _)| channels.first());
+    let channel = channel.map(|channel| channel.arn.clone());
+    let channel: Option<ChannelArn> = channel.or_else(|| made_up("channel")?.parse().ok());
+    if let Some(pair) = pair {
+        let got = ivs.get_playback_key_pair(&pair).await.map(|_| ());
+        reads.insert("ivs:GetPlaybackKeyPair", got);
+    }
+    if let Some(channel) = channel {
+        reads.insert("ivs:GetChannel", ivs.get_channel(&channel).await.map(|_| ()));
+        let batch = ivs.batch_get_channel(std::slice::from_ref(&channel)).await.map(|_| ());
+        reads.insert("ivs:BatchGetChannel", batch);
+    }
+    reads.insert("ivs:ListPlaybackKeyPairs", pairs.map(|_| ()));
+    reads.insert("ivs:ListChannels", channels.map(|_| ()));
+    reads
+}
+
+/// AWS's words of the last denial that is known: of this process, or noted with a rotation.
+pub(super) fn last_denial(ivs: &RegionalIvs, rotations: &[RotationView]) -> Option<String> {
+    let of_process = ivs.outage().and_then(|outage| match &*outage {
+        IvsError::Denied { message, .. } => Some(message.clone()),
+        IvsError::Throttled
+        | IvsError::NotFound
+        | IvsError::NoCredentials
+        | IvsError::Conflict { .. }
+        | IvsError::QuotaExceeded { .. }
+        | IvsError::Invalid { .. }
+        | IvsError::Unavailable { .. }
+        | IvsError::TimedOut => None,
+    });
+    let noted = rotations.iter().filter_map(|view| view.error.as_ref());
+    of_process.or_else(|| {
+        noted.map(|error| error.detail.clone()).find(|detail| detail.contains("not authorized"))
+    })
+}
+
+/// What is known of each action. What was called counts more than what IAM expects.
+pub(super) fn judge(
+    wanted: &[Wanted],
+    reads: &Reads,
+    simulated: Option<&Simulated>,
+    denial: Option<&str>,
+) -> Vec<Permission> {
+    let judge = |wanted: &Wanted| {
+        let simulated = simulated.and_then(|simulated| simulated.get(wanted.action));
+        let denial = denial.filter(|text| names(text, wanted.action));
+        let (answer, detail) = match (reads.get(wanted.action), simulated, denial) {
+            (Some(Err(IvsError::Denied { message, .. })), _, _) => {
+                (Answer::Denied, Some(message.clone()))
+            }
+            (Some(Ok(()) | Err(IvsError::NotFound)), _, _) | (_, Some(true), _) => {
+                (Answer::Allowed, None)
+            }
+            (_, Some(false), _) => {
+                (Answer::Denied, Some("IAM says so (SimulatePrincipalPolicy)".to_owned()))
+            }
+            (_, None, Some(denial)) => (Answer::Denied, Some(denial.to_owned())),
+            (_, None, None) => (Answer::Unknown, None),
+        };
+        let Wanted { action, purpose, is_essential, .. } = *wanted;
+        Permission { action, purpose, answer, detail, is_essential }
+    };
+    wanted.iter().map(judge).collect()
+}
+
+/// Whether AWS's sentence is about this action, and not one that only begins like it.
+fn names(sentence: &str, action: &str) -> bool {
+    sentence.match_indices(action).any(|(position, _)| {
+        let rest = sentence.get(position + action.len()..).unwrap_or_default();
+        !rest.starts_with(|c: char| c.is_ascii_alphanumeric())
+    })
+}
+
+pub(super) fn findings(permissions: &[Permission]) -> Vec<Finding> {
+    let denied = permissions.iter().filter(|it| it.answer == Answer::Denied);
+    denied
+        .map(|it| {
+            let severity = if it.is_essential { Severity::Error } else { Severity::Warning };
+            let why = it.detail.as_deref().unwrap_or_default();
+            let (action, purpose) = (it.action, it.purpose);
+            let detail = format!(
+                "{action}, needed to {purpose}, is denied: {why}. Allow it in the policy of these \
+                 credentials (docs/operations.md has the statements)"
+            );
+            Finding::new(severity, "permission_denied", detail)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn setup(manage: bool, secret: Option<&str>) -> Setup {
+        Setup {
+            manage,
+            max_ttl: Duration::from_hours(1),
+            reconcile_every: Duration::from_mins(1),
+            store: "dir keys/us-west-2".to_owned(),
+            secret: secret.map(str::to_owned),
+        }
+    }
+
+    fn denied(message: &str) -> IvsError {
+        IvsError::Denied { code: "AccessDeniedException".to_owned(), message: message.to_owned() }
+    }
+
+    fn answer(permissions: &[Permission], action: &str) -> Answer {
+        permissions.iter().find(|it| it.action == action).unwrap().answer
+    }
+
+    #[test]
+    fn a_process_that_does_not_manage_keys_needs_no_write() {
+        let actions = |manage, secret| -> Vec<_> {
+            wanted(&setup(manage, secret)).into_iter().map(|it| it.action).collect()
+        };
+        let writes = ["Import", "Delete", "Tag", "Put", "Update"];
+        let is_write = |action: &&str| writes.iter().any(|write| action.contains(write));
+        assert_eq!(actions(false, Some("arn")).iter().filter(|it| is_write(it)).count(), 0);
+        assert_eq!(actions(true, Some("arn")).iter().filter(|it| is_write(it)).count(), 5);
+        assert!(actions(true, None).iter().all(|action| action.starts_with("ivs:")));
+    }
+
+    #[test]
+    fn what_was_called_is_known_and_what_was_not_is_unknown() {
+        let wanted = wanted(&setup(true, None));
+        let reads = Reads::from([
+            ("ivs:GetChannel", Err(IvsError::NotFound)),
+            ("ivs:ListChannels", Err(denied("no"))),
+            ("ivs:ListPlaybackKeyPairs", Ok(())),
+            ("ivs:GetPlaybackKeyPair", Err(IvsError::TimedOut)),
+        ]);
+        let known = judge(&wanted, &reads, None, None);
+        assert_eq!(answer(&known, "ivs:GetChannel"), Answer::Allowed);
+        assert_eq!(answer(&known, "ivs:ListPlaybackKeyPairs"), Answer::Allowed);
+        assert_eq!(answer(&known, "ivs:ListChannels"), Answer::Denied);
+        assert_eq!(answer(&known, "ivs:GetPlaybackKeyPair"), Answer::Unknown);
+        assert_eq!(answer(&known, "ivs:ImportPlaybackKeyPair"), Answer::Unknown);
+        let findings = findings(&known);
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].severity, Severity::Warning);
+    }
+
+    #[test]
+    fn a_write_is_known_by_its_last_denial_or_by_what_iam_says() {
+        let wanted = wanted(&setup(true, None));
+        let denial = "User: arn:aws:sts::1:assumed-role/r/s is not authorized to perform: \
+                      ivs:DeletePlaybackKeyPair on resource: *";
+        let known = judge(&wanted, &Reads::new(), None, Some(denial));
+        assert_eq!(answer(&known, "ivs:DeletePlaybackKeyPair"), Answer::Denied);
+        assert_eq!(answer(&known, "ivs:ImportPlaybackKeyPair"), Answer::Unknown);
+
+        let simulated = Simulated::from([
+            ("ivs:DeletePlaybackKeyPair".to_owned(), true),
+            ("ivs:ImportPlaybackKeyPair".to_owned(), false),
+            ("ivs:ListPlaybackKeyPairs".to_owned(), false),
+            ("ivs:GetChannel".to_owned(), true),
+        ]);
+        let reads = Reads::from([
+            ("ivs:ListPlaybackKeyPairs", Ok(())),
+            ("ivs:GetChannel", Err(denied("no"))),
+        ]);
+        let known = judge(&wanted, &reads, Some(&simulated), Some(denial));
+        assert_eq!(answer(&known, "ivs:DeletePlaybackKeyPair"), Answer::Allowed);
+        assert_eq!(answer(&known, "ivs:ImportPlaybackKeyPair"), Answer::Denied);
+        assert_eq!(answer(&known, "ivs:ListPlaybackKeyPairs"), Answer::Allowed);
+        assert_eq!(answer(&known, "ivs:GetChannel"), Answer::Denied);
+        let findings = findings(&known);
+        assert!(findings.iter().all(|it| it.severity == Severity::Error), "{findings:?}");
+        assert!(findings[1].detail.contains("ivs:ImportPlaybackKeyPair"), "{findings:?}");
+    }
+
+    #[test]
+    fn an_action_is_not_taken_for_one_that_begins_like_it() {
+        assert!(names("to perform: ivs:GetChannel on", "ivs:GetChannel"));
+        assert!(names("to perform: ivs:GetChannel", "ivs:GetChannel"));
+        assert!(!names("to perform: ivs:GetChannelPolicy on", "ivs:GetChannel"));
+    }
+}
