@@ -61,7 +61,7 @@ async fn put_off(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
     let stopped = change(shared, &uri, |shared, channel| {
         shared.store.write(|transaction| {
             existing(collection::find(transaction, channel.as_str())?, channel)?;
-            live::stop(transaction, channel.as_str())?;
+            live::stop(transaction, channel.as_str(), shared.clock.now())?;
             Ok(Value::Null)
         })
     });

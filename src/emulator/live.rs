@@ -7,7 +7,8 @@ use super::{
     store::{
         StoreError, View,
         collection::{self, Tagged, Tags},
-        records::{Channel, LiveStream},
+        metadata,
+        records::{Channel, LiveStream, StreamSession},
         viewers,
     },
 };
@@ -32,13 +33,45 @@ pub(super) fn start(
     }
     let stream =
         LiveStream { channel_arn: channel.clone(), stream_id: ids::stream_id()?, start_time: now };
-    collection::insert(transaction, &Tagged { tags: Tags::new(), record: stream.clone() })?;
+    collection::insert(transaction, &untagged(stream.clone()))?;
+    begin_session(transaction, &stream)?;
     Ok(stream)
 }
 
 /// Ends the stream of a channel; whether it was live.
-pub(super) fn stop(transaction: &WriteTransaction, channel: &str) -> Result<bool, StoreError> {
-    collection::remove(transaction, &LiveStream::name_of(channel))
+pub(super) fn stop(
+    transaction: &WriteTransaction,
+    channel: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let Some(stream) = find(transaction, channel)? else { return Ok(false) };
+    collection::remove(transaction, &LiveStream::name_of(channel))?;
+    metadata::forget(transaction, channel)?;
+    let name = StreamSession::name_of(channel, &stream.stream_id);
+    if let Some(mut session) = collection::find::<StreamSession>(transaction, &name)? {
+        session.record.end_time = Some(now);
+        collection::replace(transaction, &session)?;
+    }
+    Ok(true)
+}
+
+/// Writes down that the stream began, and with which settings.
+fn begin_session(transaction: &WriteTransaction, stream: &LiveStream) -> Result<(), StoreError> {
+    let channel = collection::find::<Channel>(transaction, stream.channel_arn.as_str())?;
+    let Some(channel) = channel else { return Ok(()) };
+    let configuration = &channel.record.recording_configuration_arn;
+    let session = StreamSession {
+        stream_id: stream.stream_id.clone(),
+        start_time: stream.start_time,
+        end_time: None,
+        recording_configuration: collection::find(transaction, configuration)?,
+        channel,
+    };
+    collection::insert_first(transaction, &untagged(session))
+}
+
+fn untagged<T>(record: T) -> Tagged<T> {
+    Tagged { tags: Tags::new(), record }
 }
 
 /// Puts every channel live, in every region of every account that the file knows.

@@ -27,7 +27,7 @@ pub(super) struct Rates {
 type Scope = (&'static str, String);
 
 impl Rates {
-    /// Limits calls where `enforced`; otherwise admits every call.
+    /// Limits calls to the quotas of operations where `enforced`.
     pub(super) fn new(enforced: bool) -> Self {
         Self { enforced, windows: Mutex::default() }
     }
@@ -40,9 +40,17 @@ impl Rates {
         limit: usize,
         now: Duration,
     ) -> bool {
-        if !self.enforced {
-            return true;
-        }
+        !self.enforced || self.admit_always(operation, of, limit, now)
+    }
+
+    /// The same for a limit that holds whether or not rates are enforced.
+    pub(super) fn admit_always(
+        &self,
+        operation: &'static str,
+        of: &str,
+        limit: usize,
+        now: Duration,
+    ) -> bool {
         // No code that holds the lock can leave a window half changed.
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let scope = (operation, of.to_owned());

@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use aws_sdk_ivs::{
-    config::timeout::TimeoutConfig,
-    error::{ProvideErrorMetadata, SdkError},
-};
+use aws_sdk_ivs::error::{ProvideErrorMetadata, SdkError};
 use axum::{
     body::Body,
     http::{Method, Request, StatusCode},
@@ -113,30 +110,40 @@ async fn a_fault_can_be_for_one_region() {
 }
 
 #[tokio::test]
-async fn a_slow_call_is_not_carried_out_for_who_hangs_up_and_a_late_answer_is() {
+async fn a_slow_call_waits_to_be_carried_out_and_a_late_answer_does_not() {
     let test = TestEmulator::start();
-    let hasty = TimeoutConfig::builder().operation_timeout(Duration::from_millis(100)).build();
     let client = test.client(REGION).await;
-    let import = async |seed| {
-        let request = client.import_playback_key_pair().public_key_material(pem(&key(seed)));
-        let config = aws_sdk_ivs::config::Builder::new().timeout_config(hasty.clone());
-        let error = request.customize().config_override(config).send().await.unwrap_err();
-        assert!(matches!(error, SdkError::TimeoutError(_)), "{error:?}");
+    let arrived = async || {
+        let seen = calls(&test).await["operations"]["ImportPlaybackKeyPair"]["calls"].as_u64();
+        seen.unwrap_or_default()
     };
     let pairs = async || {
         let answer = client.list_playback_key_pairs().send().await.unwrap();
         answer.key_pairs().len()
     };
-    let operations = "ImportPlaybackKeyPair";
-    for (kind, expected) in [("slow", 0), ("late_answer", 1)] {
-        let fault = json!({"kind": kind, "operations": operations, "delayMs": 5_000, "count": 1});
+    for (number, kind) in [(1, "slow"), (2, "late_answer")] {
+        let operations = "ImportPlaybackKeyPair";
+        let hour = 3_600_000;
+        let fault = json!({"kind": kind, "operations": operations, "delayMs": hour, "count": 1});
         set(&test, &fault).await;
-        import(1).await;
-        assert_eq!(pairs().await, expected, "{kind}");
+        let import = client.import_playback_key_pair().public_key_material(pem(&key(1))).send();
+        let meanwhile = async {
+            while arrived().await < number {
+                tokio::task::yield_now().await;
+            }
+            while kind == "late_answer" && pairs().await == 0 {
+                tokio::task::yield_now().await;
+            }
+            pairs().await
+        };
+        tokio::select! {
+            answer = import => panic!("{kind}: {answer:?}"),
+            pairs = meanwhile => assert_eq!(pairs, usize::from(kind == "late_answer"), "{kind}"),
+        }
     }
     let fault = json!({"kind": "slow", "operations": "ListPlaybackKeyPairs", "delayMs": 1});
     set(&test, &fault).await;
-    assert_eq!(pairs().await, 1);
+    assert_eq!(pairs().await, 1, "a call that waited is carried out");
 }
 
 #[tokio::test]

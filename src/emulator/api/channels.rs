@@ -10,7 +10,7 @@ use super::{
     constraint::Form,
     error::{ApiError, ErrorCode},
     pages::{Listing, PageInput},
-    stream_keys,
+    set, stream_keys,
 };
 use crate::{
     emulator::{
@@ -20,7 +20,7 @@ use crate::{
         store::{
             StoreError,
             collection::{self, Tagged, Tags},
-            records::{self, Channel, Hidden, Multitrack, StreamKey},
+            records::{self, Channel, Hidden, Multitrack, StreamKey, StreamSession},
             viewers,
         },
         urls,
@@ -185,6 +185,7 @@ pub(super) fn delete(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> 
         let arn = call.find::<Channel>(transaction, &input.arn)?.record.arn;
         refuse_live(transaction, &arn, "deleted")?;
         collection::remove_all::<StreamKey>(transaction, &StreamKey::of(arn.as_str()))?;
+        collection::remove_all::<StreamSession>(transaction, &StreamSession::of(arn.as_str()))?;
         viewers::forget_channel(transaction, &arn)?;
         collection::remove(transaction, arn.as_str())?;
         Ok(Value::Null)
@@ -312,7 +313,7 @@ impl Call<'_> {
     }
 
     /// The shape `Channel`.
-    fn channel(&self, channel: &Tagged<Channel>) -> Value {
+    pub(super) fn channel(&self, channel: &Tagged<Channel>) -> Value {
         let Tagged { tags, record } = channel;
         let label = urls::ingest_label(record.arn.region(), record.arn.account());
         json!({
@@ -399,10 +400,4 @@ fn apply_multitrack(channel: &mut Channel, input: Option<MultitrackInput>) -> Re
         ));
     }
     Ok(())
-}
-
-fn set<T>(place: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *place = value;
-    }
 }

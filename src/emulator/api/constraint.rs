@@ -87,12 +87,16 @@ pub(in crate::emulator) enum Form {
     /// The same, with any kind. The model's own pattern lacks a `+` here and fits no ARN; what it
     /// means is enforced.
     ArnOfAnyKind,
+    /// The name of an S3 bucket.
+    BucketName,
     /// The name of a resource.
     Name,
     /// One of these.
     OneOf(&'static [&'static str]),
     /// A page token.
     PageToken,
+    /// `st-` and letters or digits.
+    StreamId,
     /// The key of a tag. Keys that begin with `aws:` are AWS's own.
     TagKey,
     /// The value of a tag.
@@ -107,11 +111,17 @@ impl Form {
             Self::Arn(kind) => arn_kind(text) == Some(kind),
             Self::ArnOrEmpty(kind) => text.is_empty() || arn_kind(text) == Some(kind),
             Self::ArnOfAnyKind => arn_kind(text).is_some(),
+            Self::BucketName => all(text, |byte| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte)
+            }),
             Self::Name => all(text, |byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)),
             Self::OneOf(values) => values.contains(&text),
             Self::PageToken => {
                 all(text, |byte| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte))
             }
+            Self::StreamId => text
+                .strip_prefix("st-")
+                .is_some_and(|rest| some(rest, |byte| byte.is_ascii_alphanumeric())),
             Self::TagKey => text.chars().all(in_tag) && !is_reserved(text),
             Self::TagValue => text.chars().all(in_tag),
         }
@@ -131,9 +141,11 @@ impl fmt::Display for Form {
             Self::ArnOfAnyKind => {
                 f.write_str("it must match arn:aws:ivs:[a-z0-9-]+:[0-9]+:[a-z-]+/[a-zA-Z0-9-]+")
             }
+            Self::BucketName => f.write_str("it must match [a-z0-9-.]+"),
             Self::Name => f.write_str("it must match [a-zA-Z0-9-_]*"),
             Self::OneOf(values) => write!(f, "it must be one of {}", values.join(", ")),
             Self::PageToken => f.write_str("it must match [a-zA-Z0-9+/=_-]*"),
+            Self::StreamId => f.write_str("it must match st-[a-zA-Z0-9]+"),
             Self::TagKey => f.write_str(
                 r"it must match [\p{L}\p{Z}\p{N}_.:/=+\-@]+ and must not begin with aws:",
             ),

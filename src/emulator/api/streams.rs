@@ -67,13 +67,17 @@ pub(super) fn list(
 pub(super) fn stop(call: &Call<'_>, input: &OfChannel) -> Result<Value, ApiError> {
     call.shared.store.write(|transaction| {
         find(call, transaction, &input.channel_arn)?;
-        live::stop(transaction, &input.channel_arn)?;
+        live::stop(transaction, &input.channel_arn, call.shared.clock.now())?;
         Ok(json!({}))
     })
 }
 
 /// The stream of a channel, which must be live.
-fn find(call: &Call<'_>, view: &impl View, channel_arn: &str) -> Result<LiveStream, ApiError> {
+pub(super) fn find(
+    call: &Call<'_>,
+    view: &impl View,
+    channel_arn: &str,
+) -> Result<LiveStream, ApiError> {
     call.find::<Channel>(view, channel_arn)?;
     live::find(view, channel_arn)?.ok_or_else(|| {
         ApiError::new(

@@ -103,7 +103,8 @@ fn inside(shape: &'static Shape) -> Vec<Value> {
         Shape::Integer { min, max } => vec![json!(min), json!(max)],
         Shape::List { min, max, item } => {
             let one = inside(item)[0].clone();
-            vec![json!(vec![one.clone(); (*min).max(1)]), json!(vec![one; *max])]
+            // Where the model sets no limit, many are as good as any number.
+            vec![json!(vec![one.clone(); (*min).max(1)]), json!(vec![one; (*max).min(1_000)])]
         }
         Shape::Map { max, key, value } => {
             let (key_text, value) = (texts(key)[0].clone(), texts(value)[0].clone());
@@ -121,7 +122,10 @@ fn inside(shape: &'static Shape) -> Vec<Value> {
 fn texts(text: &Text) -> Vec<String> {
     let arn = |kind: &str| format!("arn:aws:ivs:us-west-2:123456789012:{kind}/a");
     let good = match text.form {
-        Form::Any | Form::Name | Form::PageToken | Form::TagValue => vec!["a".to_owned()],
+        Form::Any | Form::BucketName | Form::Name | Form::PageToken | Form::TagValue => {
+            vec!["a".repeat(text.min.max(1))]
+        }
+        Form::StreamId => vec![format!("st-{}", "a".repeat(text.min.saturating_sub(3)))],
         Form::TagKey => vec!["k".to_owned(), "\u{e9} :/=+-@_.".to_owned()],
         Form::Arn(kind) => vec![arn(kind)],
         Form::ArnOrEmpty(kind) => vec![arn(kind), String::new()],
@@ -147,7 +151,8 @@ fn outside(shape: &'static Shape) -> Vec<Value> {
         Shape::Integer { min, max } => vec![json!(min - 1), json!(max + 1)],
         Shape::List { min, max, item } => {
             let one = inside(item)[0].clone();
-            let mut all = vec![json!(vec![one; max + 1])];
+            let mut all = Vec::new();
+            all.extend((*max < 10_000).then(|| json!(vec![one; max + 1])));
             all.extend((*min > 0).then(|| json!([])));
             all.extend(outside(item).into_iter().map(|bad| json!([bad])));
             all
@@ -270,12 +275,9 @@ fn every_good_input_fits_its_operation() {
                 input,
             };
             if let Err(error) = (place.operation.handler)(&call) {
-                assert_ne!(
-                    error.code(),
-                    ErrorCode::InternalServer,
-                    "{} {value:.200}",
-                    place.name()
-                );
+                let code = error.code();
+                assert_ne!(code, ErrorCode::InternalServer, "{} {value:.200}", place.name());
+                assert!(place.operation.may_answer(code), "{} {code:?}", place.name());
             }
         }
     }

@@ -49,13 +49,34 @@ pub(in crate::emulator) fn insert<T: Record>(
     transaction: &WriteTransaction,
     entry: &Tagged<T>,
 ) -> Result<(), StoreError> {
-    let sequence = {
-        let mut meta = transaction.open_table(META)?;
-        let last = meta.get(LAST_SEQUENCE)?.map_or(0, |last| last.value());
-        meta.insert(LAST_SEQUENCE, last + 1)?;
-        // A file would have to be written for centuries to get there.
-        u64::try_from(last + 1).unwrap_or(u64::MAX)
-    };
+    let sequence = next_sequence(transaction)?;
+    insert_at(transaction, sequence, entry)
+}
+
+/// Adds a record at the head of its collection, which is then in the opposite order throughout: no
+/// record of it may be added at the end.
+pub(in crate::emulator) fn insert_first<T: Record>(
+    transaction: &WriteTransaction,
+    entry: &Tagged<T>,
+) -> Result<(), StoreError> {
+    let sequence = u64::MAX - next_sequence(transaction)?;
+    insert_at(transaction, sequence, entry)
+}
+
+/// A number that no other record has had.
+pub(super) fn next_sequence(transaction: &WriteTransaction) -> Result<u64, StoreError> {
+    let mut meta = transaction.open_table(META)?;
+    let last = meta.get(LAST_SEQUENCE)?.map_or(0, |last| last.value());
+    meta.insert(LAST_SEQUENCE, last + 1)?;
+    // A file would have to be written for centuries to get there.
+    Ok(u64::try_from(last + 1).unwrap_or(u64::MAX))
+}
+
+fn insert_at<T: Record>(
+    transaction: &WriteTransaction,
+    sequence: u64,
+    entry: &Tagged<T>,
+) -> Result<(), StoreError> {
     let collection = entry.record.collection();
     let key = (collection.as_str(), sequence);
     transaction.open_table(NAMES)?.insert(entry.record.name().as_ref(), key)?;
@@ -261,6 +282,23 @@ mod tests {
                 let kept = page::<Thing>(view, "s", 0, 1, |thing| thing.name == "a")?;
                 assert_eq!((names(&kept), kept.next), (vec!["a"], None));
                 assert_eq!(count(view, "s")?, 3);
+                Ok(())
+            })
+        });
+    }
+
+    #[test]
+    fn a_collection_can_be_in_the_opposite_order() {
+        with_store(|store| {
+            store.write(|txn| {
+                for name in ["a", "b", "c"] {
+                    insert_first(txn, &thing("s", name))?;
+                }
+                let first = page::<Thing>(txn, "s", 0, 2, |_| true)?;
+                assert_eq!(names(&first), ["c", "b"]);
+                insert_first(txn, &thing("s", "d"))?;
+                let rest = page::<Thing>(txn, "s", first.next.unwrap(), 2, |_| true)?;
+                assert_eq!((names(&rest), rest.next), (vec!["a"], None));
                 Ok(())
             })
         });

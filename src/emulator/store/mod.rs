@@ -6,10 +6,11 @@
 //! nor survives a crash in the middle. Every answer that acknowledges a write is sent after its
 //! commit.
 //!
-//! [`Store`] opens the file and runs transactions, [`collection`] keeps [`records`] in them, and
-//! [`viewers`] what has been spent and revoked.
+//! [`Store`] opens the file and runs transactions, [`collection`] keeps [`records`] in them,
+//! [`viewers`] what has been spent and revoked, [`metadata`] what players of live streams are told.
 
 pub(in crate::emulator) mod collection;
+pub(in crate::emulator) mod metadata;
 pub(in crate::emulator) mod records;
 pub(in crate::emulator) mod viewers;
 
@@ -163,6 +164,7 @@ fn prepare(database: &Database) -> Result<u128, StoreError> {
     };
     collection::create_tables(&transaction)?;
     viewers::create_tables(&transaction)?;
+    metadata::create_tables(&transaction)?;
     transaction.commit().map_err(redb::Error::from)?;
     Ok(page_key)
 }

@@ -8,7 +8,7 @@ use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use super::collection::Record;
+use super::collection::{Record, Tagged};
 use crate::{
     clock::Timestamp,
     ivs::arn::{AccountId, Arn, ChannelArn, PlaybackKeyArn, Region, ResourceKind},
@@ -135,6 +135,100 @@ impl Record for LiveStream {
 
     fn name(&self) -> Cow<'_, str> {
         Self::name_of(self.channel_arn.as_str()).into()
+    }
+}
+
+/// Where and how streams are recorded. Nothing is recorded here.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(in crate::emulator) struct RecordingConfiguration {
+    pub(in crate::emulator) arn: Arn,
+    pub(in crate::emulator) name: String,
+    pub(in crate::emulator) bucket_name: String,
+    /// Its state follows from its age.
+    pub(in crate::emulator) created: Timestamp,
+    pub(in crate::emulator) reconnect_window_seconds: u16,
+    pub(in crate::emulator) rendition_selection: String,
+    pub(in crate::emulator) renditions: Vec<String>,
+    pub(in crate::emulator) thumbnails: Thumbnails,
+}
+
+/// `ThumbnailConfiguration`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::emulator) struct Thumbnails {
+    pub(in crate::emulator) recording_mode: String,
+    /// Absent where thumbnails are as large as the stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::emulator) resolution: Option<String>,
+    pub(in crate::emulator) storage: Vec<String>,
+    pub(in crate::emulator) target_interval_seconds: u8,
+}
+
+impl Record for RecordingConfiguration {
+    fn collection(&self) -> String {
+        in_region(self.arn.region(), self.arn.account(), ResourceKind::RecordingConfiguration)
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        self.arn.as_str().into()
+    }
+}
+
+/// Who may play the public channels that it is attached to. The edge reads it by the
+/// [`Channel::playback_restriction_policy_arn`].
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(in crate::emulator) struct PlaybackRestrictionPolicy {
+    pub(in crate::emulator) arn: Arn,
+    pub(in crate::emulator) name: String,
+    /// ISO 3166-1 codes; none for every country.
+    pub(in crate::emulator) allowed_countries: Vec<String>,
+    /// Origins as the caller wrote them; none for every origin.
+    pub(in crate::emulator) allowed_origins: Vec<String>,
+    pub(in crate::emulator) enable_strict_origin_enforcement: bool,
+}
+
+impl Record for PlaybackRestrictionPolicy {
+    fn collection(&self) -> String {
+        in_region(self.arn.region(), self.arn.account(), ResourceKind::PlaybackRestrictionPolicy)
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        self.arn.as_str().into()
+    }
+}
+
+/// A stream, from its start on and after its end.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(in crate::emulator) struct StreamSession {
+    pub(in crate::emulator) stream_id: String,
+    pub(in crate::emulator) start_time: Timestamp,
+    /// Absent while it is live.
+    pub(in crate::emulator) end_time: Option<Timestamp>,
+    /// The channel as it was at the start. A live one cannot be changed.
+    pub(in crate::emulator) channel: Tagged<Channel>,
+    /// Its recording configuration at that time, where it had one.
+    pub(in crate::emulator) recording_configuration: Option<Tagged<RecordingConfiguration>>,
+}
+
+impl StreamSession {
+    /// The collection of a channel's stream sessions, the latest first.
+    pub(in crate::emulator) fn of(channel: &str) -> String {
+        format!("{channel}/stream-session")
+    }
+
+    /// The name of a channel's session.
+    pub(in crate::emulator) fn name_of(channel: &str, stream_id: &str) -> String {
+        format!("{channel}/stream-session/{stream_id}")
+    }
+}
+
+impl Record for StreamSession {
+    fn collection(&self) -> String {
+        Self::of(self.channel.record.arn.as_str())
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        Self::name_of(self.channel.record.arn.as_str(), &self.stream_id).into()
     }
 }
 

@@ -1,108 +1,39 @@
-//! The table of operations: what each is called, takes and answers.
+//! The rows of the table.
 //!
-//! Constraints are those of the service model (API version 2020-07-14). One row is one operation;
-//! an operation that has no row in [`OPERATIONS`] is unknown, and one in [`NOT_EMULATED`] is
-//! refused by name.
+//! Constraints, declared errors and statuses are those of the service model (API version
+//! 2020-07-14), call quotas those of its page of service quotas.
 
-use axum::http::{Method, StatusCode};
-use serde_json::Value;
+use axum::http::StatusCode;
 
 use super::{
-    Call, channels,
-    constraint::{Form, Member, Shape, Text},
-    error::{ApiError, ErrorCode},
-    key_pairs, revocations, stream_keys, streams, tags,
+    Operation, Route, TagMethod,
+    shapes::{
+        CHANNEL_ARN, CHANNEL_TYPE, CONTAINER_FORMAT, COUNTRIES, DESTINATION, HEALTH, LATENCY_MODE,
+        MULTITRACK, NAME, ORIGINS, PAGE_TOKEN, PLAYBACK_KEY_ARN, POLICY_ARN, POLICY_ARN_OR_EMPTY,
+        PRESET, RECORDING_ARN, RECORDING_ARN_OR_EMPTY, RENDITIONS, RESOURCE_ARN, STREAM_ID,
+        STREAM_KEY_ARN, TAG_KEY, TAGS, THUMBNAILS, VIEWER_SESSION, VIEWER_SESSION_MEMBERS, list,
+        max_results, text,
+    },
+};
+use crate::emulator::api::{
+    channels,
+    constraint::{Form, Member, Shape},
+    error::ErrorCode::{
+        AccessDenied, ChannelNotBroadcasting, Conflict, InternalServer, PendingVerification,
+        ResourceNotFound, ServiceQuotaExceeded, ServiceUnavailable, StreamUnavailable, Throttling,
+        Validation,
+    },
+    key_pairs, metadata, policies, recording, revocations, sessions, stream_keys, streams, tags,
 };
 
-/// A row of the table.
-#[derive(Debug)]
-pub(super) struct Operation {
-    pub(super) name: &'static str,
-    pub(super) route: Route,
-    /// The status of success. 204 has no body.
-    pub(super) success: StatusCode,
-    /// The quota of calls, an account and a region (service quotas of IVS; not adjustable).
-    pub(super) calls_per_second: usize,
-    pub(super) members: &'static [Member],
-    pub(super) handler: fn(&Call<'_>) -> Result<Value, ApiError>,
-}
-
-/// How a call of the operation looks.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Route {
-    /// `POST /Name`
-    Named,
-    /// This method on `/tags/{resourceArn}`
-    Tags(TagMethod),
-}
-
-/// The method of a tag operation.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum TagMethod {
-    Delete,
-    Get,
-    Post,
-}
-
-/// The operation that a request calls.
-pub(super) fn find(method: &Method, path: &str) -> Result<&'static Operation, ApiError> {
-    let name = path.strip_prefix('/').unwrap_or_default();
-    let route = match (name.strip_prefix("tags/"), method) {
-        (Some(arn), _) if arn.is_empty() || arn.contains('/') => None,
-        (Some(_), &Method::DELETE) => Some(Route::Tags(TagMethod::Delete)),
-        (Some(_), &Method::GET) => Some(Route::Tags(TagMethod::Get)),
-        (Some(_), &Method::POST) => Some(Route::Tags(TagMethod::Post)),
-        (None, &Method::POST) => Some(Route::Named),
-        (_, _) => None,
-    };
-    let is_asked = |operation: &&Operation| {
-        Some(operation.route) == route && (route != Some(Route::Named) || operation.name == name)
-    };
-    OPERATIONS.iter().find(is_asked).ok_or_else(|| {
-        let message = match NOT_EMULATED.iter().find(|known| **known == name) {
-            Some(known) => {
-                format!("{known} is an operation of IVS that this emulator does not have.")
-            }
-            None => "There is no such operation of IVS.".to_owned(),
-        };
-        ApiError::new(ErrorCode::UnknownOperation, message)
-    })
-}
-
-/// Operations of IVS that have no row below.
-pub(super) const NOT_EMULATED: &[&str] = &[
-    "CreateAdConfiguration",
-    "CreateFailoverSlateConfiguration",
-    "CreatePlaybackRestrictionPolicy",
-    "CreateRecordingConfiguration",
-    "DeleteAdConfiguration",
-    "DeleteFailoverSlateConfiguration",
-    "DeletePlaybackRestrictionPolicy",
-    "DeleteRecordingConfiguration",
-    "GetAdConfiguration",
-    "GetFailoverSlateConfiguration",
-    "GetPlaybackRestrictionPolicy",
-    "GetRecordingConfiguration",
-    "GetStreamSession",
-    "InsertAdBreak",
-    "ListAdConfigurations",
-    "ListFailoverSlateConfigurations",
-    "ListPlaybackRestrictionPolicies",
-    "ListRecordingConfigurations",
-    "ListStreamSessions",
-    "PutMetadata",
-    "UpdateAdConfiguration",
-    "UpdateFailoverSlateConfiguration",
-    "UpdatePlaybackRestrictionPolicy",
-];
-
 /// Every operation that is emulated.
-pub(super) static OPERATIONS: &[Operation] = &[
+pub(in crate::emulator::api) static OPERATIONS: &[Operation] = &[
     Operation {
         name: "BatchGetChannel",
         route: Route::Named,
         success: StatusCode::OK,
         calls_per_second: 5,
+        errors: &[AccessDenied, ServiceUnavailable, Validation],
         members: &[Member::required("arns", list(1, 50, &CHANNEL_ARN))],
         handler: |call| channels::batch_get(call, &call.input()?),
     },
@@ -111,6 +42,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
         route: Route::Named,
         success: StatusCode::OK,
         calls_per_second: 5,
+        errors: &[AccessDenied, ServiceUnavailable, Validation],
         members: &[Member::required("arns", list(1, 50, &STREAM_KEY_ARN))],
         handler: |call| stream_keys::batch_get(call, &call.input()?),
     },
@@ -119,6 +51,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
         route: Route::Named,
         success: StatusCode::OK,
         calls_per_second: 2,
+        errors: &[AccessDenied, PendingVerification, Throttling, Validation],
         members: &[Member::required("viewerSessions", list(1, 20, &VIEWER_SESSION))],
         handler: |call| revocations::batch_start(call, &call.input()?),
     },
@@ -127,6 +60,13 @@ pub(super) static OPERATIONS: &[Operation] = &[
         route: Route::Named,
         success: StatusCode::OK,
         calls_per_second: 5,
+        errors: &[
+            AccessDenied,
+            PendingVerification,
+            ResourceNotFound,
+            ServiceQuotaExceeded,
+            Validation,
+        ],
         members: &[
             Member::optional("adConfigurationArn", Shape::NotEmulated),
             Member::optional("authorized", Shape::Boolean),
@@ -145,10 +85,58 @@ pub(super) static OPERATIONS: &[Operation] = &[
         handler: |call| channels::create(call, call.input()?),
     },
     Operation {
+        name: "CreatePlaybackRestrictionPolicy",
+        route: Route::Named,
+        success: StatusCode::OK,
+        calls_per_second: 5,
+        errors: &[AccessDenied, PendingVerification, ServiceQuotaExceeded, Throttling, Validation],
+        members: &[
+            Member::optional("allowedCountries", COUNTRIES),
+            Member::optional("allowedOrigins", ORIGINS),
+            Member::optional("enableStrictOriginEnforcement", Shape::Boolean),
+            Member::optional("name", NAME),
+            Member::optional("tags", TAGS),
+        ],
+        handler: |call| policies::create(call, call.input()?),
+    },
+    Operation {
+        name: "CreateRecordingConfiguration",
+        route: Route::Named,
+        success: StatusCode::OK,
+        calls_per_second: 3,
+        errors: &[
+            AccessDenied,
+            Conflict,
+            InternalServer,
+            PendingVerification,
+            ServiceQuotaExceeded,
+            Validation,
+        ],
+        members: &[
+            Member::required("destinationConfiguration", DESTINATION),
+            Member::optional("name", NAME),
+            Member::optional(
+                "recordingReconnectWindowSeconds",
+                Shape::Integer { min: 0, max: 300 },
+            ),
+            Member::optional("renditionConfiguration", RENDITIONS),
+            Member::optional("tags", TAGS),
+            Member::optional("thumbnailConfiguration", THUMBNAILS),
+        ],
+        handler: |call| recording::create(call, call.input()?),
+    },
+    Operation {
         name: "CreateStreamKey",
         route: Route::Named,
         success: StatusCode::OK,
         calls_per_second: 5,
+        errors: &[
+            AccessDenied,
+            PendingVerification,
+            ResourceNotFound,
+            ServiceQuotaExceeded,
+            Validation,
+        ],
         members: &[Member::required("channelArn", CHANNEL_ARN), Member::optional("tags", TAGS)],
         handler: |call| stream_keys::create(call, call.input()?),
     },
@@ -157,6 +145,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
         route: Route::Named,
         success: StatusCode::NO_CONTENT,
         calls_per_second: 5,
+        errors: &[AccessDenied, Conflict, PendingVerification, ResourceNotFound, Validation],
         members: &[Member::required("arn", CHANNEL_ARN)],
         handler: |call| channels::delete(call, &call.input()?),
     },
@@ -165,14 +154,34 @@ pub(super) static OPERATIONS: &[Operation] = &[
         route: Route::Named,
         success: StatusCode::OK,
         calls_per_second: 3,
+        errors: &[AccessDenied, PendingVerification, ResourceNotFound, Validation],
         members: &[Member::required("arn", PLAYBACK_KEY_ARN)],
         handler: |call| key_pairs::delete(call, &call.input()?),
+    },
+    Operation {
+        name: "DeletePlaybackRestrictionPolicy",
+        route: Route::Named,
+        success: StatusCode::NO_CONTENT,
+        calls_per_second: 5,
+        errors: &[AccessDenied, Conflict, PendingVerification, ResourceNotFound, Validation],
+        members: &[Member::required("arn", POLICY_ARN)],
+        handler: |call| policies::delete(call, &call.input()?),
+    },
+    Operation {
+        name: "DeleteRecordingConfiguration",
+        route: Route::Named,
+        success: StatusCode::NO_CONTENT,
+        calls_per_second: 3,
+        errors: &[AccessDenied, Conflict, InternalServer, ResourceNotFound, Validation],
+        members: &[Member::required("arn", RECORDING_ARN)],
+        handler: |call| recording::delete(call, &call.input()?),
     },
     Operation {
         name: "DeleteStreamKey",
         route: Route::Named,
         success: StatusCode::NO_CONTENT,
         calls_per_second: 5,
+        errors: &[AccessDenied, PendingVerification, ResourceNotFound, Validation],
         members: &[Member::required("arn", STREAM_KEY_ARN)],
         handler: |call| stream_keys::delete(call, &call.input()?),
     },
@@ -181,6 +190,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
         route: Route::Named,
         success: StatusCode::OK,
         calls_per_second: 5,
+        errors: &[AccessDenied, ResourceNotFound, Validation],
         members: &[Member::required("arn", CHANNEL_ARN)],
         handler: |call| channels::get(call, &call.input()?),
     },
@@ -189,14 +199,34 @@ pub(super) static OPERATIONS: &[Operation] = &[
         route: Route::Named,
         success: StatusCode::OK,
         calls_per_second: 3,
+        errors: &[AccessDenied, ResourceNotFound, Validation],
         members: &[Member::required("arn", PLAYBACK_KEY_ARN)],
         handler: |call| key_pairs::get(call, &call.input()?),
+    },
+    Operation {
+        name: "GetPlaybackRestrictionPolicy",
+        route: Route::Named,
+        success: StatusCode::OK,
+        calls_per_second: 5,
+        errors: &[AccessDenied, PendingVerification, ResourceNotFound, Validation],
+        members: &[Member::required("arn", POLICY_ARN)],
+        handler: |call| policies::get(call, &call.input()?),
+    },
+    Operation {
+        name: "GetRecordingConfiguration",
+        route: Route::Named,
+        success: StatusCode::OK,
+        calls_per_second: 3,
+        errors: &[AccessDenied, InternalServer, ResourceNotFound, Validation],
+        members: &[Member::required("arn", RECORDING_ARN)],
+        handler: |call| recording::get(call, &call.input()?),
     },
     Operation {
         name: "GetStream",
         route: Route::Named,
         success: StatusCode::OK,
         calls_per_second: 5,
+        errors: &[AccessDenied, ChannelNotBroadcasting, ResourceNotFound, Validation],
         members: &[Member::required("channelArn", CHANNEL_ARN)],
         handler: |call| streams::get(call, &call.input()?),
     },
@@ -205,14 +235,28 @@ pub(super) static OPERATIONS: &[Operation] = &[
         route: Route::Named,
         success: StatusCode::OK,
         calls_per_second: 5,
+        errors: &[AccessDenied, ResourceNotFound, Validation],
         members: &[Member::required("arn", STREAM_KEY_ARN)],
         handler: |call| stream_keys::get(call, &call.input()?),
+    },
+    Operation {
+        name: "GetStreamSession",
+        route: Route::Named,
+        success: StatusCode::OK,
+        calls_per_second: 5,
+        errors: &[AccessDenied, ResourceNotFound, Validation],
+        members: &[
+            Member::required("channelArn", CHANNEL_ARN),
+            Member::optional("streamId", STREAM_ID),
+        ],
+        handler: |call| sessions::get(call, &call.input()?),
     },
     Operation {
         name: "ImportPlaybackKeyPair",
         route: Route::Named,
         success: StatusCode::OK,
         calls_per_second: 3,
+        errors: &[AccessDenied, Conflict, PendingVerification, ServiceQuotaExceeded, Validation],
         members: &[
             Member::optional("name", NAME),
             // The model sets no limit; what makes a public key is checked where it is read.
@@ -226,6 +270,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
         route: Route::Named,
         success: StatusCode::OK,
         calls_per_second: 5,
+        errors: &[AccessDenied, Conflict, Validation],
         members: &[
             Member::optional("filterByAdConfigurationArn", Shape::NotEmulated),
             Member::optional("filterByFailoverSlateConfigurationArn", Shape::NotEmulated),
@@ -242,6 +287,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
         route: Route::Named,
         success: StatusCode::OK,
         calls_per_second: 3,
+        errors: &[AccessDenied, Validation],
         members: &[
             Member::optional("maxResults", max_results(100)),
             Member::optional("nextToken", PAGE_TOKEN),
@@ -249,10 +295,35 @@ pub(super) static OPERATIONS: &[Operation] = &[
         handler: |call| key_pairs::list(call, &call.input()?),
     },
     Operation {
+        name: "ListPlaybackRestrictionPolicies",
+        route: Route::Named,
+        success: StatusCode::OK,
+        calls_per_second: 5,
+        errors: &[AccessDenied, Conflict, PendingVerification, Validation],
+        members: &[
+            Member::optional("maxResults", max_results(100)),
+            Member::optional("nextToken", PAGE_TOKEN),
+        ],
+        handler: |call| policies::list(call, &call.input()?),
+    },
+    Operation {
+        name: "ListRecordingConfigurations",
+        route: Route::Named,
+        success: StatusCode::OK,
+        calls_per_second: 3,
+        errors: &[AccessDenied, InternalServer, Validation],
+        members: &[
+            Member::optional("maxResults", max_results(100)),
+            Member::optional("nextToken", PAGE_TOKEN),
+        ],
+        handler: |call| recording::list(call, &call.input()?),
+    },
+    Operation {
         name: "ListStreamKeys",
         route: Route::Named,
         success: StatusCode::OK,
         calls_per_second: 5,
+        errors: &[AccessDenied, ResourceNotFound, Validation],
         members: &[
             Member::required("channelArn", CHANNEL_ARN),
             Member::optional("maxResults", max_results(50)),
@@ -261,10 +332,24 @@ pub(super) static OPERATIONS: &[Operation] = &[
         handler: |call| stream_keys::list(call, &call.input()?, &call.input()?),
     },
     Operation {
+        name: "ListStreamSessions",
+        route: Route::Named,
+        success: StatusCode::OK,
+        calls_per_second: 5,
+        errors: &[AccessDenied, ResourceNotFound, Validation],
+        members: &[
+            Member::required("channelArn", CHANNEL_ARN),
+            Member::optional("maxResults", max_results(100)),
+            Member::optional("nextToken", PAGE_TOKEN),
+        ],
+        handler: |call| sessions::list(call, &call.input()?, &call.input()?),
+    },
+    Operation {
         name: "ListStreams",
         route: Route::Named,
         success: StatusCode::OK,
         calls_per_second: 5,
+        errors: &[AccessDenied, Validation],
         members: &[
             Member::optional("filterBy", Shape::Structure(&[Member::optional("health", HEALTH)])),
             Member::optional("maxResults", max_results(100)),
@@ -277,14 +362,36 @@ pub(super) static OPERATIONS: &[Operation] = &[
         route: Route::Tags(TagMethod::Get),
         success: StatusCode::OK,
         calls_per_second: 10,
+        errors: &[InternalServer, ResourceNotFound, Validation],
         members: &[Member::required("resourceArn", RESOURCE_ARN)],
         handler: |call| tags::list(call, &call.input()?),
+    },
+    Operation {
+        name: "PutMetadata",
+        route: Route::Named,
+        success: StatusCode::NO_CONTENT,
+        calls_per_second: 155,
+        errors: &[AccessDenied, ChannelNotBroadcasting, ResourceNotFound, Throttling, Validation],
+        members: &[
+            Member::required("channelArn", CHANNEL_ARN),
+            // At most 1 KB in UTF-8, which is checked where it is put.
+            Member::required("metadata", text(1, usize::MAX, Form::Any)),
+        ],
+        handler: |call| metadata::put(call, &call.input()?),
     },
     Operation {
         name: "StartViewerSessionRevocation",
         route: Route::Named,
         success: StatusCode::OK,
         calls_per_second: 10,
+        errors: &[
+            AccessDenied,
+            InternalServer,
+            PendingVerification,
+            ResourceNotFound,
+            Throttling,
+            Validation,
+        ],
         members: VIEWER_SESSION_MEMBERS,
         handler: |call| revocations::start(call, &call.input()?),
     },
@@ -293,6 +400,13 @@ pub(super) static OPERATIONS: &[Operation] = &[
         route: Route::Named,
         success: StatusCode::OK,
         calls_per_second: 5,
+        errors: &[
+            AccessDenied,
+            ChannelNotBroadcasting,
+            ResourceNotFound,
+            StreamUnavailable,
+            Validation,
+        ],
         members: &[Member::required("channelArn", CHANNEL_ARN)],
         handler: |call| streams::stop(call, &call.input()?),
     },
@@ -301,6 +415,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
         route: Route::Tags(TagMethod::Post),
         success: StatusCode::OK,
         calls_per_second: 10,
+        errors: &[InternalServer, ResourceNotFound, Validation],
         members: &[Member::required("resourceArn", RESOURCE_ARN), Member::required("tags", TAGS)],
         handler: |call| tags::tag(call, call.input()?),
     },
@@ -309,6 +424,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
         route: Route::Tags(TagMethod::Delete),
         success: StatusCode::OK,
         calls_per_second: 10,
+        errors: &[InternalServer, ResourceNotFound, Validation],
         members: &[
             Member::required("resourceArn", RESOURCE_ARN),
             Member::required("tagKeys", list(0, 50, &Shape::Text(TAG_KEY))),
@@ -320,6 +436,7 @@ pub(super) static OPERATIONS: &[Operation] = &[
         route: Route::Named,
         success: StatusCode::OK,
         calls_per_second: 5,
+        errors: &[AccessDenied, Conflict, PendingVerification, ResourceNotFound, Validation],
         members: &[
             Member::optional("adConfigurationArn", Shape::NotEmulated),
             Member::required("arn", CHANNEL_ARN),
@@ -337,52 +454,19 @@ pub(super) static OPERATIONS: &[Operation] = &[
         ],
         handler: |call| channels::update(call, call.input()?),
     },
+    Operation {
+        name: "UpdatePlaybackRestrictionPolicy",
+        route: Route::Named,
+        success: StatusCode::OK,
+        calls_per_second: 5,
+        errors: &[AccessDenied, Conflict, PendingVerification, ResourceNotFound, Validation],
+        members: &[
+            Member::optional("allowedCountries", COUNTRIES),
+            Member::optional("allowedOrigins", ORIGINS),
+            Member::required("arn", POLICY_ARN),
+            Member::optional("enableStrictOriginEnforcement", Shape::Boolean),
+            Member::optional("name", NAME),
+        ],
+        handler: |call| policies::update(call, call.input()?),
+    },
 ];
-
-const CHANNEL_ARN: Shape = text(1, 128, Form::Arn("channel"));
-const CHANNEL_TYPE: Shape = one_of(&["BASIC", "STANDARD", "ADVANCED_SD", "ADVANCED_HD"]);
-const CONTAINER_FORMAT: Shape = one_of(&["TS", "FRAGMENTED_MP4"]);
-const HEALTH: Shape = one_of(&["HEALTHY", "STARVING", "UNKNOWN"]);
-const LATENCY_MODE: Shape = one_of(&["NORMAL", "LOW"]);
-const MULTITRACK: Shape = Shape::Structure(&[
-    Member::optional("enabled", Shape::Boolean),
-    Member::optional("maximumResolution", one_of(&["SD", "HD", "FULL_HD"])),
-    Member::optional("policy", one_of(&["ALLOW", "REQUIRE"])),
-]);
-const NAME: Shape = text(0, 128, Form::Name);
-const PAGE_TOKEN: Shape = text(0, 1024, Form::PageToken);
-const PLAYBACK_KEY_ARN: Shape = text(1, 128, Form::Arn("playback-key"));
-const POLICY_ARN_OR_EMPTY: Shape = text(0, 128, Form::ArnOrEmpty("playback-restriction-policy"));
-const PRESET: Shape = one_of(&["HIGHER_BANDWIDTH_DELIVERY", "CONSTRAINED_BANDWIDTH_DELIVERY"]);
-const RECORDING_ARN_OR_EMPTY: Shape = text(0, 128, Form::ArnOrEmpty("recording-configuration"));
-const RESOURCE_ARN: Shape = text(1, 128, Form::ArnOfAnyKind);
-const STREAM_KEY_ARN: Shape = text(1, 128, Form::Arn("stream-key"));
-const TAG_KEY: Text = Text { min: 1, max: 128, form: Form::TagKey };
-const TAGS: Shape =
-    Shape::Map { max: 50, key: TAG_KEY, value: Text { min: 0, max: 256, form: Form::TagValue } };
-const VIEWER_SESSION: Shape = Shape::Structure(VIEWER_SESSION_MEMBERS);
-const VIEWER_SESSION_MEMBERS: &[Member] = &[
-    Member::required("channelArn", CHANNEL_ARN),
-    Member::required("viewerId", text(1, 40, Form::Any)),
-    // An `integer` of the model, so 32 bits, though the claim that it is compared with has 64.
-    Member::optional(
-        "viewerSessionVersionsLessThanOrEqualTo",
-        Shape::Integer { min: 0, max: i32::MAX as i64 },
-    ),
-];
-
-const fn list(min: usize, max: usize, item: &'static Shape) -> Shape {
-    Shape::List { min, max, item }
-}
-
-const fn max_results(max: i64) -> Shape {
-    Shape::Integer { min: 1, max }
-}
-
-const fn one_of(values: &'static [&'static str]) -> Shape {
-    text(0, usize::MAX, Form::OneOf(values))
-}
-
-const fn text(min: usize, max: usize, form: Form) -> Shape {
-    Shape::Text(Text { min, max, form })
-}

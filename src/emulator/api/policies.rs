@@ -1,0 +1,133 @@
+//! Playback restriction policies: `CreatePlaybackRestrictionPolicy`,
+//! `GetPlaybackRestrictionPolicy`, `ListPlaybackRestrictionPolicies`,
+//! `UpdatePlaybackRestrictionPolicy`, `DeletePlaybackRestrictionPolicy`.
+//!
+//! They say from where public channels may be played, which the edge enforces.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Call,
+    error::ApiError,
+    pages::{Listing, PageInput},
+    set,
+};
+use crate::{
+    emulator::{
+        ids,
+        store::{
+            collection::{self, Tagged, Tags},
+            records::PlaybackRestrictionPolicy,
+        },
+    },
+    ivs::arn::ResourceKind,
+};
+
+/// Page size of `ListPlaybackRestrictionPolicies` where the caller does not say.
+const DEFAULT_PAGE: usize = 1;
+
+/// The settings that a caller chooses, when a policy is made and later.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Settings {
+    allowed_countries: Option<Vec<String>>,
+    allowed_origins: Option<Vec<String>>,
+    enable_strict_origin_enforcement: Option<bool>,
+    name: Option<String>,
+}
+
+impl Settings {
+    /// Applies what is given. What is left out stays as it is.
+    fn apply(self, policy: &mut PlaybackRestrictionPolicy) {
+        set(&mut policy.allowed_countries, self.allowed_countries);
+        set(&mut policy.allowed_origins, self.allowed_origins);
+        set(&mut policy.enable_strict_origin_enforcement, self.enable_strict_origin_enforcement);
+        set(&mut policy.name, self.name);
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Create {
+    #[serde(flatten)]
+    settings: Settings,
+    #[serde(default)]
+    tags: Tags,
+}
+
+pub(super) fn create(call: &Call<'_>, input: Create) -> Result<Value, ApiError> {
+    let kind = ResourceKind::PlaybackRestrictionPolicy;
+    let mut record = PlaybackRestrictionPolicy {
+        arn: ids::arn(&call.region, &call.shared.account, kind)?,
+        name: String::new(),
+        allowed_countries: Vec::new(),
+        allowed_origins: Vec::new(),
+        enable_strict_origin_enforcement: false,
+    };
+    input.settings.apply(&mut record);
+    let policy = Tagged { tags: input.tags, record };
+    call.shared.store.write(|transaction| collection::insert(transaction, &policy))?;
+    Ok(json!({ "playbackRestrictionPolicy": shape(&policy) }))
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ByArn {
+    arn: String,
+}
+
+pub(super) fn get(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {
+    let policy = call.shared.store.read(|view| call.find(view, &input.arn))?;
+    Ok(json!({ "playbackRestrictionPolicy": shape(&policy) }))
+}
+
+pub(super) fn list(call: &Call<'_>, page: &PageInput) -> Result<Value, ApiError> {
+    let listing = Listing {
+        collection: &call.collection(ResourceKind::PlaybackRestrictionPolicy),
+        filters: &[],
+        member: "playbackRestrictionPolicies",
+        default_limit: DEFAULT_PAGE,
+    };
+    call.list(&listing, page, |_| true, shape)
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Update {
+    arn: String,
+    #[serde(flatten)]
+    settings: Settings,
+}
+
+pub(super) fn update(call: &Call<'_>, input: Update) -> Result<Value, ApiError> {
+    let policy = call.shared.store.write(|transaction| {
+        let mut policy = call.find::<PlaybackRestrictionPolicy>(transaction, &input.arn)?;
+        input.settings.apply(&mut policy.record);
+        collection::replace(transaction, &policy)?;
+        Ok::<_, ApiError>(policy)
+    })?;
+    Ok(json!({ "playbackRestrictionPolicy": shape(&policy) }))
+}
+
+/// Refused while it is attached to a channel.
+pub(super) fn delete(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {
+    call.shared.store.write(|transaction| {
+        call.find::<PlaybackRestrictionPolicy>(transaction, &input.arn)?;
+        call.refuse_attached(transaction, &input.arn, |channel| {
+            channel.playback_restriction_policy_arn == input.arn
+        })?;
+        collection::remove(transaction, &input.arn)?;
+        Ok(Value::Null)
+    })
+}
+
+/// The shapes `PlaybackRestrictionPolicy` and `PlaybackRestrictionPolicySummary`, which are alike.
+fn shape(policy: &Tagged<PlaybackRestrictionPolicy>) -> Value {
+    let Tagged { tags, record } = policy;
+    json!({
+        "allowedCountries": record.allowed_countries,
+        "allowedOrigins": record.allowed_origins,
+        "arn": record.arn,
+        "enableStrictOriginEnforcement": record.enable_strict_origin_enforcement,
+        "name": record.name,
+        "tags": tags,
+    })
+}
