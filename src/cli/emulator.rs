@@ -6,7 +6,7 @@ use clap::Args;
 use url::Url;
 
 use super::{Failure, Global};
-use crate::{app, clock::Clock, ivs::arn::AccountId};
+use crate::{app, clock::Clock, emulator::AccessKey, ivs::arn::AccountId, secret::SecretString};
 
 #[derive(Args, Debug)]
 #[command(
@@ -32,6 +32,12 @@ pub(super) struct EmulatorArgs {
     /// Calls beyond IVS's call quotas are throttled
     #[arg(long)]
     enforce_rates: bool,
+    /// The only access key that calls may be signed with [default: any, and no signature is verified]
+    #[arg(long, value_name = "ID", requires = "secret_access_key")]
+    access_key_id: Option<String>,
+    /// Its secret
+    #[arg(long, value_name = "SECRET", requires = "access_key_id")]
+    secret_access_key: Option<SecretString>,
 }
 
 pub(super) fn run(global: &Global, args: EmulatorArgs) -> Result<(), Failure> {
@@ -42,6 +48,10 @@ pub(super) fn run(global: &Global, args: EmulatorArgs) -> Result<(), Failure> {
             public_url: args.public_url,
             auto_live: args.auto_live,
             enforce_rates: args.enforce_rates,
+            access_key: args
+                .access_key_id
+                .zip(args.secret_access_key)
+                .map(|(id, secret)| AccessKey { id, secret }),
             ..crate::emulator::Options::new(args.data_dir, args.account_id)
         },
     };

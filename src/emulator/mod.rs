@@ -29,8 +29,10 @@ mod urls;
 use std::{path::PathBuf, sync::Arc};
 
 use axum::{Router, middleware};
+use secrecy::SecretString;
 use url::Url;
 
+use self::api::signature::Verifier;
 pub use self::{ids::IdError, store::StoreError};
 use crate::{
     clock::Clock,
@@ -51,6 +53,17 @@ pub struct Options {
     /// Whether calls beyond IVS's call quotas are throttled. They are counted by the monotonic time
     /// of the emulator's clock: where a test holds that still, a second never passes.
     pub enforce_rates: bool,
+    /// The access key that calls must be signed with. Without it any signature will do.
+    pub access_key: Option<AccessKey>,
+}
+
+/// An access key of AWS clients.
+#[derive(Clone, Debug)]
+pub struct AccessKey {
+    /// What is sent with each call.
+    pub id: String,
+    /// What each call is signed with.
+    pub secret: SecretString,
 }
 
 impl Options {
@@ -62,6 +75,7 @@ impl Options {
             public_url: None,
             auto_live: false,
             enforce_rates: false,
+            access_key: None,
         }
     }
 }
@@ -77,6 +91,7 @@ struct Shared {
     faults: faults::Faults,
     calls: calls::Calls,
     rates: rates::Rates,
+    verifier: Option<Verifier>,
     clock: Clock,
     account: AccountId,
     public_url: Option<Url>,
@@ -94,6 +109,7 @@ impl Emulator {
             faults: faults::Faults::default(),
             calls: calls::Calls::default(),
             rates: rates::Rates::new(options.enforce_rates),
+            verifier: options.access_key.map(|key| Verifier::new(key.id, &key.secret)),
             clock,
             account: options.account_id,
             public_url: options.public_url,

@@ -18,6 +18,7 @@ mod policies;
 mod rates;
 mod recording;
 mod sessions;
+mod signatures;
 mod streams;
 mod support;
 mod tags;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use aws_sdk_ivs::{
     Client, Config,
-    config::{BehaviorVersion, Credentials, Region, retry::RetryConfig},
+    config::{self, BehaviorVersion, Credentials, Region, retry::RetryConfig},
 };
 use axum::{
     body::{Body, to_bytes},
@@ -60,15 +60,18 @@ impl TestEmulator {
 
     /// The real client, over loopback.
     pub(crate) async fn client(&self, region: &str) -> Client {
+        Client::from_conf(self.client_config(region).await.build())
+    }
+
+    /// What the client is made of.
+    pub(crate) async fn client_config(&self, region: &str) -> config::Builder {
         let address = self.listen().await;
-        let config = Config::builder()
+        Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(region.to_owned()))
             .endpoint_url(format!("http://{address}"))
             .credentials_provider(Credentials::new("AKID", "secret", None, None, "test"))
             .retry_config(RetryConfig::disabled())
-            .build();
-        Client::from_conf(config)
     }
 
     /// Where it answers over a network.

@@ -2,7 +2,7 @@
 //!
 //! The region of a call is in no URL: clients put it into the credential scope of their AWS
 //! Signature Version 4, `Credential=KEY/20261122/us-west-2/ivs/aws4_request`. The signature itself
-//! is not verified, so that any access key works.
+//! is verified by [`super::signature`], and only where the emulator was given an access key.
 
 use axum::http::{HeaderMap, header};
 
@@ -10,47 +10,54 @@ use super::error::{ApiError, ErrorCode};
 use crate::ivs::arn::Region;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-const SERVICE: &str = "ivs";
+pub(super) const SERVICE: &str = "ivs";
 
 /// Far more than any region's name has; with it an ARN stays within its 128 characters.
 const MAX_REGION_LENGTH: usize = 32;
 
-/// The region that the caller signed for.
-pub(super) fn region(headers: &HeaderMap) -> Result<Region, ApiError> {
+/// What the `Authorization` header of a call says. Not `Debug`, since it holds the signature.
+#[derive(Clone, Copy)]
+pub(super) struct Signed<'a> {
+    pub(super) access_key_id: &'a str,
+    /// The region's name, as it was signed.
+    pub(super) region: &'a str,
+    service: &'a str,
+    /// The names of the signed headers, with semicolons between them.
+    pub(super) headers: &'a str,
+    pub(super) signature: &'a str,
+}
+
+/// Who signed a call, and the region that it was signed for.
+pub(super) fn read(headers: &HeaderMap) -> Result<(Signed<'_>, Region), ApiError> {
     let Some(authorization) = headers.get(header::AUTHORIZATION) else {
         return Err(ApiError::new(
             ErrorCode::MissingAuthenticationToken,
             "Missing Authentication Token. Sign the call as AWS clients do; any access key will do.",
         ));
     };
-    let scope = authorization.to_str().ok().and_then(Scope::parse).ok_or_else(|| {
+    let signed = authorization.to_str().ok().and_then(Signed::parse).ok_or_else(|| {
         ApiError::new(
             ErrorCode::IncompleteSignature,
             "Authorization must be AWS4-HMAC-SHA256 with Credential, SignedHeaders and Signature.",
         )
     })?;
-    if scope.service != SERVICE {
+    if signed.service != SERVICE {
         return Err(ApiError::new(
             ErrorCode::InvalidSignature,
             "Credential should be scoped to correct service: 'ivs'.",
         ));
     }
-    let region = Some(scope.region).filter(|region| region.len() <= MAX_REGION_LENGTH);
-    region.and_then(|region| region.parse().ok()).ok_or_else(|| {
+    let region = Some(signed.region).filter(|region| region.len() <= MAX_REGION_LENGTH);
+    let region = region.and_then(|region| region.parse().ok()).ok_or_else(|| {
         ApiError::new(
             ErrorCode::InvalidSignature,
             "Credential should be scoped to a valid region, such as 'us-west-2'.",
         )
-    })
+    })?;
+    Ok((signed, region))
 }
 
-/// The part of a credential scope that tells where a call goes.
-struct Scope<'a> {
-    region: &'a str,
-    service: &'a str,
-}
-
-impl<'a> Scope<'a> {
+impl<'a> Signed<'a> {
     fn parse(authorization: &'a str) -> Option<Self> {
         let parameters = authorization.strip_prefix(ALGORITHM)?.strip_prefix([' ', '\t'])?;
         let parameter = |name: &str| {
@@ -59,14 +66,19 @@ impl<'a> Scope<'a> {
                 (!value.is_empty()).then_some(value)
             })
         };
-        parameter("SignedHeaders")?;
-        parameter("Signature")?;
+        let (headers, signature) = (parameter("SignedHeaders")?, parameter("Signature")?);
         // From the right, since an access key is whatever people configure.
         let mut parts = parameter("Credential")?.rsplitn(5, '/');
         let (end, service, region) = (parts.next()?, parts.next()?, parts.next()?);
-        let (date, key) = (parts.next()?, parts.next()?);
+        let (date, access_key_id) = (parts.next()?, parts.next()?);
         let dated = date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit());
-        (end == "aws4_request" && dated && !key.is_empty()).then_some(Self { region, service })
+        (end == "aws4_request" && dated && !access_key_id.is_empty()).then_some(Self {
+            access_key_id,
+            region,
+            service,
+            headers,
+            signature,
+        })
     }
 }
 
@@ -77,7 +89,8 @@ mod tests {
     fn code_of(authorization: &str) -> Result<String, ErrorCode> {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, authorization.parse().unwrap());
-        region(&headers).map(|region| region.to_string()).map_err(|error| error.code())
+        let read = read(&headers);
+        read.map(|(_, region)| region.to_string()).map_err(|error| error.code())
     }
 
     #[test]
@@ -94,8 +107,8 @@ mod tests {
 
     #[test]
     fn each_way_to_sign_badly_has_its_error() {
-        let unsigned = region(&HeaderMap::new()).unwrap_err();
-        assert_eq!(unsigned.code(), ErrorCode::MissingAuthenticationToken);
+        let unsigned = read(&HeaderMap::new()).err().map(|error| error.code());
+        assert_eq!(unsigned, Some(ErrorCode::MissingAuthenticationToken));
         let signed = |credential: &str| {
             code_of(&format!(
                 "AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=abc"

@@ -85,7 +85,7 @@ pub(in crate::emulator) enum ErrorCode {
     IncompleteSignature,
     /// The emulator failed.
     InternalServer,
-    /// The signature is for another service.
+    /// The signature is for another service, too old, or not the caller's.
     InvalidSignature,
     /// The call is not signed.
     MissingAuthenticationToken,
@@ -107,6 +107,8 @@ pub(in crate::emulator) enum ErrorCode {
     Throttling,
     /// There is no such operation, or it is not emulated.
     UnknownOperation,
+    /// The call is signed with another access key than the emulator was given.
+    UnrecognizedClient,
     /// A member breaks a constraint.
     Validation,
 }
@@ -162,6 +164,7 @@ impl ErrorCode {
             Self::StreamUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "StreamUnavailable"),
             Self::Throttling => (StatusCode::TOO_MANY_REQUESTS, "ThrottlingException"),
             Self::UnknownOperation => (StatusCode::NOT_FOUND, "UnknownOperationException"),
+            Self::UnrecognizedClient => (StatusCode::FORBIDDEN, "UnrecognizedClientException"),
             Self::Validation => (StatusCode::BAD_REQUEST, "ValidationException"),
         }
     }

@@ -1,8 +1,9 @@
 //! The control plane: AWS's restJson1 protocol over the operations of IVS.
 //!
 //! A call passes, in this order: its path must name an operation of the [`operations`] table, its
-//! signature must say which region it is for, there must be room in the quota of calls, its body must
-//! be JSON, its members must meet the table's constraints. Then the operation runs in one transaction, off the async threads since
+//! signature must say which region it is for (and be right, where the emulator has an access key),
+//! there must be room in the quota of calls, its body must be JSON, its members must meet the table's
+//! constraints. Then the operation runs in one transaction, off the async threads since
 //! a durable write waits for the disk, and what it acknowledges is on disk.
 
 mod batch;
@@ -19,6 +20,7 @@ mod recording;
 pub(super) mod response;
 mod revocations;
 mod sessions;
+pub(super) mod signature;
 mod stream_keys;
 pub(super) mod streams;
 mod tags;
@@ -29,7 +31,7 @@ mod walk;
 use std::{convert::Infallible, sync::Arc};
 
 use axum::{
-    body::{Body, to_bytes},
+    body::{Body, Bytes, to_bytes},
     extract::Request,
     http::{Method, StatusCode, request::Parts},
     response::{IntoResponse, Response},
@@ -82,7 +84,11 @@ async fn handle(shared: Arc<Shared>, request: Request) -> Response {
 async fn answer(shared: Arc<Shared>, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let operation = operations::find(&parts.method, parts.uri.path())?;
-    let region = caller::region(&parts.headers)?;
+    let (signed, region) = caller::read(&parts.headers)?;
+    let body = read_body(body).await?;
+    if let Some(verifier) = &shared.verifier {
+        verifier.verify(&signed, &parts, &body, shared.clock.now())?;
+    }
     let number = shared.calls.arrived(operation.name, Some(&region), shared.clock.now());
     let now = shared.clock.monotonic();
     let limit = operation.calls_per_second;
@@ -94,7 +100,8 @@ async fn answer(shared: Arc<Shared>, request: Request) -> Result<Response, ApiEr
     let strike = shared.faults.strike(operation.name, Some(&region), now);
     let (is_answered, distortion) = (strike.is_answered(), strike.distortion.clone());
     let carried_out = async {
-        carry_out(Arc::clone(&shared), operation, region, distortion, parts, body)
+        let shared = Arc::clone(&shared);
+        carry_out(shared, operation, region, distortion, &parts, &body)
             .await
             .unwrap_or_else(IntoResponse::into_response)
     };
@@ -110,10 +117,10 @@ async fn carry_out(
     operation: &'static Operation,
     region: Region,
     distortion: Distortion,
-    parts: Parts,
-    body: Body,
+    parts: &Parts,
+    body: &[u8],
 ) -> Result<Response, ApiError> {
-    let input = read_input(operation, &parts, body).await?;
+    let input = read_input(operation, parts, body)?;
     let base_url = urls::base_url(shared.public_url.as_ref(), &parts.uri, &parts.headers);
     let run = move || {
         let input = validate::validate(operation, &input)?;
@@ -140,31 +147,35 @@ async fn carry_out(
 }
 
 /// Body, path and query as one object.
-async fn read_input(
+fn read_input(
     operation: &Operation,
     parts: &Parts,
-    body: Body,
+    body: &[u8],
 ) -> Result<Map<String, Value>, ApiError> {
-    let mut input = read_object(body).await?;
+    let mut input = read_object(body)?;
     if let Route::Tags(_) = operation.route {
         tags::add_path_and_query(&mut input, &parts.uri)?;
     }
     Ok(input)
 }
 
-/// A body that holds a JSON object, or nothing: clients send either when there is nothing to say,
-/// under various media types.
-pub(super) async fn read_object(body: Body) -> Result<Map<String, Value>, ApiError> {
-    let body = to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| {
+/// All of a body.
+pub(super) async fn read_body(body: Body) -> Result<Bytes, ApiError> {
+    to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| {
         ApiError::new(
             ErrorCode::RequestEntityTooLarge,
             "The body is over 1 MiB, or it broke off. Send a smaller one.",
         )
-    })?;
+    })
+}
+
+/// A body that holds a JSON object, or nothing: clients send either when there is nothing to say,
+/// under various media types.
+pub(super) fn read_object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     if body.trim_ascii().is_empty() {
         return Ok(Map::new());
     }
-    serde_json::from_slice(&body)
+    serde_json::from_slice(body)
         .map_err(|_| ApiError::new(ErrorCode::Serialization, "The body is not a JSON object."))
 }
 

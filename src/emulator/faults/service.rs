@@ -57,7 +57,7 @@ pub(in crate::emulator) async fn playback(
 
 async fn set(State(shared): State<Arc<Shared>>, body: Body) -> Response {
     let read = async {
-        let fault = input::read(&api::read_object(body).await?)?;
+        let fault = input::read(&api::read_object(&api::read_body(body).await?)?)?;
         Ok::<_, ApiError>(shared.faults.set(fault, shared.clock.monotonic()))
     };
     match read.await {
