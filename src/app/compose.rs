@@ -253,17 +253,20 @@ impl App {
             .collect();
         let rotators = rotators(config, &operations, &keys, &*store, &metrics);
         let channels = ChannelDirectory::new(
-            ivs.clone(),
+            &ivs,
             ChannelSettings {
                 fresh_for: config.channels.fresh_for,
                 stale_for: config.channels.stale_for,
                 not_found_for: config.channels.not_found_for,
                 capacity: config.channels.capacity,
+                calls_per_second: config.channels.calls_per_second,
+                gather: config.channels.gather,
                 deadline: config.channels.deadline,
                 on_unavailable: config.channels.on_unavailable,
             },
             clock.clone(),
             tasks.clone(),
+            metrics.clone(),
         );
         let names = ChannelNames::new(config.channels.aliases.clone(), ivs.names().to_vec());
         if let Some(account) = &config.ivs.account_id {

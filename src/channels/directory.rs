@@ -1,246 +1,127 @@
 //! The channels of all regions, remembered.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use moka::{future::Cache, policy::EvictionPolicy};
-use serde::Serialize;
+use futures_util::future::join_all;
+use prometheus_client::metrics::counter::Counter;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    flights::{Flight, Flights, Landing},
+    answers::RETRY_AFTER,
+    channel::{Freshness, Lookup, LookupError, LookupForMint, Settings},
+    fairness::Requester,
+    flights::Outcome,
+    gather::{Gatherer, Shared},
+    memory::{Memory, REFRESH_PAUSE, Seen, Turn},
     policy::{Verdict, judge},
+    source::ChannelSource,
+    warm_up::warm_up,
 };
 use crate::{
-    clock::{Clock, Moment, Timestamp},
+    clock::{Clock, Moment},
     config::Unavailable,
-    ivs::{self, IvsError, IvsRegions, arn::ChannelArn},
+    ivs::{
+        IvsRegions,
+        arn::{ChannelArn, Region},
+    },
+    telemetry::metrics::{LookupResult, Metrics},
 };
-
-/// Absent channels that are remembered. They have a cache of their own, so that a spray of made-up
-/// ARNs evicts no real channel.
-const ABSENT_CAPACITY: u64 = 10_000;
-
-/// A channel is asked for again at most this often, by refreshes in the background and by people.
-const REFRESH_PAUSE: Duration = Duration::from_secs(1);
-
-/// What a caller is told to wait when IVS did not answer or throttled.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// Failed lookups are told in the log at most this often.
-const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
-
-/// The settings of a [`ChannelDirectory`], from `[channels]`.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// How long a looked-up channel counts as fresh.
-    pub fresh_for: Duration,
-    /// How long after it was fetched it may still be served.
-    pub stale_for: Duration,
-    /// How long absence is remembered, and that a channel is public.
-    pub not_found_for: Duration,
-    /// Channels kept in memory.
-    pub capacity: u64,
-    /// The longest that a caller waits.
-    pub deadline: Duration,
-    /// What [`ChannelDirectory::lookup_for_mint`] does where IVS cannot answer.
-    pub on_unavailable: Unavailable,
-}
-
-/// What IVS said of a channel.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Channel {
-    /// Its ARN.
-    pub arn: ChannelArn,
-    /// Its name; empty where it has none.
-    pub name: String,
-    /// Whether playback demands a token: a *private* channel.
-    pub authorized: bool,
-    /// `BASIC`, `STANDARD` and so on; whatever IVS says.
-    #[serde(rename = "type")]
-    pub channel_type: String,
-    /// `LOW` or `NORMAL`.
-    pub latency_mode: String,
-    /// Where players begin, without a token.
-    pub playback_url: String,
-    /// When IVS was asked.
-    pub fetched_at: Timestamp,
-}
-
-/// How far a lookup can be trusted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Freshness {
-    /// Fetched within `channels.fresh_for`.
-    Fresh,
-    /// Older; a refresh is under way or has failed.
-    Stale,
-}
-
-impl Freshness {
-    /// As in responses and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Fresh => "fresh",
-            Self::Stale => "stale",
-        }
-    }
-}
-
-/// A channel that was found.
-#[derive(Clone, Debug)]
-pub struct Lookup {
-    /// The channel.
-    pub channel: Arc<Channel>,
-    /// How far it can be trusted.
-    pub freshness: Freshness,
-}
-
-/// What a mint may go by.
-#[derive(Clone, Debug)]
-pub enum LookupForMint {
-    /// The channel was found.
-    Found(Lookup),
-    /// IVS cannot answer, and `channels.on_unavailable` is `mint`: nothing is known of the channel.
-    Unverified,
-}
-
-/// Why there is no channel to go by.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum LookupError {
-    /// IVS has no such channel, or its region is not served.
-    #[error("Amazon IVS has no such channel in this account and region")]
-    NotFound,
-    /// IVS does not let this service see the channel. Towards callers this is as if it were absent,
-    /// but it is not remembered, since permissions are mended.
-    #[error("Amazon IVS does not let this service see the channel")]
-    Denied,
-    /// IVS throttles the account's calls.
-    #[error("Amazon IVS throttles this account's calls")]
-    Throttled {
-        /// When to try again.
-        retry_after: Duration,
-    },
-    /// IVS did not answer, or not within `channels.deadline`.
-    #[error("Amazon IVS cannot be asked for the channel now")]
-    Unavailable {
-        /// When to try again.
-        retry_after: Duration,
-    },
-}
 
 /// The channels of all regions, remembered. Cheap to clone.
 #[derive(Clone)]
 pub struct ChannelDirectory(Arc<Inner>);
 
 struct Inner {
-    ivs: IvsRegions,
-    settings: Settings,
-    clock: Clock,
-    tasks: TaskTracker,
-    seen: Cache<ChannelArn, Arc<Seen>>,
-    absent: Cache<ChannelArn, Answered>,
-    flights: Flights<ChannelArn, Outcome>,
-    /// When the log may next tell of a failed lookup.
-    next_complaint: Turn,
+    shared: Arc<Shared>,
+    regions: BTreeMap<Region, Gatherer>,
+    counters: Counters,
 }
 
-type Outcome = Result<Arc<Seen>, LookupError>;
-
-/// A channel, with what its freshness is judged by.
-#[derive(Debug)]
-struct Seen {
-    channel: Arc<Channel>,
-    answered: Answered,
-    /// When IVS may next be asked for it.
-    next_try: Turn,
-}
-
-/// When IVS said something.
-#[derive(Clone, Copy, Debug)]
-struct Answered {
-    /// When it was asked, so that the age of what it said is never understated.
-    asked: Moment,
-    /// When the answer was there, by the monotonic clock.
-    learned: Duration,
-}
-
-/// The time of the next turn, in monotonic milliseconds.
-#[derive(Debug, Default)]
-struct Turn(AtomicU64);
-
-impl Turn {
-    fn after(now: Moment, pause: Duration) -> Self {
-        Self(AtomicU64::new(millis(now.monotonic + pause)))
-    }
-
-    /// Takes the turn if it has come; the next one comes after `pause`.
-    fn take(&self, now: Moment, pause: Duration) -> bool {
-        let next = millis(now.monotonic + pause);
-        let taken = |turn: u64| (turn <= millis(now.monotonic)).then_some(next);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
-    }
+/// Kept, since a lookup that is a hit has no time to find them.
+struct Counters {
+    hits: Counter,
+    stale: Counter,
+    misses: Counter,
+    not_found: Counter,
+    denied: Counter,
+    unavailable: Counter,
 }
 
 impl fmt::Debug for ChannelDirectory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChannelDirectory")
-            .field("settings", &self.0.settings)
-            .field("channels", &self.0.seen.entry_count())
+            .field("settings", &self.0.shared.settings)
+            .field("channels", &self.0.shared.memory.len())
             .finish_non_exhaustive()
     }
 }
 
 impl ChannelDirectory {
     /// A directory that remembers nothing yet. Its calls run on `tasks`.
-    pub fn new(ivs: IvsRegions, settings: Settings, clock: Clock, tasks: TaskTracker) -> Self {
-        let absent = Cache::builder()
-            .max_capacity(ABSENT_CAPACITY)
-            // The default policy keeps what is often asked for; here the latest matters.
-            .eviction_policy(EvictionPolicy::lru())
-            .build();
-        Self(Arc::new(Inner {
-            ivs,
-            settings,
-            clock,
-            tasks,
-            seen: Cache::new(settings.capacity),
-            absent,
-            flights: Flights::new(),
-            next_complaint: Turn::default(),
-        }))
+    pub fn new(
+        ivs: &IvsRegions,
+        settings: Settings,
+        clock: Clock,
+        tasks: TaskTracker,
+        metrics: Metrics,
+    ) -> Self {
+        let sources = ivs.iter().map(|regional| {
+            let source: Arc<dyn ChannelSource> = Arc::new(regional.clone());
+            (regional.region().clone(), source)
+        });
+        Self::with_sources(sources, settings, clock, tasks, metrics)
+    }
+
+    pub(super) fn with_sources(
+        sources: impl IntoIterator<Item = (Region, Arc<dyn ChannelSource>)>,
+        settings: Settings,
+        clock: Clock,
+        tasks: TaskTracker,
+        metrics: Metrics,
+    ) -> Self {
+        let counters = Counters::new(&metrics);
+        let memory = Memory::new(settings.capacity);
+        let next_complaint = Turn::default();
+        let shared = Arc::new(Shared { settings, memory, clock, tasks, metrics, next_complaint });
+        let gatherer = |(region, source): (Region, _)| {
+            (region.clone(), Gatherer::new(Arc::clone(&shared), region, source))
+        };
+        let regions = sources.into_iter().map(gatherer).collect();
+        Self(Arc::new(Inner { shared, regions, counters }))
     }
 
     /// The channel: from memory where that will do, else from IVS.
     ///
     /// # Errors
     ///
-    /// The channel is absent or hidden, or IVS cannot answer and nothing usable is remembered.
-    pub async fn lookup(&self, arn: &ChannelArn) -> Result<Lookup, LookupError> {
-        let now = Moment::of(&self.0.clock);
-        if let Some(seen) = self.0.seen.get(arn).await {
+    /// The channel is absent or hidden, or IVS cannot answer in time and nothing usable is
+    /// remembered.
+    pub async fn lookup(
+        &self,
+        arn: &ChannelArn,
+        requester: Requester<'_>,
+    ) -> Result<Lookup, LookupError> {
+        let Inner { shared, counters, .. } = &*self.0;
+        let now = Moment::of(&shared.clock);
+        if let Some(seen) = shared.memory.seen(arn) {
             match self.judge(&seen, now) {
-                Verdict::Fresh => return Ok(seen.lookup(Freshness::Fresh)),
+                Verdict::Fresh => {
+                    counters.hits.inc();
+                    return Ok(seen.lookup(Freshness::Fresh));
+                }
                 Verdict::Stale => {
+                    counters.stale.inc();
                     if seen.next_try.take(now, REFRESH_PAUSE) {
-                        // Nobody waits for it: the next lookup finds what it brings.
-                        let _ = self.fetch(arn, now);
+                        self.refresh_in_background(arn);
                     }
                     return Ok(seen.lookup(Freshness::Stale));
                 }
                 Verdict::Expired => {}
             }
-        } else if self.is_absent(arn, now, self.0.settings.not_found_for).await {
-            return Err(LookupError::NotFound);
+        } else if self.is_absent(arn, now, shared.settings.not_found_for) {
+            return counters.count(Err(LookupError::NotFound));
         }
-        self.wait_for(self.fetch(arn, now)).await
+        counters.count(self.fetch(arn, requester, now).await)
     }
 
     /// As [`ChannelDirectory::lookup`], but with `channels.on_unavailable = "mint"` an IVS that
@@ -249,11 +130,15 @@ impl ChannelDirectory {
     /// # Errors
     ///
     /// As [`ChannelDirectory::lookup`].
-    pub async fn lookup_for_mint(&self, arn: &ChannelArn) -> Result<LookupForMint, LookupError> {
-        match self.lookup(arn).await {
+    pub async fn lookup_for_mint(
+        &self,
+        arn: &ChannelArn,
+        requester: Requester<'_>,
+    ) -> Result<LookupForMint, LookupError> {
+        match self.lookup(arn, requester).await {
             Ok(found) => Ok(LookupForMint::Found(found)),
             Err(LookupError::Throttled { .. } | LookupError::Unavailable { .. })
-                if self.0.settings.on_unavailable == Unavailable::Mint =>
+                if self.0.shared.settings.on_unavailable == Unavailable::Mint =>
             {
                 Ok(LookupForMint::Unverified)
             }
@@ -266,17 +151,32 @@ impl ChannelDirectory {
     ///
     /// # Errors
     ///
-    /// The channel is absent or hidden, or IVS cannot answer.
-    pub async fn refresh(&self, arn: &ChannelArn) -> Result<Lookup, LookupError> {
-        let now = Moment::of(&self.0.clock);
-        if let Some(seen) = self.0.seen.get(arn).await {
+    /// The channel is absent or hidden, or IVS cannot answer in time.
+    pub async fn refresh(
+        &self,
+        arn: &ChannelArn,
+        requester: Requester<'_>,
+    ) -> Result<Lookup, LookupError> {
+        let Inner { shared, counters, .. } = &*self.0;
+        let now = Moment::of(&shared.clock);
+        if let Some(seen) = shared.memory.seen(arn) {
             if !seen.next_try.take(now, REFRESH_PAUSE) {
-                return self.after_a_try(arn, &seen, now).await;
+                return self.after_a_try(arn, requester, &seen, now).await;
             }
-        } else if self.is_absent(arn, now, REFRESH_PAUSE).await {
-            return Err(LookupError::NotFound);
+        } else if self.is_absent(arn, now, REFRESH_PAUSE) {
+            return counters.count(Err(LookupError::NotFound));
         }
-        self.wait_for(self.fetch(arn, now)).await
+        counters.count(self.fetch(arn, requester, now).await)
+    }
+
+    /// Reads every private channel of every region, so that their first viewers find them
+    /// remembered. Ends when that is done, however long IVS is out of reach.
+    pub async fn warm_up(&self) {
+        join_all(self.0.regions.iter().map(|(region, gatherer)| async move {
+            let channels = warm_up(gatherer).await;
+            tracing::info!(%region, channels, "the region's private channels are remembered");
+        }))
+        .await;
     }
 
     /// Refreshes a channel that was asked for within the last second: by what that brings, or, where
@@ -284,145 +184,88 @@ impl ChannelDirectory {
     async fn after_a_try(
         &self,
         arn: &ChannelArn,
+        requester: Requester<'_>,
         seen: &Seen,
         now: Moment,
     ) -> Result<Lookup, LookupError> {
-        if let Some(flight) = self.0.flights.under_way(arn) {
-            return self.wait_for(flight).await;
+        let Inner { regions, counters, .. } = &*self.0;
+        if regions.get(arn.region()).is_some_and(|gatherer| gatherer.is_under_way(arn)) {
+            return counters.count(self.fetch(arn, requester, now).await);
         }
-        if seen.answered.asked.until(now) < REFRESH_PAUSE {
-            return Ok(seen.lookup(Freshness::Fresh));
-        }
-        match self.judge(seen, now) {
-            Verdict::Fresh => Ok(seen.lookup(Freshness::Fresh)),
-            Verdict::Stale => Ok(seen.lookup(Freshness::Stale)),
-            Verdict::Expired => Err(LookupError::Unavailable { retry_after: RETRY_AFTER }),
+        let verdict = if seen.answered.asked.until(now) < REFRESH_PAUSE {
+            Verdict::Fresh
+        } else {
+            self.judge(seen, now)
+        };
+        match verdict {
+            Verdict::Fresh => {
+                counters.hits.inc();
+                Ok(seen.lookup(Freshness::Fresh))
+            }
+            Verdict::Stale => {
+                counters.stale.inc();
+                Ok(seen.lookup(Freshness::Stale))
+            }
+            Verdict::Expired => {
+                counters.count(Err(LookupError::Unavailable { retry_after: RETRY_AFTER }))
+            }
         }
     }
 
     fn judge(&self, seen: &Seen, now: Moment) -> Verdict {
-        judge(seen.channel.authorized, seen.answered.asked.until(now), &self.0.settings)
+        judge(seen.channel.authorized, seen.answered.asked.until(now), &self.0.shared.settings)
     }
 
-    async fn is_absent(&self, arn: &ChannelArn, now: Moment, remembered_for: Duration) -> bool {
-        let absent = self.0.absent.get(arn).await;
+    fn is_absent(&self, arn: &ChannelArn, now: Moment, remembered_for: Duration) -> bool {
+        let absent = self.0.shared.memory.absent(arn);
         absent.is_some_and(|answered| answered.asked.until(now) < remembered_for)
     }
 
-    /// Joins the call for this channel, or makes it. It goes on when nobody waits any more.
-    fn fetch(&self, arn: &ChannelArn, asked: Moment) -> Flight<Outcome> {
-        self.0.flights.join(arn, |landing| {
-            let call = Arc::clone(&self.0).call(arn.clone(), asked, landing);
-            self.0.tasks.spawn(call);
-        })
-    }
-
-    async fn wait_for(&self, flight: Flight<Outcome>) -> Result<Lookup, LookupError> {
-        let unavailable = LookupError::Unavailable { retry_after: RETRY_AFTER };
-        match tokio::time::timeout(self.0.settings.deadline, flight.outcome()).await {
-            Ok(Some(outcome)) => outcome.map(|seen| seen.lookup(Freshness::Fresh)),
-            // The call ended without an outcome, or takes too long.
-            Ok(None) | Err(_) => Err(unavailable),
-        }
-    }
-}
-
-impl Inner {
-    async fn call(
-        self: Arc<Self>,
-        arn: ChannelArn,
+    async fn fetch(
+        &self,
+        arn: &ChannelArn,
+        requester: Requester<'_>,
         asked: Moment,
-        landing: Landing<ChannelArn, Outcome>,
-    ) {
-        let outcome = match self.found_meanwhile(&arn, asked).await {
-            Some(outcome) => outcome,
-            None => self.ask(&arn).await,
+    ) -> Result<Lookup, LookupError> {
+        let Some(gatherer) = self.0.regions.get(arn.region()) else {
+            return Err(LookupError::NotFound);
         };
-        landing.land(outcome);
+        let outcome: Outcome = gatherer.fetch(arn, requester, asked).await;
+        outcome.map(|seen| seen.lookup(Freshness::Fresh))
     }
 
-    /// What an earlier call found between the question and now. Without this, who asks just as that
-    /// call lands would make a second one.
-    async fn found_meanwhile(&self, arn: &ChannelArn, asked: Moment) -> Option<Outcome> {
-        let meanwhile = |answered: &Answered| answered.learned >= asked.monotonic;
-        if let Some(seen) = self.seen.get(arn).await.filter(|seen| meanwhile(&seen.answered)) {
-            return Some(Ok(seen));
-        }
-        let absent = self.absent.get(arn).await.filter(meanwhile);
-        absent.map(|_| Err(LookupError::NotFound))
-    }
-
-    /// Asks IVS, and remembers what it says.
-    async fn ask(&self, arn: &ChannelArn) -> Outcome {
-        let Some(ivs) = self.ivs.region(arn.region()) else { return Err(LookupError::NotFound) };
-        let asked = Moment::of(&self.clock);
-        let answer = ivs.get_channel(arn).await;
-        let answered = Answered { asked, learned: self.clock.monotonic() };
-        match answer {
-            Ok(channel) => {
-                let seen = Arc::new(Seen::new(channel, answered));
-                self.seen.insert(arn.clone(), Arc::clone(&seen)).await;
-                self.absent.invalidate(arn).await;
-                Ok(seen)
-            }
-            Err(error) => {
-                let failure = failure_of(&error);
-                if failure == LookupError::NotFound {
-                    // IVS finding the question invalid says nothing about a channel once seen.
-                    if error == IvsError::NotFound {
-                        self.seen.invalidate(arn).await;
-                    }
-                    self.absent.insert(arn.clone(), answered).await;
-                } else {
-                    self.complain(arn, &error, asked);
-                }
-                Err(failure)
-            }
-        }
-    }
-
-    /// Tells of a failed lookup, unless that was done just now.
-    fn complain(&self, arn: &ChannelArn, error: &IvsError, now: Moment) {
-        if self.next_complaint.take(now, COMPLAINT_PAUSE) {
-            tracing::warn!(channel_arn = %arn, region = %arn.region(), %error, "channel lookups fail");
+    /// Nobody waits for it: the next lookup finds what it brings.
+    fn refresh_in_background(&self, arn: &ChannelArn) {
+        if let Some(gatherer) = self.0.regions.get(arn.region()) {
+            // Without room, the next lookup tries again.
+            let _ = gatherer.fetch_in_background(arn);
         }
     }
 }
 
-impl Seen {
-    fn new(channel: ivs::Channel, answered: Answered) -> Self {
-        let channel = Channel {
-            arn: channel.arn,
-            name: channel.name,
-            authorized: channel.authorized,
-            channel_type: channel.channel_type,
-            latency_mode: channel.latency_mode,
-            playback_url: channel.playback_url,
-            fetched_at: answered.asked.wall,
+impl Counters {
+    fn new(metrics: &Metrics) -> Self {
+        Self {
+            hits: metrics.channel_lookups(LookupResult::Hit),
+            stale: metrics.channel_lookups(LookupResult::Stale),
+            misses: metrics.channel_lookups(LookupResult::Miss),
+            not_found: metrics.channel_lookups(LookupResult::NotFound),
+            denied: metrics.channel_lookups(LookupResult::Denied),
+            unavailable: metrics.channel_lookups(LookupResult::Unavailable),
+        }
+    }
+
+    /// Counts what was not answered from memory at once.
+    fn count(&self, outcome: Result<Lookup, LookupError>) -> Result<Lookup, LookupError> {
+        let counter = match &outcome {
+            Ok(_) => &self.misses,
+            Err(LookupError::NotFound) => &self.not_found,
+            Err(LookupError::Denied) => &self.denied,
+            Err(LookupError::Throttled { .. } | LookupError::Unavailable { .. }) => {
+                &self.unavailable
+            }
         };
-        let next_try = Turn::after(answered.asked, REFRESH_PAUSE);
-        Self { channel: Arc::new(channel), answered, next_try }
-    }
-
-    fn lookup(&self, freshness: Freshness) -> Lookup {
-        Lookup { channel: Arc::clone(&self.channel), freshness }
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn failure_of(error: &IvsError) -> LookupError {
-    match error {
-        // IVS calls an ARN invalid that can name no channel.
-        IvsError::NotFound | IvsError::Invalid { .. } => LookupError::NotFound,
-        IvsError::Denied { .. } => LookupError::Denied,
-        IvsError::Throttled => LookupError::Throttled { retry_after: RETRY_AFTER },
-        IvsError::NoCredentials
-        | IvsError::Conflict { .. }
-        | IvsError::QuotaExceeded { .. }
-        | IvsError::Unavailable { .. }
-        | IvsError::TimedOut => LookupError::Unavailable { retry_after: RETRY_AFTER },
+        counter.inc();
+        outcome
     }
 }

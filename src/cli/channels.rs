@@ -4,7 +4,9 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{Failure, Global, output};
-use crate::{app::KeyAccess, http::channels::ChannelBody, ivs::ChannelSummary};
+use crate::{
+    app::KeyAccess, channels::Requester, http::channels::ChannelBody, ivs::ChannelSummary,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ChannelsCommand {
@@ -27,7 +29,8 @@ pub(super) fn run(global: &Global, command: ChannelsCommand) -> Result<(), Failu
         ChannelsCommand::Get { channel } => {
             let api = app.api();
             let arn = api.resolve(&channel).map_err(Failure::failed)?;
-            let lookup = runtime.block_on(api.channels.lookup(&arn)).map_err(Failure::failed)?;
+            let lookup = runtime.block_on(api.channels.lookup(&arn, Requester::LOCAL));
+            let lookup = lookup.map_err(Failure::failed)?;
             if global.json() {
                 return output::json(&ChannelBody::from(&lookup));
             }

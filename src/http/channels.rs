@@ -11,7 +11,8 @@ use super::{
     respond::{json, no_store},
 };
 use crate::{
-    channels::{ChannelRefError, Lookup, LookupError},
+    access::Client,
+    channels::{ChannelRefError, Lookup, LookupError, Requester},
     clock::Timestamp,
     ivs::arn::{AccountId, ChannelArn},
 };
@@ -60,12 +61,12 @@ impl From<&Lookup> for ChannelBody {
 )]
 pub async fn get_channel(
     State(api): State<Api>,
-    _: Caller<ChannelsRead>,
+    client: Caller<ChannelsRead>,
     channel: PathText,
     query: QueryParameters,
 ) -> Result<Response, ApiError> {
     let arn = named(&api, &channel, query)?;
-    answer(api.channels.lookup(&arn).await)
+    answer(api.channels.lookup(&arn, requester(&client)).await)
 }
 
 /// Read a channel from Amazon IVS now, at most once a second a channel.
@@ -76,12 +77,12 @@ pub async fn get_channel(
 )]
 pub async fn refresh_channel(
     State(api): State<Api>,
-    _: Caller<ChannelsRead>,
+    client: Caller<ChannelsRead>,
     channel: PathText,
     query: QueryParameters,
 ) -> Result<Response, ApiError> {
     let arn = named(&api, &channel, query)?;
-    answer(api.channels.refresh(&arn).await)
+    answer(api.channels.refresh(&arn, requester(&client)).await)
 }
 
 fn named(api: &Api, text: &PathText, query: QueryParameters) -> Result<ChannelArn, ApiError> {
@@ -92,6 +93,11 @@ fn named(api: &Api, text: &PathText, query: QueryParameters) -> Result<ChannelAr
 fn answer(outcome: Result<Lookup, LookupError>) -> Result<Response, ApiError> {
     let lookup = outcome.map_err(refuse)?;
     Ok(no_store(json(&ChannelBody::from(&lookup))))
+}
+
+/// On whose behalf a client's channels are looked up.
+pub(super) fn requester(client: &Client) -> Requester<'_> {
+    Requester::client(client.id().as_str())
 }
 
 /// A text that names no channel of ours.

@@ -22,7 +22,7 @@ use crate::{
         Client,
         audit::{Decision, Outcome},
     },
-    channels::LookupForMint,
+    channels::{LookupForMint, Requester},
     clock::Timestamp,
     config::PublicChannels,
     keys::signer::Signer,
@@ -256,7 +256,7 @@ async fn mint_one(
     let started = api.clock.monotonic();
     let grant = read_grant(api, members);
     let outcome = match &grant {
-        Ok(grant) => issue(api, grant).await,
+        Ok(grant) => issue(api, super::channels::requester(client), grant).await,
         Err(error) => Err(error.clone()),
     };
     let took = api.clock.monotonic().saturating_sub(started);
@@ -295,7 +295,7 @@ pub async fn mint_members(
     members: Map<String, Value>,
 ) -> Result<MintResponse, ApiError> {
     let grant = read_grant(api, members)?;
-    Ok(issue(api, &grant).await?.into_response(&grant))
+    Ok(issue(api, Requester::LOCAL, &grant).await?.into_response(&grant))
 }
 
 fn read_grant(api: &Api, members: Map<String, Value>) -> Result<Grant, ApiError> {
@@ -363,8 +363,8 @@ struct Issued {
 }
 
 /// Lookup, signer, signature: the part of a mint that may have to wait.
-async fn issue(api: &Api, grant: &Grant) -> Result<Issued, ApiError> {
-    let looked_up = api.channels.lookup_for_mint(&grant.channel).await;
+async fn issue(api: &Api, requester: Requester<'_>, grant: &Grant) -> Result<Issued, ApiError> {
+    let looked_up = api.channels.lookup_for_mint(&grant.channel, requester).await;
     let lookup = match looked_up.map_err(super::channels::refuse)? {
         LookupForMint::Found(lookup) => Some(lookup),
         LookupForMint::Unverified => None,

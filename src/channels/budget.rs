@@ -1,0 +1,415 @@
+//! When the next call of one operation may be made.
+//!
+//! IVS counts calls where they arrive, and allows 5 of an operation in a second. Two rules keep this
+//! process at `channels.calls_per_second` in any window of one second:
+//!
+//! - Calls are spaced evenly (governor, without a burst).
+//! - A call is in some window at IVS from when it was sent until a second after it was answered,
+//!   since nobody here knows when in between it arrived: the first call on a connection takes longer
+//!   than the next ones, which catch up with it. At most so many calls are in that state.
+//!
+//! When IVS throttles all the same, because others use the account too, the rate halves, rests there
+//! for 30 s, and then recovers by a quarter of what is configured every 10 s.
+//!
+//! Nothing here reads a clock: `now` is time since any start.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use governor::{
+    Quota, RateLimiter,
+    clock::Clock as GovernorClock,
+    middleware::NoOpMiddleware,
+    state::{InMemoryState, NotKeyed},
+};
+
+/// The window in which IVS counts, and a little for clocks and timers.
+const WINDOW: Duration = Duration::from_millis(1050);
+
+/// A call that is not answered by then counts as arrived: it must not hold a place for as long as
+/// IVS is slow.
+const REACH: Duration = Duration::from_secs(1);
+
+/// How long the rate rests after IVS throttled.
+const REST: Duration = Duration::from_secs(30);
+
+/// How often the rate rises afterwards, and by which share of what is configured.
+const STEP: Duration = Duration::from_secs(10);
+const RISE: f64 = 0.25;
+
+/// Throttled or not, a call is made at least this often, or at half of a rate that is lower.
+const SLOWEST: Duration = Duration::from_secs(2);
+
+/// A rate close to zero is one call a day.
+const LONGEST_INTERVAL: Duration = Duration::from_hours(24);
+
+/// The calls of one operation that this process may make.
+#[derive(Debug)]
+pub(super) struct Budget {
+    spacing: RateLimiter<NotKeyed, InMemoryState, Told, NoOpMiddleware<Duration>>,
+    told: Told,
+    /// What `spacing` keeps calls apart by.
+    interval: Duration,
+    back_off: BackOff,
+    /// Calls that may still be in a window at IVS, in the order in which they were sent.
+    counted: VecDeque<Call>,
+    /// The most of them.
+    most: usize,
+    last_sent: Option<Duration>,
+    /// How long the last answer took.
+    took: Duration,
+    next_pass: u64,
+}
+
+/// Leave to make one call; it is handed back with the answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Pass(u64);
+
+#[derive(Debug)]
+struct Call {
+    pass: Pass,
+    sent: Duration,
+    answered: Option<Duration>,
+}
+
+impl Budget {
+    pub(super) fn new(calls_per_second: f64) -> Self {
+        let interval = Duration::try_from_secs_f64(calls_per_second.recip())
+            .unwrap_or(LONGEST_INTERVAL)
+            .clamp(Duration::from_nanos(1), LONGEST_INTERVAL);
+        let told = Told::default();
+        Self {
+            spacing: spacing(interval, &told),
+            told,
+            interval,
+            back_off: BackOff::new(interval),
+            counted: VecDeque::new(),
+            most: whole_calls(calls_per_second),
+            last_sent: None,
+            took: Duration::ZERO,
+            next_pass: 0,
+        }
+    }
+
+    /// Leave for a call now, or how long to wait before it is worth asking again.
+    pub(super) fn take(&mut self, now: Duration) -> Result<Pass, Duration> {
+        self.counted.retain(|call| call.is_counted(now));
+        if let Some(wait) = self.until_place(now) {
+            return Err(wait);
+        }
+        self.told.tell(now);
+        self.spacing.check().map_err(|until| until.wait_time_from(now))?;
+        let interval = self.back_off.interval(now);
+        if interval != self.interval {
+            self.space_from_now_on(interval);
+        }
+        let pass = Pass(self.next_pass);
+        self.next_pass = self.next_pass.wrapping_add(1);
+        self.counted.push_back(Call { pass, sent: now, answered: None });
+        self.last_sent = Some(now);
+        Ok(pass)
+    }
+
+    /// The call came to an end.
+    pub(super) fn answered(&mut self, pass: Pass, now: Duration, throttled: bool) {
+        // A call that took long counts no more, and says nothing about the rate of today.
+        let Some(call) = self.counted.iter_mut().find(|call| call.pass == pass) else { return };
+        call.answered = Some(now);
+        self.took = now.saturating_sub(call.sent);
+        if throttled {
+            self.back_off.throttled(call.sent, now);
+            self.told.tell(now);
+            self.space_from_now_on(self.back_off.interval(now));
+            self.last_sent = Some(now);
+        }
+    }
+
+    /// How long it will be until a call can be made that `earlier` calls come before.
+    pub(super) fn turn(&self, now: Duration, earlier: usize) -> Duration {
+        let spaced = self
+            .last_sent
+            .map_or(Duration::ZERO, |last| (last + self.interval).saturating_sub(now));
+        let next = spaced.max(self.until_place(now).unwrap_or_default());
+        let most = u32::try_from(self.most).unwrap_or(u32::MAX);
+        let pace = self.back_off.interval(now).max((WINDOW + self.took.min(REACH)) / most);
+        next + pace.saturating_mul(u32::try_from(earlier).unwrap_or(u32::MAX))
+    }
+
+    /// How long all places in the window are taken; nothing if one is free.
+    fn until_place(&self, now: Duration) -> Option<Duration> {
+        let counted = self.counted.iter().filter(|call| call.is_counted(now));
+        if counted.clone().count() < self.most {
+            return None;
+        }
+        counted.map(|call| call.counted_until().saturating_sub(now)).min()
+    }
+
+    /// Spaces calls by `interval`, counted from the moment that `told` has.
+    fn space_from_now_on(&mut self, interval: Duration) {
+        self.spacing = spacing(interval, &self.told);
+        self.interval = interval;
+        // The call, or the refusal, from which the first interval is counted.
+        let _ = self.spacing.check();
+    }
+}
+
+impl Call {
+    fn counted_until(&self) -> Duration {
+        let reached = self.sent + REACH;
+        self.answered.map_or(reached, |answered| answered.min(reached)) + WINDOW
+    }
+
+    fn is_counted(&self, now: Duration) -> bool {
+        now < self.counted_until()
+    }
+}
+
+/// The most calls in one second: a fraction cannot be made.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast to an integer saturates, and the fraction is meant to go"
+)]
+fn whole_calls(calls_per_second: f64) -> usize {
+    (calls_per_second as usize).max(1)
+}
+
+fn spacing(
+    interval: Duration,
+    told: &Told,
+) -> RateLimiter<NotKeyed, InMemoryState, Told, NoOpMiddleware<Duration>> {
+    // `Quota::with_period` has a burst of one; it refuses an interval of zero only.
+    let quota = Quota::with_period(interval)
+        .unwrap_or_else(|| Quota::per_second(std::num::NonZeroU32::MIN));
+    RateLimiter::direct_with_clock(quota, told.clone())
+}
+
+/// The clock that governor asks: the time is what [`Budget`] was told.
+#[derive(Clone, Debug, Default)]
+struct Told(Arc<AtomicU64>);
+
+impl Told {
+    fn tell(&self, now: Duration) {
+        let nanos = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        self.0.store(nanos, Ordering::Relaxed);
+    }
+}
+
+impl GovernorClock for Told {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// How much slower than configured calls are made.
+#[derive(Debug)]
+struct BackOff {
+    /// Between two calls, as configured.
+    interval: Duration,
+    /// The lowest share of the configured rate.
+    least: f64,
+    slowed: Option<Slowed>,
+}
+
+#[derive(Debug)]
+struct Slowed {
+    /// When IVS last throttled.
+    throttled: Duration,
+    /// When the rate was last halved.
+    halved: Duration,
+    /// The share of the configured rate since then.
+    share: f64,
+}
+
+impl BackOff {
+    fn new(interval: Duration) -> Self {
+        let slowest = SLOWEST.max(interval.saturating_mul(2));
+        Self { interval, least: interval.div_duration_f64(slowest), slowed: None }
+    }
+
+    fn interval(&self, now: Duration) -> Duration {
+        self.interval.div_f64(self.share(now))
+    }
+
+    /// The share of the configured rate that is used now.
+    fn share(&self, now: Duration) -> f64 {
+        let Some(slowed) = &self.slowed else { return 1.0 };
+        match now.checked_sub(slowed.throttled + REST) {
+            None => slowed.share,
+            Some(rested) => {
+                let steps = 1.0 + rested.div_duration_f64(STEP).floor();
+                (slowed.share + RISE * steps).min(1.0)
+            }
+        }
+    }
+
+    /// IVS throttled a call that was sent at `sent`.
+    fn throttled(&mut self, sent: Duration, now: Duration) {
+        let share = self.share(now);
+        self.slowed = Some(match &self.slowed {
+            // It was under way when the rate was halved, and says nothing about the new one.
+            Some(slowed) if sent <= slowed.halved => {
+                Slowed { throttled: now, halved: slowed.halved, share }
+            }
+            Some(_) | None => {
+                Slowed { throttled: now, halved: now, share: (share / 2.0).max(self.least) }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// The next call as soon as it may be made.
+    fn next(budget: &mut Budget, mut now: Duration) -> (Pass, Duration) {
+        loop {
+            match budget.take(now) {
+                Ok(pass) => return (pass, now),
+                Err(wait) => now += wait.max(Duration::from_nanos(1)),
+            }
+        }
+    }
+
+    /// When the next calls are made, each answered at once, one after `answer` in IVS's words.
+    fn calls(budget: &mut Budget, mut now: Duration, throttled: &[bool]) -> Vec<Duration> {
+        let mut made = Vec::new();
+        for throttled in throttled {
+            let (pass, at) = next(budget, now);
+            budget.answered(pass, at, *throttled);
+            made.push(at);
+            now = at;
+        }
+        made
+    }
+
+    #[test]
+    fn calls_are_spaced_evenly_and_nothing_is_saved_up() {
+        let mut budget = Budget::new(4.0);
+        assert_eq!(calls(&mut budget, ms(0), &[false; 4]), [ms(0), ms(250), ms(500), ms(750)]);
+        // The first place in the window is free again 50 ms late.
+        assert_eq!(calls(&mut budget, ms(750), &[false; 2]), [ms(1050), ms(1300)]);
+        let after_an_hour = ms(3_600_000);
+        let made = calls(&mut budget, after_an_hour, &[false; 3]);
+        assert_eq!(made, [0, 250, 500].map(|it| after_an_hour + ms(it)));
+    }
+
+    #[test]
+    fn calls_that_are_not_answered_hold_their_places_for_a_while() {
+        let mut budget = Budget::new(4.0);
+        let (first, _) = next(&mut budget, ms(0));
+        for _ in 0..3 {
+            next(&mut budget, ms(0));
+        }
+        assert_eq!(budget.take(ms(1000)), Err(ms(1050)));
+        assert_eq!(budget.turn(ms(1000), 0), ms(1050));
+        budget.answered(first, ms(900), false);
+        assert_eq!(budget.take(ms(1000)), Err(ms(950)));
+        assert!(budget.take(ms(1950)).is_ok());
+    }
+
+    #[test]
+    fn a_fraction_of_a_call_is_none() {
+        assert_eq!((whole_calls(0.25), whole_calls(1.9), whole_calls(5.0)), (1, 1, 5));
+        let mut budget = Budget::new(0.5);
+        assert_eq!(calls(&mut budget, ms(0), &[false; 3]), [ms(0), ms(2000), ms(4000)]);
+        let mut budget = Budget::new(f64::MIN_POSITIVE);
+        calls(&mut budget, ms(0), &[false]);
+        assert_eq!(budget.take(ms(1050)).unwrap_err() + ms(1050), LONGEST_INTERVAL);
+    }
+
+    #[test]
+    fn throttling_halves_the_rate_for_a_while_and_it_recovers_by_steps() {
+        let mut budget = Budget::new(4.0);
+        calls(&mut budget, ms(0), &[true]);
+        assert_eq!(budget.interval, ms(500));
+        assert_eq!(budget.turn(ms(0), 2), ms(1500));
+        let interval = |seconds: u64| budget.back_off.interval(Duration::from_secs(seconds));
+        assert_eq!(interval(29), ms(500));
+        assert!(interval(30) > ms(333) && interval(30) < ms(334));
+        assert_eq!(interval(40), ms(250));
+        assert_eq!(calls(&mut budget, ms(40_000), &[false; 2]), [ms(40_000), ms(40_250)]);
+    }
+
+    #[test]
+    fn throttled_again_and_again_calls_go_on_slowly() {
+        let mut budget = Budget::new(4.0);
+        let made = calls(&mut budget, ms(0), &[true; 6]);
+        assert_eq!(made, [0, 500, 1500, 3500, 5500, 7500].map(ms));
+        assert_eq!(calls(&mut Budget::new(0.5), ms(0), &[true; 3]), [0, 4000, 8000].map(ms));
+    }
+
+    #[test]
+    fn calls_under_way_when_the_rate_is_halved_do_not_halve_it_again() {
+        let mut budget = Budget::new(4.0);
+        let (first, _) = next(&mut budget, ms(0));
+        let (second, _) = next(&mut budget, ms(0));
+        budget.answered(first, ms(600), true);
+        budget.answered(second, ms(700), true);
+        assert_eq!(budget.interval, ms(500));
+        assert_eq!(budget.take(ms(1100)), Err(ms(100)));
+    }
+
+    proptest! {
+        /// However long calls take to arrive and to be answered.
+        #[test]
+        fn no_second_at_ivs_sees_more_than_is_allowed(
+            rate in prop_oneof![0.1..5.0, (1_u32..6).prop_map(f64::from)],
+            script in prop::collection::vec(
+                (0_u64..400, 0_u64..999, 0_u64..1500, prop::bool::weighted(0.1)),
+                1..150,
+            ),
+        ) {
+            let mut budget = Budget::new(rate);
+            let mut now = Duration::ZERO;
+            let mut sent = Vec::new();
+            let mut arrived = Vec::new();
+            let mut under_way: Vec<(Duration, Pass, bool)> = Vec::new();
+            for (pause, there, back, throttled) in script {
+                now += ms(pause);
+                loop {
+                    under_way.retain(|&(answer, pass, throttled)| {
+                        if answer <= now {
+                            budget.answered(pass, now, throttled);
+                        }
+                        answer > now
+                    });
+                    let estimate = budget.turn(now, 0);
+                    let Err(wait) = budget.take(now).map(|pass| {
+                        assert_eq!(estimate, Duration::ZERO);
+                        sent.push(now);
+                        arrived.push(now + ms(there));
+                        under_way.push((now + ms(there + back), pass, throttled));
+                    }) else { break };
+                    prop_assert!(wait > Duration::ZERO && wait <= estimate);
+                    // An answer may come before that, and delay or hasten the call.
+                    let answer = under_way.iter().map(|it| it.0).min().unwrap_or(now + wait);
+                    now = answer.min(now + wait);
+                }
+            }
+            arrived.sort();
+            let most = whole_calls(rate);
+            for window in arrived.windows(most + 1) {
+                prop_assert!(window[most] > window[0] + ms(1000), "{arrived:?}");
+            }
+            for pair in sent.windows(2) {
+                prop_assert!(pair[1].as_secs_f64() >= pair[0].as_secs_f64() + 1.0 / rate - 1e-6);
+            }
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Asks IVS, one region's: lookups go out together, at the pace of the budget.
+//!
+//! `flights` knows what waits; here are the tasks that make its calls. The one that serves a queue
+//! runs while the queue holds something, so that an idle service has none.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    LookupError, Settings,
+    answers::{self, Answer, RETRY_AFTER},
+    budget::Pass,
+    desk::Operation,
+    fairness::Requester,
+    flights::{Flight, Flights, Landing, Next, Outcome},
+    memory::{Answered, Memory, Turn},
+    source::ChannelSource,
+};
+use crate::{
+    clock::{Clock, Moment},
+    ivs::{
+        IvsError,
+        arn::{ChannelArn, Region},
+    },
+    telemetry::metrics::Metrics,
+};
+
+/// Failed lookups are told in the log at most this often.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
+
+/// What the lookups of all regions share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) memory: Memory,
+    /// Decides what is old.
+    pub(super) clock: Clock,
+    /// Where calls run.
+    pub(super) tasks: TaskTracker,
+    pub(super) metrics: Metrics,
+    /// When the log may next tell of a failed lookup.
+    pub(super) next_complaint: Turn,
+}
+
+/// Asks the IVS of one region. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Gatherer(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    region: Region,
+    source: Arc<dyn ChannelSource>,
+    stopwatch: Stopwatch,
+    flights: Mutex<Flights>,
+    /// Told when an answer may have made room for the next call.
+    answered: [Notify; Operation::ALL.len()],
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("region", &self.region).finish_non_exhaustive()
+    }
+}
+
+impl Gatherer {
+    pub(super) fn new(shared: Arc<Shared>, region: Region, source: Arc<dyn ChannelSource>) -> Self {
+        let Settings { calls_per_second, deadline, .. } = shared.settings;
+        let flights = Mutex::new(Flights::new(calls_per_second, deadline));
+        let answered = Operation::ALL.map(|_| Notify::new());
+        let stopwatch = Stopwatch::start();
+        Self(Arc::new(Inner { shared, region, source, stopwatch, flights, answered }))
+    }
+
+    /// What IVS says of the channel, not before `asked`. Waits for no longer than the deadline.
+    pub(super) async fn fetch(
+        &self,
+        arn: &ChannelArn,
+        requester: Requester<'_>,
+        asked: Moment,
+    ) -> Outcome {
+        let began = self.0.stopwatch.elapsed();
+        let outcome = self.wait_for(arn, requester, asked, began).await;
+        self.0.shared.metrics.channel_wait(self.0.stopwatch.elapsed().saturating_sub(began));
+        outcome
+    }
+
+    /// Has the channel asked for when there is room for it, and hands out the wait for that; nothing
+    /// if there is none.
+    pub(super) fn fetch_in_background(&self, arn: &ChannelArn) -> Option<Flight> {
+        let mut flights = self.0.lock();
+        let flight = flights.join(arn, None).or_else(|| flights.start_in_background(arn));
+        self.0.serve(&mut flights);
+        flight
+    }
+
+    pub(super) fn is_under_way(&self, arn: &ChannelArn) -> bool {
+        self.0.lock().is_under_way(arn)
+    }
+
+    pub(super) fn region(&self) -> &Region {
+        &self.0.region
+    }
+
+    pub(super) fn source(&self) -> &dyn ChannelSource {
+        &*self.0.source
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0.shared
+    }
+
+    async fn wait_for(
+        &self,
+        arn: &ChannelArn,
+        requester: Requester<'_>,
+        asked: Moment,
+        began: Duration,
+    ) -> Outcome {
+        let deadline = self.0.shared.settings.deadline;
+        let line = requester.line();
+        let flight = {
+            let mut flights = self.0.lock();
+            let flight = match flights.join(arn, Some(&line)) {
+                Some(flight) => flight,
+                None => match self.0.shared.memory.learned_since(arn, asked) {
+                    // A call landed between the look into memory and now.
+                    Some(outcome) => return outcome,
+                    None => flights.start(arn, &line, began)?,
+                },
+            };
+            self.0.serve(&mut flights);
+            flight
+        };
+        match tokio::time::timeout(deadline, flight.outcome()).await {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => Err(LookupError::Unavailable { retry_after: RETRY_AFTER }),
+            Err(_) => Err(self.0.lock().overdue(arn, &line, self.0.stopwatch.elapsed())),
+        }
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Flights> {
+        // A panic between two steps leaves a lookup without a call at worst, which callers outlive.
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answered(&self, operation: Operation) -> &Notify {
+        let [batches, singles] = &self.answered;
+        match operation {
+            Operation::BatchGetChannel => batches,
+            Operation::GetChannel => singles,
+        }
+    }
+
+    /// Sees to it that every queue that holds something is served.
+    fn serve(self: &Arc<Self>, flights: &mut Flights) {
+        for operation in Operation::ALL {
+            if flights.needs_service(operation) {
+                self.shared.tasks.spawn(Arc::clone(self).make_calls(operation));
+            }
+        }
+    }
+
+    /// Makes calls until the queue is empty.
+    async fn make_calls(self: Arc<Self>, operation: Operation) {
+        let mut service = Service { gatherer: &self, operation, ended: false };
+        let gather = self.shared.settings.gather;
+        if operation == Operation::BatchGetChannel && !gather.is_zero() {
+            tokio::time::sleep(gather).await;
+        }
+        loop {
+            let next = self.lock().next(operation, self.stopwatch.elapsed());
+            match next {
+                Next::Call(arns, pass) => {
+                    self.shared.tasks.spawn(Arc::clone(&self).call(operation, arns, pass));
+                }
+                Next::Wait(wait) => tokio::select! {
+                    biased;
+                    () = self.answered(operation).notified() => {}
+                    () = tokio::time::sleep(wait) => {}
+                },
+                Next::Rest => {
+                    service.ended = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn call(self: Arc<Self>, operation: Operation, arns: Vec<ChannelArn>, pass: Pass) {
+        let mut call = Call { gatherer: &self, operation, arns, pass, landed: false };
+        let asked = Moment::of(&self.shared.clock);
+        let answers = self.ask(operation, &call.arns).await;
+        let answered = Answered { asked, learned: self.shared.clock.monotonic() };
+        // First into the memory: whoever finds no lookup under way must find there what it brought.
+        let landings: Vec<_> = answers
+            .into_iter()
+            .map(|(arn, answer)| (arn.clone(), self.remember(arn, answer, answered)))
+            .collect();
+        {
+            let mut flights = self.lock();
+            flights.land(operation, pass, self.stopwatch.elapsed(), landings);
+            self.serve(&mut flights);
+        }
+        call.landed = true;
+        self.answered(operation).notify_one();
+    }
+
+    async fn ask(&self, operation: Operation, arns: &[ChannelArn]) -> Vec<(ChannelArn, Answer)> {
+        match (operation, arns) {
+            (Operation::GetChannel, [arn]) => {
+                let answer = self.source.get_channel(arn).await;
+                self.complain(answer.as_ref().err());
+                vec![(arn.clone(), answers::of_one(arn, answer))]
+            }
+            (Operation::GetChannel | Operation::BatchGetChannel, arns) => {
+                self.shared.metrics.channel_batch(arns.len());
+                let answer = self.source.batch_get_channel(arns).await;
+                self.complain(answer.as_ref().err());
+                answers::of_batch(arns, answer)
+            }
+        }
+    }
+
+    fn remember(&self, arn: ChannelArn, answer: Answer, answered: Answered) -> Landing {
+        let memory = &self.shared.memory;
+        Landing::Outcome(match answer {
+            Answer::Found(channel) => Ok(memory.learn(arn, channel, answered)),
+            Answer::Gone => {
+                memory.forget(arn, answered);
+                Err(LookupError::NotFound)
+            }
+            Answer::Impossible => {
+                memory.doubt(arn, answered);
+                Err(LookupError::NotFound)
+            }
+            Answer::Failed(error) => Err(error),
+            Answer::Unclear => return Landing::Alone,
+            Answer::Throttled => return Landing::Again,
+        })
+    }
+
+    /// Tells of a failed call, unless that was done just now.
+    fn complain(&self, error: Option<&IvsError>) {
+        let Some(error) = error else { return };
+        match error {
+            // This is about the channel, not about us or IVS.
+            IvsError::NotFound | IvsError::Invalid { .. } => return,
+            IvsError::Throttled => self.shared.metrics.channel_throttle(),
+            IvsError::Denied { .. }
+            | IvsError::NoCredentials
+            | IvsError::Conflict { .. }
+            | IvsError::QuotaExceeded { .. }
+            | IvsError::Unavailable { .. }
+            | IvsError::TimedOut => {}
+        }
+        let now = Moment::of(&self.shared.clock);
+        if self.shared.next_complaint.take(now, COMPLAINT_PAUSE) {
+            tracing::warn!(region = %self.region, %error, "channel lookups fail");
+        }
+    }
+}
+
+/// That a queue is served; says so when that ends before the queue is empty.
+struct Service<'a> {
+    gatherer: &'a Inner,
+    operation: Operation,
+    ended: bool,
+}
+
+impl Drop for Service<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.gatherer.lock().service_ended(self.operation);
+        }
+    }
+}
+
+/// That a call is under way; says so when that ends without an answer.
+struct Call<'a> {
+    gatherer: &'a Inner,
+    operation: Operation,
+    arns: Vec<ChannelArn>,
+    pass: Pass,
+    landed: bool,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if !self.landed {
+            let now = self.gatherer.stopwatch.elapsed();
+            self.gatherer.lock().abandon(self.operation, self.pass, now, &self.arns);
+        }
+    }
+}
+
+/// Real time, by which calls are paced; tests pause it with tokio.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    #[expect(clippy::disallowed_methods, reason = "calls are paced by the timer that wakes us")]
+    pub(super) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(super) fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}

@@ -1,0 +1,180 @@
+//! An IVS that throttles, denies, breaks off, or says something odd.
+
+use super::*;
+
+/// Does not last long under throttling.
+const HURRIED: Settings = Settings { deadline: Duration::from_millis(200), ..SETTINGS };
+
+#[tokio::test]
+async fn ivs_in_trouble_is_no_trouble_for_a_day() {
+    for trouble in [BROKEN, THROTTLED, DENIED, EXPIRED, Mode::Cut] {
+        let bench = Bench::start(HURRIED).await;
+        bench.freshness().await.unwrap();
+        bench.set(trouble);
+        bench.advance(60);
+        for second in 0..5 {
+            for _ in 0..10 {
+                assert_eq!(bench.freshness().await, Ok(Freshness::Stale));
+                bench.settle().await;
+            }
+            assert_eq!(bench.batches(), 2 + second, "one try a second");
+            bench.advance(1);
+        }
+        bench.advance(86_400 - 66);
+        assert_eq!(bench.freshness().await, Ok(Freshness::Stale));
+        bench.settle().await;
+        bench.advance(1);
+        let refused = bench.freshness().await.unwrap_err();
+        bench.set(Mode::Pass);
+        if let LookupError::Throttled { retry_after } = refused {
+            // Told truthfully, and needed: the rate is far down by now.
+            tokio::time::sleep(retry_after).await;
+        }
+        assert_eq!(bench.freshness().await, Ok(Freshness::Fresh));
+    }
+}
+
+#[tokio::test]
+async fn trouble_with_an_unseen_channel_is_told_by_its_kind() {
+    let bench = Bench::start(HURRIED).await;
+    let unavailable = LookupError::Unavailable { retry_after: Duration::from_secs(1) };
+    for trouble in [BROKEN, Mode::Cut, EXPIRED] {
+        bench.set(trouble);
+        assert_eq!(bench.freshness().await, Err(unavailable));
+    }
+    assert_eq!((bench.batches(), bench.singles()), (3, 0));
+    bench.set(DENIED);
+    assert_eq!(bench.freshness().await, Err(LookupError::Denied));
+    assert_eq!((bench.batches(), bench.singles()), (4, 1), "GetChannel may be allowed");
+    bench.set(THROTTLED);
+    assert!(matches!(bench.freshness().await, Err(LookupError::Throttled { .. })));
+    // None of it is remembered.
+    bench.set(Mode::Pass);
+    assert_eq!(bench.freshness().await, Ok(Freshness::Fresh));
+    assert_eq!(bench.metric("channel_lookups_total{result=\"denied\"}"), "1");
+    assert_eq!(bench.metric("channel_lookups_total{result=\"unavailable\"}"), "4");
+    assert_ne!(bench.metric("channel_throttles_total"), "0");
+}
+
+#[tokio::test]
+async fn throttling_costs_time_and_not_an_error() {
+    let bench = Bench::start(SETTINGS).await;
+    bench.set(THROTTLED);
+    let release = async {
+        bench.until_calls(4).await;
+        bench.set(Mode::Pass);
+    };
+    let (found, ()) = tokio::join!(bench.freshness(), release);
+    assert_eq!(found, Ok(Freshness::Fresh));
+}
+
+#[tokio::test]
+async fn a_mint_can_do_without_a_lookup_where_that_is_wanted() {
+    let bench = Bench::start(Settings { on_unavailable: Unavailable::Mint, ..HURRIED }).await;
+    for trouble in [BROKEN, THROTTLED] {
+        bench.set(trouble);
+        let found = bench.directory.lookup_for_mint(&bench.demo, ALICE).await;
+        assert!(matches!(found, Ok(LookupForMint::Unverified)), "{found:?}");
+    }
+    bench.set(DENIED);
+    assert!(bench.directory.lookup_for_mint(&bench.demo, ALICE).await.is_err());
+    bench.set(Mode::Pass);
+    let found = bench.directory.lookup_for_mint(&bench.demo, ALICE).await;
+    assert!(matches!(found, Ok(LookupForMint::Found(_))), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_never_served_stale() {
+    let bench = Bench::start(SETTINGS).await;
+    bench.set_authorized(false).await;
+    bench.freshness().await.unwrap();
+    bench.advance(10);
+    bench.set(BROKEN);
+    assert!(matches!(bench.freshness().await, Err(LookupError::Unavailable { .. })));
+}
+
+#[tokio::test]
+async fn nobody_waits_past_the_deadline_but_the_answer_is_kept() {
+    let bench = Bench::start(HURRIED).await;
+    bench.set(Mode::Hold);
+    assert!(matches!(bench.freshness().await, Err(LookupError::Unavailable { .. })));
+    bench.set(Mode::Pass);
+    bench.settle().await;
+    assert_eq!(bench.freshness().await, Ok(Freshness::Fresh));
+    assert_eq!(bench.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_queue_that_would_outlast_the_deadline_is_refused_at_once() {
+    let bench = Bench::start(Settings { calls_per_second: 0.01, ..SETTINGS }).await;
+    bench.freshness().await.unwrap();
+    let absent = ABSENT.parse().unwrap();
+    let Err(LookupError::Throttled { retry_after }) = bench.lookup(&absent).await else {
+        panic!("the next call is 100 s away, the deadline 30 s");
+    };
+    assert!(retry_after > Duration::from_secs(80) && retry_after <= Duration::from_secs(100));
+    assert_eq!(bench.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_drops_nothing() {
+    let bench = Bench::start(SETTINGS).await;
+    bench.freshness().await.unwrap();
+    bench.advance(60);
+    bench.set(BROKEN);
+    let failed = bench.refresh(&bench.demo).await.unwrap_err();
+    assert!(matches!(failed, LookupError::Unavailable { .. }));
+    let again = bench.refresh(&bench.demo).await.unwrap();
+    assert_eq!(again.freshness, Freshness::Stale);
+    assert_eq!(bench.calls(), 2);
+    assert_eq!(bench.freshness().await, Ok(Freshness::Stale));
+}
+
+#[tokio::test]
+async fn what_a_batch_does_not_answer_clearly_is_asked_once_by_itself() {
+    let odd: [fn(&[Value]) -> Value; 5] = [
+        |_| json!({}),
+        |arns| json!({"errors": [{"arn": arns[0], "code": "418", "message": ""}]}),
+        |arns| json!({"errors": [{"arn": arns[0], "code": "403"}, {"arn": arns[0], "code": "404"}]}),
+        |arns| json!({"channels": [{"arn": arns[0]}]}),
+        |arns| {
+            let channel = json!({"arn": arns[0], "playbackUrl": "https://elsewhere.test"});
+            json!({"channels": [channel, channel]})
+        },
+    ];
+    for answer in odd {
+        let bench = Bench::start(SETTINGS).await;
+        bench.set(Mode::Batch(answer));
+        let found = bench.lookup(&bench.demo).await.unwrap();
+        assert!(found.channel.playback_url.contains("/api/video/v1/"));
+        let absent = ABSENT.parse().unwrap();
+        assert_eq!(bench.lookup(&absent).await.unwrap_err(), LookupError::NotFound);
+        assert_eq!((bench.batches(), bench.singles()), (2, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_clear_not_found_needs_no_second_question() {
+    let bench = Bench::start(SETTINGS).await;
+    bench.set(Mode::Batch(|arns| json!({"errors": [{"arn": arns[0], "code": "404"}]})));
+    assert_eq!(bench.freshness().await, Err(LookupError::NotFound));
+    assert_eq!((bench.batches(), bench.singles()), (1, 0));
+}
+
+#[tokio::test]
+async fn one_channel_that_spoils_a_batch_does_not_spoil_its_neighbours() {
+    let bench = Bench::start(Settings { gather: Duration::from_millis(5), ..SETTINGS }).await;
+    bench.set(Mode::Batch(|_| json!({"channels": "of another type"})));
+    assert!(matches!(bench.freshness().await, Err(LookupError::Unavailable { .. })));
+    let refused = Mode::Answer(StatusCode::BAD_REQUEST, "ValidationException");
+    bench.set(refused);
+    let absent = ABSENT.parse().unwrap();
+    let release = async {
+        bench.until_calls(2).await;
+        bench.set(Mode::Pass);
+    };
+    let (one, other, ()) = tokio::join!(bench.lookup(&bench.demo), bench.lookup(&absent), release);
+    assert_eq!(one.unwrap().channel.arn, bench.demo);
+    assert_eq!(other.unwrap_err(), LookupError::NotFound);
+    assert_eq!((bench.batches(), bench.singles()), (2, 2));
+}
