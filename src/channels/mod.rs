@@ -35,6 +35,8 @@ mod gather;
 mod memory;
 pub mod names;
 mod policy;
+#[cfg(test)]
+mod simulation;
 mod source;
 #[cfg(test)]
 mod tests;
