@@ -119,6 +119,8 @@ pub struct App {
     cors_origins: Vec<CorsOrigin>,
     metrics_place: MetricsPlace,
     reload_every: Duration,
+    /// Whether all channels are read at start.
+    warm_up: bool,
     store: Arc<dyn Store>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -304,6 +306,7 @@ impl App {
                 None => MetricsPlace::Api,
             },
             reload_every: config.access.reload_every,
+            warm_up: config.channels.warm_up,
             store,
             tasks,
             stop: CancellationToken::new(),
@@ -361,6 +364,12 @@ impl App {
         let registry = Arc::clone(&self.api.registry);
         self.tasks.spawn(registry.run(self.reload_every, self.stop.clone()));
         self.tasks.spawn(Arc::clone(&self.api.keys).run(self.stop.clone()));
+        if self.warm_up {
+            let (channels, stop) = (self.api.channels.clone(), self.stop.clone());
+            self.tasks.spawn(async move {
+                stop.run_until_cancelled(channels.warm_up()).await;
+            });
+        }
         for rotator in self.api.rotators.values() {
             self.tasks.spawn(Arc::clone(rotator).run(self.stop.clone()));
         }

@@ -11,8 +11,7 @@ use super::{
 
 /// Features of the contract that this version does not have, by the key that asks for them. Only
 /// the default of such a key is accepted: a setting without effect would be worse than none.
-const NOT_AVAILABLE: [(&str, &str); 6] = [
-    ("channels.warm_up", "reading all channels at start"),
+const NOT_AVAILABLE: [(&str, &str); 5] = [
     ("rotation.canary_channel", "the rotation canary"),
     ("rotation.every", "scheduled rotation"),
     ("shared.url", "a shared engine"),

@@ -18,6 +18,7 @@ const LONGEST_TTL: Duration = Duration::from_hours(366 * 24);
 pub(super) fn check(reader: &mut Reader<'_>, has_inline_clients: bool) {
     at_most(reader, "tokens.default_ttl", "tokens.max_ttl", parse::lifetime);
     at_most(reader, "channels.fresh_for", "channels.stale_for", parse::duration);
+    at_most(reader, "channels.gather", "channels.deadline", parse::duration);
     at_most(reader, "keys.refresh_every", "keys.max_staleness", parse::period);
     if reader.peek("tokens.max_ttl", parse::lifetime).is_some_and(|ttl| ttl > LONGEST_TTL) {
         reader.problem("tokens.max_ttl", "must be at most a year, \"366d\".");

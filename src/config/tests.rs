@@ -260,6 +260,7 @@ fn rules_between_keys() {
     let order =
         |greater: &str| format!("must not be longer than {greater}. Lower it, or raise {greater}.");
     assert_problem("channels.fresh_for", "2d", &order("channels.stale_for"));
+    assert_problem("channels.gather", "6s", &order("channels.deadline"));
     assert_problem("keys.refresh_every", "7h", &order("keys.max_staleness"));
     assert_problem("tokens.default_ttl", "61m", &order("tokens.max_ttl"));
     assert_problem("tokens.max_ttl", "2000d", "must be at most a year, \"366d\".");
@@ -322,8 +323,6 @@ fn what_this_version_does_not_have_is_refused() {
         )
     };
     assert_problem("rotation.every", "30d", &sentence("scheduled rotation", "\"off\""));
-    let warm_up = sentence("reading all channels at start", "false");
-    assert_problem("channels.warm_up", "true", &warm_up);
     assert_problem("viewers.local_deny", "true", &sentence("denying viewers", "false"));
     let share = sentence("sharing tokens between requests", "\"off\"");
     assert_problem("tokens.share", "1s", &share);
