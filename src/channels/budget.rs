@@ -141,6 +141,11 @@ impl Budget {
         next + pace.saturating_mul(u32::try_from(earlier).unwrap_or(u32::MAX))
     }
 
+    /// How long the last answer took.
+    pub(super) fn took(&self) -> Duration {
+        self.took
+    }
+
     /// How long all places in the window are taken; nothing if one is free.
     fn until_place(&self, now: Duration) -> Option<Duration> {
         let counted = self.counted.iter().filter(|call| call.is_counted(now));

@@ -58,6 +58,12 @@ impl Desk {
         self.budget.turn(now, self.queue.calls_before(line, self.operation.size()))
     }
 
+    /// Whether a lookup that waits so long would be answered within `deadline`.
+    pub(super) fn makes(&self, deadline: Duration, wait: Duration) -> bool {
+        // However slow IVS was, a lookup whose turn has come is worth a try.
+        wait + self.budget.took().min(deadline / 2) <= deadline
+    }
+
     /// To a caller who would have to wait so long.
     pub(super) fn refusal(&self, retry_after: Duration) -> LookupError {
         if self.fails {

@@ -108,7 +108,7 @@ impl Flights {
         Some(flight)
     }
 
-    /// Starts a lookup, unless its turn would come after the deadline. It must not exist yet.
+    /// Starts a lookup, unless it would not be answered before the deadline. It must not exist yet.
     ///
     /// # Errors
     ///
@@ -121,7 +121,7 @@ impl Flights {
     ) -> Result<Flight, LookupError> {
         let desk = self.desks.of_mut(Operation::BatchGetChannel);
         let wait = desk.wait(line, now);
-        if wait > self.deadline {
+        if !desk.makes(self.deadline, wait) {
             return Err(desk.refusal(wait));
         }
         desk.queue.push(line, arn.clone());
@@ -258,7 +258,7 @@ impl Flights {
         waiting.stage = Stage::Queued(operation);
         let desk = self.desks.of_mut(operation);
         let wait = desk.budget.turn(now, 0);
-        if wait > self.deadline {
+        if !desk.makes(self.deadline, wait) {
             let refusal = desk.refusal(wait);
             self.end(arn, Err(refusal));
             return;
@@ -277,7 +277,7 @@ impl Flights {
         waiting.stage = Stage::Queued(Operation::GetChannel);
         let desk = self.desks.of_mut(Operation::GetChannel);
         let waits = waiting.lines.iter().map(|line| desk.wait(line, now));
-        if let Some(wait) = waits.min().filter(|wait| *wait > self.deadline) {
+        if let Some(wait) = waits.min().filter(|wait| !desk.makes(self.deadline, *wait)) {
             let refusal = desk.refusal(wait);
             self.end(arn, Err(refusal));
             return;

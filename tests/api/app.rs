@@ -33,10 +33,21 @@ pub(crate) struct TestApp {
     pub(crate) emulator: Emulator,
     pub(crate) emulator_address: SocketAddr,
     pub(crate) channel: ChannelArn,
+    /// Private channels that nobody has asked for yet.
+    pub(crate) cold: Vec<ChannelArn>,
     pub(crate) credential: String,
     server: tokio::task::AbortHandle,
     /// Removed when the test ends.
     folder: TempDir,
+}
+
+/// What kind of IVS is emulated.
+#[derive(Debug, Default)]
+pub(crate) struct Emulated {
+    /// Whether it throttles, by real time.
+    pub(crate) enforce_rates: bool,
+    /// Private channels beside `demo`.
+    pub(crate) cold: usize,
 }
 
 /// An answer, whole.
@@ -91,20 +102,35 @@ impl TestApp {
 
     /// With more configuration; `with_key` makes the first key pair.
     pub(crate) async fn start_with(settings: &[(&str, &str)], with_key: bool) -> Self {
+        Self::start_against(Emulated::default(), settings, with_key).await
+    }
+
+    /// The same against another IVS.
+    pub(crate) async fn start_against(
+        emulated: Emulated,
+        settings: &[(&str, &str)],
+        with_key: bool,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (clock, manual) = Clock::manual(START);
         let account: AccountId = "123456789012".parse().unwrap();
         let region: Region = "us-west-2".parse().unwrap();
-        let emulator = Emulator::open(
-            Options::new(folder.path().join("emulator"), account.clone()),
-            clock.clone(),
-        )
-        .unwrap();
+        let mut options = Options::new(folder.path().join("emulator"), account.clone());
+        let mut cold = Vec::new();
+        if emulated.cold > 0 {
+            // Before rates are enforced: 300 channels would take a minute to make.
+            let emulator = Emulator::open(options.clone(), clock.clone()).unwrap();
+            for number in 0..emulated.cold {
+                let name = format!("cold-{number}");
+                cold.push(emulator.ensure_live_channel(&region, &name).await.unwrap());
+            }
+        }
+        options.enforce_rates = emulated.enforce_rates;
+        let emulator_clock = if emulated.enforce_rates { Clock::system() } else { clock.clone() };
+        let emulator = Emulator::open(options, emulator_clock).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let emulator_address = listener.local_addr().unwrap();
-        let router = emulator.router();
-        #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
-        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let server = serve(listener, emulator.router());
         let channel = emulator.ensure_live_channel(&region, "demo").await.unwrap();
 
         let credential = credential('a');
@@ -145,8 +171,9 @@ impl TestApp {
             emulator,
             emulator_address,
             channel,
+            cold,
             credential,
-            server: server.abort_handle(),
+            server,
             folder,
         };
         if with_key {
@@ -190,6 +217,29 @@ impl TestApp {
     /// A listing may be asked for once in 2 s.
     pub(crate) fn advance_past_refresh_pause(&self) {
         self.clock.advance(Duration::from_secs(3));
+    }
+
+    /// The emulator is back at its address.
+    pub(crate) async fn restart_emulator(&mut self) {
+        let listener = tokio::net::TcpListener::bind(self.emulator_address).await.unwrap();
+        self.server = serve(listener, self.emulator.router());
+    }
+
+    /// Makes calls of the emulator misbehave.
+    pub(crate) async fn fault(&self, fault: Value) {
+        let body = Body::from(fault.to_string());
+        let request = Request::post("/_emulator/faults").body(body).unwrap();
+        let answer = self.emulator.router().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 201, "{fault}");
+    }
+
+    /// How many calls of this operation arrived at the emulator, by status.
+    pub(crate) async fn calls(&self, operation: &str) -> Value {
+        let request = Request::get("/_emulator/calls").body(Body::empty()).unwrap();
+        let answer = self.emulator.router().oneshot(request).await.unwrap();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let calls: Value = serde_json::from_slice(&body).unwrap();
+        calls["operations"][operation]["statuses"].clone()
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
@@ -260,6 +310,12 @@ pub(crate) async fn ask(router: Router, request: Request<Body>) -> Answer {
     let body = body.collect().await.unwrap().to_bytes();
     let text = String::from_utf8(body.to_vec()).unwrap();
     Answer { status: parts.status, headers: parts.headers, text }
+}
+
+fn serve(listener: tokio::net::TcpListener, router: Router) -> tokio::task::AbortHandle {
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
+    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    server.abort_handle()
 }
 
 /// The credential of a client: `a` may do everything, `r` reads channels only.

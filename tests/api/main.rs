@@ -16,6 +16,7 @@ mod keys;
 mod metrics;
 #[path = "../moto/mod.rs"]
 mod moto;
+mod lookups;
 mod openapi;
 mod problems;
 mod stores;

@@ -33,7 +33,7 @@ use crate::{
         IvsRegions,
         arn::{ChannelArn, Region},
     },
-    telemetry::metrics::Metrics,
+    telemetry::{Instruments, metrics::Metrics},
 };
 
 /// As many calls as a test likes, each at once.
@@ -126,12 +126,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let (clock, time) = Clock::manual(NOW);
         let region: Region = "us-west-2".parse().unwrap();
-        let options = Options {
-            data_dir: folder.path().to_owned(),
-            account_id: "123456789012".parse().unwrap(),
-            public_url: None,
-            auto_live: false,
-        };
+        let options = Options::new(folder.path(), "123456789012".parse().unwrap());
         let emulator = Emulator::open(options, clock.clone()).unwrap();
         let demo = create(&emulator, "demo", true).await;
 
@@ -148,8 +143,12 @@ impl Bench {
 
         let account = "123456789012".parse().unwrap();
         let timeout = Duration::from_secs(30);
-        let ivs = IvsRegions::fixed(&endpoint_url, region, account, "AKID", "secret", timeout);
-        let (tasks, metrics) = (TaskTracker::new(), Metrics::default());
+        let instruments = Instruments::new(clock.clone());
+        let metrics = instruments.metrics.clone();
+        let (key, secret) = ("AKID", "secret");
+        let ivs =
+            IvsRegions::fixed(&endpoint_url, region, account, key, secret, timeout, &instruments);
+        let tasks = TaskTracker::new();
         let directory =
             ChannelDirectory::new(&ivs, settings, clock, tasks.clone(), metrics.clone());
         Self { emulator, gate, directory, metrics, tasks, time, demo, _folder: folder }
