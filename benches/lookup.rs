@@ -20,7 +20,7 @@ use ivs_playback_auth::{
     clock::Clock,
     config::Unavailable,
     ivs::{IvsRegions, arn::ChannelArn},
-    telemetry::metrics::Metrics,
+    telemetry::{Instruments, metrics::Metrics},
 };
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
@@ -66,6 +66,7 @@ async fn directory() -> ChannelDirectory {
         "AKID",
         "secret",
         Duration::from_secs(30),
+        &Instruments::new(Clock::system()),
     );
     let settings = Settings {
         fresh_for: Duration::from_hours(1),

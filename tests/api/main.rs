@@ -13,10 +13,10 @@ mod health;
 mod ivs;
 mod key_pairs;
 mod keys;
+mod lookups;
 mod metrics;
 #[path = "../moto/mod.rs"]
 mod moto;
-mod lookups;
 mod openapi;
 mod problems;
 mod stores;

@@ -73,10 +73,9 @@ impl Canary {
     pub fn verdict(&self, now: Duration, settle: Duration, timeout: Duration) -> Verdict {
         match self.known_at {
             Some(known_at) if now.saturating_sub(known_at) >= settle => Verdict::Known,
-            Some(_) => Verdict::Unknown,
             None if self.proves_nothing => Verdict::ProvesNothing,
             None if now.saturating_sub(self.began) >= timeout => Verdict::Stuck,
-            None => Verdict::Unknown,
+            Some(_) | None => Verdict::Unknown,
         }
     }
 }
@@ -92,18 +91,18 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn round(active: u16, new: u16, throwaway: u16) -> Option<Round> {
-        Some(Round { active, new, throwaway })
+    const fn round(active: u16, new: u16, throwaway: u16) -> Round {
+        Round { active, new, throwaway }
     }
 
     #[test]
     fn three_rounds_running_and_a_while_make_it_known() {
         let mut canary = Canary::new(at(0));
-        canary.note(round(200, 200, 403), at(1));
-        canary.note(round(200, 403, 403), at(2));
+        canary.note(Some(round(200, 200, 403)), at(1));
+        canary.note(Some(round(200, 403, 403)), at(2));
         for second in 3..6 {
             assert_eq!(canary.measured(), None);
-            canary.note(round(200, 200, 403), at(second));
+            canary.note(Some(round(200, 200, 403)), at(second));
         }
         assert_eq!(canary.measured(), Some(at(5)));
         assert_eq!(canary.verdict(at(34), SETTLE, TIMEOUT), Verdict::Unknown);
@@ -113,10 +112,10 @@ mod tests {
     #[test]
     fn a_channel_that_answers_anyone_proves_nothing_and_silence_is_stuck() {
         let mut canary = Canary::new(at(0));
-        canary.note(round(404, 404, 404), at(1));
+        canary.note(Some(round(404, 404, 404)), at(1));
         assert_eq!(canary.verdict(at(2), SETTLE, TIMEOUT), Verdict::ProvesNothing);
         // It came on the air.
-        canary.note(round(200, 403, 403), at(3));
+        canary.note(Some(round(200, 403, 403)), at(3));
         assert_eq!(canary.verdict(at(4), SETTLE, TIMEOUT), Verdict::Unknown);
         canary.note(None, at(5));
         assert_eq!(canary.verdict(at(600), SETTLE, TIMEOUT), Verdict::Stuck);

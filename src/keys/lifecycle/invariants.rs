@@ -70,7 +70,7 @@ fn check_version<P, Q>(
         return Err(Violation::ActiveLost(id()));
     }
     if next.state == KeyState::Draining && !next.compromised {
-        let ends = next.retires_at.unwrap_or(now.earliest());
+        let ends = next.retires_at.unwrap_or_else(|| now.earliest());
         let begins = version.state == KeyState::Active;
         let least = now.earliest() + drain::duration(before, version, policy);
         let shortens = version.state == KeyState::Draining

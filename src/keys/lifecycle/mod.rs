@@ -268,9 +268,8 @@ impl Finding {
             Self::ActiveMissing(_) => "active_key_pair_missing",
             Self::PairMissing(_) => "key_pair_missing",
             Self::FingerprintMismatch(_) => "fingerprint_mismatch",
-            Self::NoSlot(_) => "rotation_stuck",
+            Self::NoSlot(_) | Self::CanaryStuck => "rotation_stuck",
             Self::AwaitsRelease(_) => "awaits_release",
-            Self::CanaryStuck => "rotation_stuck",
             Self::Stray(_) => "duplicate_key_pair",
         }
     }

@@ -164,7 +164,7 @@ impl<'a, P> Planner<'a, P> {
 
     fn drains(&mut self) {
         for version in self.it.keyring.keys.iter().filter(|it| it.state == KeyState::Draining) {
-            let retires_at = version.retires_at.unwrap_or(self.it.now.latest());
+            let retires_at = version.retires_at.unwrap_or_else(|| self.it.now.latest());
             if version.compromised {
                 self.step(Step::Retire(version.id.clone()), "it is compromised");
             } else if version.drain_seen_at.is_none() {
@@ -301,7 +301,7 @@ impl<'a, P> Planner<'a, P> {
             self.step(activate, "no key signs, so nothing is gained by waiting");
             return;
         }
-        let imported_at = to.imported_at.unwrap_or(self.it.now.latest());
+        let imported_at = to.imported_at.unwrap_or_else(|| self.it.now.latest());
         let known_at = imported_at + self.it.policy.propagation_wait;
         let has_waited = self.it.now.earliest() >= known_at;
         match self.it.canary {

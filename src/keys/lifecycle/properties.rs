@@ -151,10 +151,10 @@ impl World {
     fn ask(&mut self, mode: RotationMode) -> Result<(), OperationError> {
         let request =
             Begin { mode, requested_by: "test".to_owned(), idempotency: None, new_keyring: false };
-        let made = PrivateKey::generate(&mut system_rng()).unwrap();
+        let key = PrivateKey::generate(&mut system_rng()).unwrap();
         let (observed, now) = (self.observed(), self.now().latest());
         let driver = self.driver.clone();
-        requests::begin(&mut self.keyring, &request, &made, &observed, &driver, now).map(|_| ())
+        requests::begin(&mut self.keyring, &request, &key, &observed, &driver, now).map(|_| ())
     }
 
     /// Takes steps and lets time pass until nothing happens by itself any more.
@@ -309,7 +309,7 @@ proptest! {
             let is_recorded = version.arn.as_ref().is_some_and(|arn| tagged.contains(arn));
             prop_assert!(tagged.len() <= 1 || !is_recorded, "IVS has a key of ours twice");
         }
-        let under_way = world.keyring.rotations.iter().any(|it| it.is_before_activation());
+        let under_way = world.keyring.rotations.iter().any(Rotation::is_before_activation);
         prop_assert!(!under_way || is_blocked || plan.waits.contains(&Wait::Slot)
             || world.policy.heal == Heal::Off, "a rotation stopped");
     }
@@ -397,10 +397,9 @@ fn a_clock_that_is_far_off_takes_no_step_and_says_so() {
             .any(|it| it.is_before_activation() && it.mode == RotationMode::Emergency);
         let plan = world.plan();
         assert!(plan.findings.iter().any(|it| matches!(it, Finding::ClockSkew(_))));
-        let leaked = |step: &Step| match step {
-            Step::Retire(id) | Step::Delete(id) => world.keyring.version(id).unwrap().compromised,
-            _ => false,
-        };
+        let is_compromised = |id: &VersionId| world.keyring.version(id).unwrap().compromised;
+        let leaked =
+            |step: &Step| matches!(step, Step::Retire(id) | Step::Delete(id) if is_compromised(id));
         for planned in &plan.steps {
             assert!(is_emergency || leaked(&planned.step), "{planned:?}");
         }

@@ -243,7 +243,7 @@ impl KeyOperations {
             return Ok(None);
         }
         let (pem, tags) = (version.public_key.to_pem(), keyring.pair_tags(version));
-        match self.ivs.import(&pem, &version.name, &tags).await {
+        match self.ivs.import(pem, &version.name, &tags).await {
             Ok(pair) => {
                 if let Err(error) = self.check_account(Some(keyring), pair.arn.account()) {
                     tracing::error!(

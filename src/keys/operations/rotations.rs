@@ -105,12 +105,17 @@ impl KeyOperations {
             let now = self.now().latest();
             let driver = &self.settings.driver;
             let begun = requests::begin(keyring, request, &made, observed, driver, now);
-            begun.map(Some).map_err(|error| match error {
-                OperationError::LostPairs { pairs } => self.lost_keyring(pairs),
-                error => error,
-            })
+            begun.map(Some).map_err(|error| self.with_place(error))
         })
         .await
+    }
+
+    /// The rules do not know which store lacks the pairs that they name.
+    fn with_place(&self, error: OperationError) -> OperationError {
+        if let OperationError::LostPairs { pairs } = error {
+            return self.lost_keyring(pairs);
+        }
+        error
     }
 
     /// What IVS has now.

@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    keyring::{Keyring, RotationId, RotationMode},
+    keyring::{Keyring, Rotation, RotationId, RotationMode},
     lifecycle::{
         Finding, Observed, Plan, Planned, Situation, Step,
         canary::Round,
@@ -308,7 +308,7 @@ impl Rotator {
     fn waits_for_other_region(&self) -> bool {
         self.settings.earlier_regions.iter().any(|region| {
             let keyring = self.signing_keys.keyring(region);
-            keyring.is_some_and(|it| it.rotations.iter().any(|it| it.is_before_activation()))
+            keyring.is_some_and(|it| it.rotations.iter().any(Rotation::is_before_activation))
         })
     }
 
@@ -332,8 +332,7 @@ impl Rotator {
     /// Replicas that see the same at the same time act one after the other, and all but the first
     /// find it done. An emergency does not wait.
     async fn let_others_go_first(&self, keyring: &Keyring) {
-        let is_urgent =
-            |it: &super::keyring::Rotation| it.is_open() && it.mode == RotationMode::Emergency;
+        let is_urgent = |it: &Rotation| it.is_open() && it.mode == RotationMode::Emergency;
         if !self.settings.spread.is_zero() && !keyring.rotations.iter().any(is_urgent) {
             let share = system_rng().random_range(0.0..1.0);
             tokio::time::sleep(self.settings.spread.mul_f64(share)).await;
@@ -416,8 +415,8 @@ fn is_there(view: &RotationView, goal: Goal) -> bool {
 
 /// Whether trying again changes nothing.
 fn needs_help(error: &OperationError) -> bool {
-    match error {
-        OperationError::Ivs(error) => match error {
+    if let OperationError::Ivs(error) = error {
+        return match error {
             IvsError::Denied { .. }
             | IvsError::NoCredentials
             | IvsError::QuotaExceeded { .. }
@@ -427,30 +426,31 @@ fn needs_help(error: &OperationError) -> bool {
             | IvsError::Conflict { .. }
             | IvsError::Unavailable { .. }
             | IvsError::TimedOut => false,
-        },
-        OperationError::NotManaged
-        | OperationError::Quota { .. }
-        | OperationError::OtherAccount { .. }
-        | OperationError::FingerprintMismatch { .. }
-        | OperationError::RotationNotFound
-        | OperationError::Unsafe(_)
-        | OperationError::BrokenOff => true,
-        _ => false,
+        };
     }
+    matches!(
+        error,
+        OperationError::NotManaged
+            | OperationError::Quota { .. }
+            | OperationError::OtherAccount { .. }
+            | OperationError::FingerprintMismatch { .. }
+            | OperationError::RotationNotFound
+            | OperationError::Unsafe(_)
+            | OperationError::BrokenOff
+    )
 }
 
 /// A word for metrics.
 fn kind(error: &OperationError) -> &'static str {
-    match error {
-        OperationError::Ivs(IvsError::Throttled) => "throttled",
-        OperationError::Ivs(IvsError::Denied { .. } | IvsError::NoCredentials) => "denied",
-        OperationError::Ivs(IvsError::TimedOut | IvsError::Unavailable { .. }) => "unavailable",
-        OperationError::Ivs(_) => "ivs",
-        OperationError::Store(_) => "store",
-        OperationError::Claimed { .. } => "claimed",
-        OperationError::Quota { .. } => "quota",
-        OperationError::Contended => "contended",
-        OperationError::Unsafe(_) => "refused",
-        _ => "failed",
+    if let OperationError::Ivs(error) = error {
+        error.kind()
+    } else if let OperationError::Store(_) = error {
+        "store"
+    } else if let OperationError::Claimed { .. } = error {
+        "claimed"
+    } else if let OperationError::Quota { .. } = error {
+        "quota"
+    } else {
+        "failed"
     }
 }

@@ -175,13 +175,15 @@ fn step_failed(error: &OperationError) -> ReportedFinding {
 }
 
 fn blind(error: &OperationError) -> ReportedFinding {
-    let (code, public_detail) = match error {
-        OperationError::OtherAccount { .. } => (
+    let (code, public_detail) = if let OperationError::OtherAccount { .. } = error {
+        (
             "other_account",
             "The AWS credentials are of another account than the keyring; nothing is changed.",
-        ),
-        OperationError::Store(_) => ("store_unavailable", "The key store cannot be read."),
-        _ => ("not_reconciled", "Keyring and IVS could not be compared; the log says why."),
+        )
+    } else if let OperationError::Store(_) = error {
+        ("store_unavailable", "The key store cannot be read; the log says why.")
+    } else {
+        ("not_reconciled", "Keyring and IVS could not be compared; the log says why.")
     };
     let detail = format!("Keyring and IVS could not be compared: {error}.");
     ReportedFinding { code, detail, public_detail, is_stuck: false }

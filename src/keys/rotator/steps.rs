@@ -96,7 +96,7 @@ impl Rotator {
                 }
                 let now = situation.now;
                 if let Some(version) = keyring.version_mut(id) {
-                    version.missing_since.get_or_insert(now.latest());
+                    version.missing_since.get_or_insert_with(|| now.latest());
                     claim(version, ClaimOp::Import, self.operations.driver(), now.own)?;
                 }
                 Ok(true)

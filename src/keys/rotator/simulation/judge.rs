@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long IVS takes to tell its edges of a new pair.
-pub(super) const EDGE_DELAY: Duration = Duration::from_secs(60);
+pub(super) const EDGE_DELAY: Duration = Duration::from_mins(1);
 
 /// A token that some viewer has.
 #[derive(Clone, Copy, Debug)]
