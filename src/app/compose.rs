@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, io::Write as _, path::PathBuf, sync::Arc, t
 use axum::Router;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{server::ListenError, tls::TlsError};
+use super::{canary::Canary, server::ListenError, tls::TlsError};
 use crate::{
     access::{
         audit::{AuditLog, OpenError},
@@ -23,7 +23,7 @@ use crate::{
         keyring::{DriverId, RotationMode},
         lifecycle::{Policy as RotationPolicy, requests::Begin},
         operations::{KeyOperations, OperationError, OperationSettings},
-        rotator::{Goal, Rotator, RotatorSettings},
+        rotator::{Goal, Probe, Rotator, RotatorSettings},
         snapshot::{SigningKeys, SigningKeysSettings},
         store::{
             Store,
@@ -253,7 +253,6 @@ impl App {
                 (regional.region().clone(), Arc::new(operations))
             })
             .collect();
-        let rotators = rotators(config, &operations, &keys, &*store, &metrics);
         let channels = ChannelDirectory::new(
             &ivs,
             ChannelSettings {
@@ -274,6 +273,8 @@ impl App {
         if let Some(account) = &config.ivs.account_id {
             names.learn_account(account.clone());
         }
+        let canary = canary(config, &names, &channels, &clock);
+        let rotators = rotators(config, &operations, &keys, &*store, &metrics, canary.as_ref());
         let api = Api::from(Components {
             clock,
             metrics,
@@ -400,6 +401,7 @@ fn rotators(
     keys: &Arc<SigningKeys>,
     store: &dyn Store,
     metrics: &Metrics,
+    canary: Option<&Arc<Canary>>,
 ) -> BTreeMap<Region, Arc<Rotator>> {
     let rotator = |(region, operations): (&Region, &Arc<KeyOperations>)| {
         let settings = RotatorSettings {
@@ -410,10 +412,32 @@ fn rotators(
             earlier_regions: earlier(&config.ivs.regions, region),
         };
         let (operations, keys) = (Arc::clone(operations), Arc::clone(keys));
-        let rotator = Rotator::new(operations, keys, settings, metrics.clone());
+        let mut rotator = Rotator::new(operations, keys, settings, metrics.clone());
+        if let Some(canary) = canary.filter(|canary| canary.region() == region) {
+            rotator = rotator.with_probe(Arc::clone(canary) as Arc<dyn Probe>);
+        }
         (region.clone(), Arc::new(rotator))
     };
     operations.iter().map(rotator).collect()
+}
+
+/// Who asks `rotation.canary_channel`. A process that may not rotate has no use for it.
+fn canary(
+    config: &Config,
+    names: &ChannelNames,
+    channels: &ChannelDirectory,
+    clock: &Clock,
+) -> Option<Arc<Canary>> {
+    let configured = config.rotation.canary_channel.as_ref().filter(|_| config.keys.manage)?;
+    match names.resolve(configured) {
+        Ok(channel) => Some(Arc::new(Canary::new(channel, channels.clone(), clock.clone()))),
+        // The configuration was checked, but for regions that only the AWS configuration names.
+        Err(reason) => {
+            let event = "canary_unusable";
+            tracing::warn!(event, "rotation.canary_channel is not used: {reason}");
+            None
+        }
+    }
 }
 
 /// The regions that are configured before `region`.

@@ -3,9 +3,11 @@
 //! Nothing else sees everything. [`App`] is the token service without its port, [`serve`] runs it
 //! until a signal, [`run_emulator`] the emulated IVS, and [`run_dev`] both in one process.
 
+mod canary;
 mod compose;
 mod dev;
 mod emulator;
+pub(crate) mod fetch;
 mod serve;
 mod server;
 mod signals;

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use clap::Args;
 use url::Url;
 
-use super::{Failure, Global, fetch, output};
-use crate::config::Config;
+use super::{Failure, Global, output};
+use crate::{app::fetch, config::Config};
 
 #[derive(Args, Debug)]
 #[command(

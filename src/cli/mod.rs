@@ -23,7 +23,6 @@ mod clients;
 mod config;
 mod dev;
 mod emulator;
-mod fetch;
 mod healthcheck;
 mod keys;
 mod openapi;

@@ -9,9 +9,9 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{Failure, Global, fetch, output};
+use super::{Failure, Global, output};
 use crate::{
-    app::KeyAccess,
+    app::{KeyAccess, fetch},
     clock::Clock,
     http::tokens::mint_members,
     ivs::arn::ChannelArn,

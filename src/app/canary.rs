@@ -1,0 +1,115 @@
+//! The canary: one channel by which the playback edge tells whether it knows a new key.
+//!
+//! It stands here because it needs channels, tokens and keys, which do not know each other. What its
+//! answers mean is decided in [`keys::lifecycle::canary`](crate::keys::lifecycle::canary).
+
+use std::time::Duration;
+
+use super::fetch::Fetcher;
+use crate::{
+    channels::{ChannelDirectory, LookupError},
+    clock::{Clock, Timestamp},
+    ivs::arn::{ChannelArn, Region},
+    keys::{
+        lifecycle::canary::Round,
+        rotator::{Probe, ProbeFuture},
+        signer::Signer,
+    },
+    secret::system_rng,
+    tokens::{
+        PlaybackUrlError,
+        grant::{Grant, Policy, Terms, TermsRequest, Violation},
+        mint::{MintError, mint},
+        playback_url,
+    },
+};
+
+/// How long the tokens of a round live: it takes seconds.
+const TTL: Duration = Duration::from_mins(1);
+
+/// The most of a playlist that is read, in bytes.
+const MAX_PLAYLIST: usize = 64 * 1024;
+
+/// A private channel that is live, to be asked for with tokens of different keys.
+#[derive(Debug)]
+pub(super) struct Canary {
+    channel: ChannelArn,
+    channels: ChannelDirectory,
+    clock: Clock,
+}
+
+/// Why a round could not be made. No sentence holds a token.
+#[derive(Debug, thiserror::Error)]
+enum RoundError {
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    #[error("the terms of its tokens are not valid")]
+    Terms(Vec<Violation>),
+    #[error(transparent)]
+    Mint(#[from] MintError),
+    #[error(transparent)]
+    Url(#[from] PlaybackUrlError),
+    #[error("the playback edge cannot be asked: {0}")]
+    Fetch(String),
+}
+
+impl Canary {
+    pub(super) fn new(channel: ChannelArn, channels: ChannelDirectory, clock: Clock) -> Self {
+        Self { channel, channels, clock }
+    }
+
+    /// Whose keys it can tell of.
+    pub(super) fn region(&self) -> &Region {
+        self.channel.region()
+    }
+
+    async fn ask(&self, signers: [&Signer; 3]) -> Result<Round, RoundError> {
+        let lookup = self.channels.lookup(&self.channel).await?;
+        let (base, now) = (&lookup.channel.playback_url, self.clock.now());
+        let fetcher = Fetcher::new(MAX_PLAYLIST).map_err(RoundError::Fetch)?;
+        let [active, new, throwaway] =
+            signers.map(|signer| self.fetch(&fetcher, base, signer, now));
+        let (active, new, throwaway) = tokio::try_join!(active, new, throwaway)?;
+        Ok(Round { active, new, throwaway })
+    }
+
+    /// The status that the multivariant playlist is answered with, for a token of this signer.
+    async fn fetch(
+        &self,
+        fetcher: &Fetcher,
+        base: &str,
+        signer: &Signer,
+        now: Timestamp,
+    ) -> Result<u16, RoundError> {
+        let policy = Policy { default_ttl: TTL, max_ttl: TTL, stamp_session_version: false };
+        let terms = Terms::parse(TermsRequest::default(), &policy).map_err(RoundError::Terms)?;
+        let grant = Grant { channel: self.channel.clone(), terms };
+        let minted = mint(&grant, &policy, signer, now, &mut system_rng())?;
+        let url = playback_url(base, minted.token.expose())?;
+        let (status, _) = fetcher.get(&url).await.map_err(RoundError::Fetch)?;
+        Ok(status)
+    }
+}
+
+impl Probe for Canary {
+    fn round<'a>(
+        &'a self,
+        active: &'a Signer,
+        new: &'a Signer,
+        throwaway: &'a Signer,
+    ) -> ProbeFuture<'a> {
+        Box::pin(async move {
+            let (region, asked) = (self.region(), self.ask([active, new, throwaway]).await);
+            match &asked {
+                Ok(Round { active, new, throwaway }) => {
+                    tracing::debug!(event = "canary_round", %region, active, new, throwaway, "asked");
+                }
+                Err(error) => {
+                    let event = "canary_not_asked";
+                    tracing::warn!(event, %region, %error, "rotation.canary_channel tells nothing");
+                }
+            }
+            asked.ok()
+        })
+    }
+}
