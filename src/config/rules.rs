@@ -10,6 +10,7 @@ use super::{
     sections::SinkKind,
     settings::Value,
 };
+use crate::ivs::arn::ChannelArn;
 
 /// No lifetime of a token may be over a year: an old key is kept in IVS for as long.
 const LONGEST_TTL: Duration = Duration::from_hours(366 * 24);
@@ -30,6 +31,7 @@ pub(super) fn check(reader: &mut Reader<'_>, has_inline_clients: bool) {
     tls_files_are_a_pair(reader);
     audit_file_has_a_path(reader);
     aliases_are_served(reader);
+    canary_is_a_channel(reader);
 }
 
 fn at_most(
@@ -89,16 +91,36 @@ fn audit_file_has_a_path(reader: &mut Reader<'_>) {
 
 /// An alias of another region or account could never be minted for.
 fn aliases_are_served(reader: &mut Reader<'_>) {
+    for (key, _) in reader.entries("channels.aliases") {
+        if let Some(arn) = reader.peek(&key, parse::channel_arn) {
+            channel_is_served(reader, &key, &arn);
+        }
+    }
+}
+
+/// A canary that is no channel of this service would be noticed in the middle of a rotation.
+fn canary_is_a_channel(reader: &mut Reader<'_>) {
+    const KEY: &str = "rotation.canary_channel";
+    let Some(Some(text)) = reader.peek(KEY, parse::optional_text) else { return };
+    if reader.entries("channels.aliases").iter().any(|(_, alias)| *alias == text) {
+        return;
+    }
+    match text.parse() {
+        Ok(arn) => channel_is_served(reader, KEY, &arn),
+        Err(_) => {
+            reader.problem(KEY, "must be the ARN of a channel, or an alias of [channels.aliases].");
+        }
+    }
+}
+
+fn channel_is_served(reader: &mut Reader<'_>, key: &str, arn: &ChannelArn) {
     let regions = reader.peek("ivs.regions", parse::regions).unwrap_or_default();
     let account = reader.peek("ivs.account_id", parse::optional_account).flatten();
-    for (key, _) in reader.entries("channels.aliases") {
-        let Some(arn) = reader.peek(&key, parse::channel_arn) else { continue };
-        if !regions.is_empty() && !regions.contains(arn.region()) {
-            let region = arn.region();
-            reader.problem(&key, &format!("is in {region}. Add {region} to ivs.regions."));
-        }
-        if account.as_ref().is_some_and(|account| account != arn.account()) {
-            reader.problem(&key, "belongs to another account than ivs.account_id.");
-        }
+    if !regions.is_empty() && !regions.contains(arn.region()) {
+        let region = arn.region();
+        reader.problem(key, &format!("is in {region}. Add {region} to ivs.regions."));
+    }
+    if account.as_ref().is_some_and(|account| account != arn.account()) {
+        reader.problem(key, "belongs to another account than ivs.account_id.");
     }
 }

@@ -315,6 +315,26 @@ fn an_alias_must_be_of_what_is_served() {
 }
 
 #[test]
+fn a_canary_must_be_a_channel_of_what_is_served() {
+    const CANARY: &str = "IVS_PLAYBACK_AUTH__ROTATION__CANARY_CHANNEL";
+    let neither = "must be the ARN of a channel, or an alias of [channels.aliases].";
+    assert_problem("rotation.canary_channel", "demo", neither);
+    let alias = ("IVS_PLAYBACK_AUTH__CHANNELS__ALIASES__DEMO", DEMO);
+    for canary in ["demo", DEMO] {
+        let config = load(&[alias, (CANARY, canary)]).unwrap();
+        assert_eq!(config.rotation.canary_channel.as_deref(), Some(canary));
+    }
+    let regions = ("IVS_PLAYBACK_AUTH__IVS__REGIONS", "eu-west-1");
+    let found = problems(load(&[(CANARY, DEMO), regions]));
+    assert_eq!(
+        found,
+        [format!(
+            "{CANARY}: rotation.canary_channel is in us-west-2. Add us-west-2 to ivs.regions."
+        )]
+    );
+}
+
+#[test]
 fn what_this_version_does_not_have_is_refused() {
     let sentence = |feature: &str, default: &str| {
         format!(
@@ -322,11 +342,9 @@ fn what_this_version_does_not_have_is_refused() {
              {default}."
         )
     };
-    assert_problem("rotation.every", "30d", &sentence("scheduled rotation", "\"off\""));
     assert_problem("viewers.local_deny", "true", &sentence("denying viewers", "false"));
     let share = sentence("sharing tokens between requests", "\"off\"");
     assert_problem("tokens.share", "1s", &share);
-    assert_problem("rotation.canary_channel", "demo", &sentence("the rotation canary", "\"\""));
     let shared = sentence("a shared engine", "\"\"");
     assert_problem("shared.url", "redis://:hunter2@cache", &shared);
 }
