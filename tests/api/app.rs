@@ -17,7 +17,7 @@ use ivs_playback_auth::{
         IvsRegions, RegionalIvs,
         arn::{AccountId, ChannelArn, Region},
     },
-    telemetry::Instruments,
+    telemetry::{Instruments, metrics::Metrics},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -36,6 +36,9 @@ pub(crate) struct TestApp {
     /// Private channels that nobody has asked for yet.
     pub(crate) cold: Vec<ChannelArn>,
     pub(crate) credential: String,
+    pub(crate) metrics: Metrics,
+    /// The TOML of the clients.
+    pub(crate) clients: String,
     server: tokio::task::AbortHandle,
     /// Removed when the test ends.
     folder: TempDir,
@@ -141,7 +144,7 @@ impl TestApp {
             ("IVS_PLAYBACK_AUTH__IVS__ACCOUNT_ID".to_owned(), account.to_string()),
             ("IVS_PLAYBACK_AUTH__CHANNELS__ALIASES__DEMO".to_owned(), channel.to_string()),
             ("IVS_PLAYBACK_AUTH__AUDIT__SINK".to_owned(), "off".to_owned()),
-            ("IVS_PLAYBACK_AUTH_CLIENTS".to_owned(), clients),
+            ("IVS_PLAYBACK_AUTH_CLIENTS".to_owned(), clients.clone()),
             (
                 "IVS_PLAYBACK_AUTH__KEYS__DIR".to_owned(),
                 folder.path().join("keys").display().to_string(),
@@ -154,6 +157,7 @@ impl TestApp {
         let env: Environment = variables.into_iter().collect();
         let config = Config::load(Sources { env, ..Sources::default() }).unwrap();
         let instruments = Instruments::new(clock);
+        let metrics = instruments.metrics.clone();
         let ivs = IvsRegions::fixed(
             &format!("http://{emulator_address}"),
             region,
@@ -173,6 +177,8 @@ impl TestApp {
             channel,
             cold,
             credential,
+            metrics,
+            clients,
             server,
             folder,
         };

@@ -20,4 +20,5 @@ mod moto;
 mod openapi;
 mod problems;
 mod stores;
+mod rotations;
 mod tokens;
