@@ -11,11 +11,11 @@ use serde_json::json;
 
 use super::{Context, Failure, confirmed, note};
 use crate::{
-    cli::output,
+    cli::output::{self, span},
     http::key_pairs::KeyPairsBody,
     ivs::{IvsError, arn::PlaybackKeyArn},
     keys::{
-        inventory::KeyPairView,
+        inventory::{KeyPairState, KeyPairView},
         material::{PrivateKey, PublicKey},
         operations::{GenerateKey, ImportPrivateKey, ImportPublicKey, Label},
     },
@@ -118,7 +118,48 @@ impl Context<'_> {
                 return Err(Failure::Usage("give --private-key or --public-key".to_owned()));
             }
         };
-        self.show(&made.map_err(Failure::failed)?)
+        let pair = made.map_err(Failure::failed)?;
+        self.show(&pair)?;
+        if args.private_key.is_some() && pair.adopted {
+            for line in self.after_adoption(&pair, args) {
+                note(&line);
+            }
+        }
+        Ok(())
+    }
+
+    /// What was adopted, who else may use it, and what comes next.
+    fn after_adoption(&self, pair: &KeyPairView, args: &ImportArgs) -> Vec<String> {
+        let arn = pair.arn.as_ref().map_or("the pair", PlaybackKeyArn::as_str);
+        let is_shared = self.is_shared(pair.arn.as_ref());
+        let mut lines = vec![match pair.state {
+            KeyPairState::Active => format!("Adopted {arn}. It signs here from now on."),
+            KeyPairState::Pending
+            | KeyPairState::Draining
+            | KeyPairState::Retiring
+            | KeyPairState::Foreign
+            | KeyPairState::Missing => {
+                format!("Adopted {arn}. It does not sign here; the next keys rotate would use it.")
+            }
+        }];
+        if is_shared {
+            lines.push("Its other signer may go on: tokens of both play.".to_owned());
+            lines.push(match args.longest_ttl {
+                Some(ttl) => format!(
+                    "When it drains, it is kept for tokens of the other signer that live for {}.",
+                    span(ttl)
+                ),
+                None => format!(
+                    "If the other signer's tokens live for longer than {} (tokens.max_ttl), run this \
+                     again with --longest-ttl.",
+                    span(self.config.tokens.max_ttl)
+                ),
+            });
+            lines.push(format!(
+                "Once nobody signs elsewhere any more: keys rotate, then keys release {arn}"
+            ));
+        }
+        lines
     }
 
     pub(super) fn delete(&self, args: &DeleteArgs) -> Result<(), Failure> {
