@@ -5,9 +5,7 @@ use redb::WriteTransaction;
 use super::{
     EmulatorError, Shared, ids,
     store::{
-        StoreError, View,
-        collection::{self, Tagged, Tags},
-        metadata,
+        StoreError, View, collection, metadata,
         records::{Channel, LiveStream, StreamSession},
         viewers,
     },
@@ -33,7 +31,7 @@ pub(super) fn start(
     }
     let stream =
         LiveStream { channel_arn: channel.clone(), stream_id: ids::stream_id()?, start_time: now };
-    collection::insert(transaction, &untagged(stream.clone()))?;
+    collection::insert(transaction, &stream.clone().into())?;
     begin_session(transaction, &stream)?;
     Ok(stream)
 }
@@ -67,11 +65,7 @@ fn begin_session(transaction: &WriteTransaction, stream: &LiveStream) -> Result<
         recording_configuration: collection::find(transaction, configuration)?,
         channel,
     };
-    collection::insert_first(transaction, &untagged(session))
-}
-
-fn untagged<T>(record: T) -> Tagged<T> {
-    Tagged { tags: Tags::new(), record }
+    collection::insert_first(transaction, &session.into())
 }
 
 /// Puts every channel live, in every region of every account that the file knows.

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Channels in a region (service quotas of IVS; AWS raises it on request).
-const QUOTA: usize = 5_000;
+pub(super) const QUOTA: usize = 5_000;
 
 /// Page size of `ListChannels` where the caller does not say.
 const DEFAULT_PAGE: usize = 100;
@@ -214,8 +214,7 @@ pub(in crate::emulator) fn ensure_live(
             let mut channel = unset(shared, region)?;
             name.clone_into(&mut channel.name);
             channel.authorized = true;
-            let entry = Tagged { tags: Tags::new(), record: channel };
-            insert(shared, transaction, entry)?.0.record.arn
+            insert(shared, transaction, channel.into())?.0.record.arn
         };
         live::start(transaction, &arn, shared.clock.now())?;
         Ok(arn)
@@ -223,7 +222,7 @@ pub(in crate::emulator) fn ensure_live(
 }
 
 /// A channel as IVS makes it when the caller says nothing.
-fn unset(shared: &Shared, region: &Region) -> Result<Channel, IdError> {
+pub(super) fn unset(shared: &Shared, region: &Region) -> Result<Channel, IdError> {
     Ok(Channel {
         arn: ids::arn(region, &shared.account, ResourceKind::Channel)?.try_into()?,
         name: String::new(),
@@ -245,7 +244,7 @@ fn unset(shared: &Shared, region: &Region) -> Result<Channel, IdError> {
 }
 
 /// Stores a new channel, with its stream key; with `--auto-live` it is live at once.
-fn insert(
+pub(super) fn insert(
     shared: &Shared,
     transaction: &WriteTransaction,
     channel: Tagged<Channel>,

@@ -12,6 +12,8 @@ pub(super) mod channels;
 pub(super) mod constraint;
 pub(super) mod error;
 mod key_pairs;
+#[cfg(test)]
+mod many;
 mod metadata;
 mod operations;
 mod pages;

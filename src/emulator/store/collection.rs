@@ -35,6 +35,13 @@ pub(in crate::emulator) struct Tagged<T> {
     pub(in crate::emulator) record: T,
 }
 
+impl<T> From<T> for Tagged<T> {
+    /// Without tags.
+    fn from(record: T) -> Self {
+        Self { tags: Tags::new(), record }
+    }
+}
+
 /// A part of a collection.
 #[derive(Debug)]
 pub(in crate::emulator) struct Page<T> {
