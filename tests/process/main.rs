@@ -8,6 +8,7 @@
 )]
 
 mod cli;
+mod emulator;
 #[path = "../moto/mod.rs"]
 mod moto;
 mod program;
