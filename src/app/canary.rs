@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::fetch::Fetcher;
 use crate::{
-    channels::{ChannelDirectory, LookupError},
+    channels::{ChannelDirectory, LookupError, Requester},
     clock::{Clock, Timestamp},
     ivs::arn::{ChannelArn, Region},
     keys::{
@@ -64,7 +64,7 @@ impl Canary {
     }
 
     async fn ask(&self, signers: [&Signer; 3]) -> Result<Round, RoundError> {
-        let lookup = self.channels.lookup(&self.channel).await?;
+        let lookup = self.channels.lookup(&self.channel, Requester::LOCAL).await?;
         let (base, now) = (&lookup.channel.playback_url, self.clock.now());
         let fetcher = Fetcher::new(MAX_PLAYLIST).map_err(RoundError::Fetch)?;
         let [active, new, throwaway] =

@@ -19,6 +19,6 @@ mod metrics;
 mod moto;
 mod openapi;
 mod problems;
-mod stores;
 mod rotations;
+mod stores;
 mod tokens;
