@@ -32,6 +32,29 @@ impl KeyOperations {
         .await
     }
 
+    /// Leaves a rotation that this process began to others, which then need not wait until its claim
+    /// on the new key ends.
+    ///
+    /// # Errors
+    ///
+    /// There is no such rotation.
+    pub async fn leave_rotation(self: &Arc<Self>, id: RotationId) -> Result<(), OperationError> {
+        let this = Arc::clone(self);
+        self.to_the_end(async move {
+            let driver = &this.settings.driver;
+            let leave = |keyring: &mut Keyring| {
+                let rotation = keyring.rotations.iter().find(|it| it.id == id);
+                let to = rotation.ok_or(OperationError::RotationNotFound)?.to.clone();
+                if let Some(version) = keyring.version_mut(&to) {
+                    version.claim = version.claim.take().filter(|claim| claim.by != *driver);
+                }
+                Ok(())
+            };
+            this.edit_existing(leave, OperationError::RotationNotFound).await
+        })
+        .await
+    }
+
     /// Stops a rotation before its new key signs.
     ///
     /// # Errors
