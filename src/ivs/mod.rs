@@ -11,6 +11,7 @@
 pub mod arn;
 mod client;
 mod error;
+mod principal;
 mod regions;
 mod server_time;
 
@@ -18,5 +19,6 @@ pub use client::{
     BatchError, BatchGetChannel, Channel, ChannelSummary, KeyPair, KeyPairSummary, RegionalIvs,
 };
 pub use error::IvsError;
+pub use principal::{Question, SimulationError};
 pub use regions::{AwsSettings, ConnectError, IvsRegions};
 pub use server_time::ServerTime;

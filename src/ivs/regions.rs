@@ -285,19 +285,23 @@ impl Inner {
     }
 
     async fn account_from_sts(&self) -> Result<AccountId, IvsError> {
-        let config = aws_sdk_sts::config::Builder::from(&self.aws)
-            .timeout_config(timeouts(CONNECT_TIMEOUT, 1))
-            .build();
-        let identity = aws_sdk_sts::Client::from_conf(config)
-            .get_caller_identity()
-            .send()
-            .await
-            .map_err(|error| IvsError::from_sdk(&error))?;
+        let identity = caller_identity(&self.aws).await?;
         identity
             .account()
             .and_then(|account| account.parse().ok())
             .ok_or_else(|| IvsError::malformed("tells no account"))
     }
+}
+
+/// Whose the credentials are, asked of AWS STS.
+pub(super) async fn caller_identity(
+    aws: &SdkConfig,
+) -> Result<aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityOutput, IvsError> {
+    let config = aws_sdk_sts::config::Builder::from(aws)
+        .timeout_config(timeouts(CONNECT_TIMEOUT, 1))
+        .build();
+    let call = aws_sdk_sts::Client::from_conf(config).get_caller_identity().send();
+    call.await.map_err(|error| IvsError::from_sdk(&error))
 }
 
 /// Whatever IVS lists belongs to the caller.

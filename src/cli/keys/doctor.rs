@@ -1,11 +1,14 @@
 //! `keys doctor`: what is wrong with a region's keys, and what to do about it.
 
+use std::sync::Arc;
+
 use clap::Args;
 use serde::Serialize;
 
 use super::{Context, Failure, note};
 use crate::{
     cli::output,
+    config::KeyStore,
     ivs::arn::{AccountId, Region},
     keys::doctor::{Answer, Doctor, Examination, Permission, Setup, Severity},
 };
@@ -31,9 +34,9 @@ struct Body<'a> {
 
 impl Context<'_> {
     pub(super) fn doctor(&self, args: &DoctorArgs) -> Result<(), Failure> {
-        let doctor = self.make_doctor()?;
-        let examination = self.runtime.block_on(doctor.examine(None));
         let account = self.runtime.block_on(self.app.api().ivs.account()).ok();
+        let doctor = self.make_doctor(account.as_ref());
+        let examination = self.runtime.block_on(doctor.examine(args.simulate));
         if self.global.json() {
             output::json(&Body {
                 region: &self.region,
@@ -56,22 +59,31 @@ impl Context<'_> {
         if examination.is_healthy() { Ok(()) } else { Err(Failure::Negative) }
     }
 
-    fn make_doctor(&self) -> Result<Doctor, Failure> {
+    fn make_doctor(&self, account: Option<&AccountId>) -> Doctor {
         let api = self.app.api();
-        let ivs = api.ivs.region(&self.region).cloned();
-        Ok(Doctor {
-            rotator: std::sync::Arc::clone(&self.rotator),
-            signing_keys: std::sync::Arc::clone(&api.keys),
-            inventory: std::sync::Arc::clone(&api.inventory),
-            ivs: ivs.ok_or_else(|| Failure::Failed(format!("{} is not served", self.region)))?,
+        Doctor {
+            rotator: Arc::clone(&self.rotator),
+            signing_keys: Arc::clone(&api.keys),
+            inventory: Arc::clone(&api.inventory),
+            ivs: api.ivs.clone(),
             clock: api.clock.clone(),
             setup: Setup {
                 manage: self.config.keys.manage,
                 max_ttl: self.config.tokens.max_ttl,
                 reconcile_every: self.config.rotation.reconcile_every,
                 store: self.app.store_of(&self.region),
-                secret: None,
+                secret_arn: self.secret_arn(account),
             },
+        }
+    }
+
+    /// As policies name it: AWS ends the ARN of a secret with six characters of its choice.
+    fn secret_arn(&self, account: Option<&AccountId>) -> Option<String> {
+        let (keys, region) = (&self.config.keys, self.region.as_str());
+        let account = account.map_or("*", AccountId::as_str);
+        (keys.store == KeyStore::SecretsManager).then(|| {
+            let name = keys.secret_name.replace("{region}", region).replace("{account}", account);
+            format!("arn:aws:secretsmanager:{region}:{account}:secret:{name}-??????")
         })
     }
 }

@@ -125,7 +125,7 @@ impl Context<'_> {
             idempotency: None,
             new_keyring: args.new_keyring,
         };
-        let begun = self.runtime.block_on(self.rotator.operations().begin_rotation(request))?;
+        let begun = self.runtime.block_on(self.operations().begin_rotation(request))?;
         let id = begun.id();
         note(&match &begun {
             Begun::New(_) => format!("Rotation {id} is begun."),
@@ -137,7 +137,7 @@ impl Context<'_> {
     }
 
     fn due(&self, limit: Duration) -> Result<Due, Failure> {
-        if !self.rotator.operations().manages() {
+        if !self.operations().manages() {
             return Err(Failure::failed(OperationError::NotManaged));
         }
         self.read_keyring()?;
@@ -164,10 +164,12 @@ impl Context<'_> {
     }
 
     fn leave(&self, id: &RotationId) -> Result<(), Failure> {
+        let left = self.operations().leave_rotation(id.clone());
+        self.runtime.block_on(left).map_err(Failure::failed)?;
         let view = self.runtime.block_on(self.rotator.rotation(id)).map_err(Failure::failed)?;
         note(
-            "A process that manages these keys (serve with keys.manage = true) goes on with it \
-             within a minute; so does keys rotate.",
+            "A process that manages these keys goes on with it: serve with keys.manage = true within \
+             rotation.reconcile_every, or the next keys rotate.",
         );
         self.print_rotation(&view)
     }

@@ -15,11 +15,11 @@ use serde::Serialize;
 use super::{inventory::Inventory, rotator::Rotator, snapshot::SigningKeys};
 use crate::{
     clock::{Clock, Moment, Timestamp},
-    ivs::RegionalIvs,
+    ivs::{IvsRegions, RegionalIvs},
 };
 
-use self::checks::Facts;
-pub use permissions::{Answer, Permission, Simulated, Wanted, wanted};
+use self::{checks::Facts, permissions::Reads};
+pub use permissions::{Answer, Permission};
 
 /// How a process of the examined configuration is set up, beyond what its rotator knows.
 #[derive(Clone, Debug)]
@@ -32,8 +32,8 @@ pub struct Setup {
     pub reconcile_every: Duration,
     /// Where the keyring is, for people.
     pub store: String,
-    /// The keyring's secret, as IAM policies name it, where that is where it is.
-    pub secret: Option<String>,
+    /// The ARN of the keyring's secret, `?` for what AWS chose of it; where that is where it is.
+    pub secret_arn: Option<String>,
 }
 
 /// Examines the keys of one region.
@@ -45,8 +45,8 @@ pub struct Doctor {
     pub signing_keys: Arc<SigningKeys>,
     /// Knows what IVS has.
     pub inventory: Arc<Inventory>,
-    /// The region's IVS.
-    pub ivs: RegionalIvs,
+    /// IVS, and whose the credentials are.
+    pub ivs: IvsRegions,
     /// The time.
     pub clock: Clock,
     /// What is expected.
@@ -101,15 +101,16 @@ impl Examination {
 }
 
 impl Doctor {
-    /// Looks at everything. `simulated` is what IAM said of the [`wanted`] actions, where it was asked.
-    pub async fn examine(&self, simulated: Option<&Simulated>) -> Examination {
+    /// Looks at everything; with `simulate`, IAM is asked what nothing else tells of permissions.
+    pub async fn examine(&self, simulate: bool) -> Examination {
         let region = self.rotator.region();
         let read = self.signing_keys.refresh(region).await;
         // What fails here is in the report.
         let _ = self.rotator.look().await;
         let _ = self.inventory.refresh(region).await;
         let rotations = self.rotator.rotations().await.unwrap_or_default();
-        let reads = permissions::read(&self.ivs, self.account().as_deref()).await;
+        let account = self.ivs.account().await.ok().map(|account| account.to_string());
+        let regional = self.ivs.region(region);
         let (pairs, checked_at) = self.inventory.key_pairs(region);
         let now = Moment::of(&self.clock);
         let facts = Facts {
@@ -122,22 +123,34 @@ impl Doctor {
             rotations: &rotations,
             pairs: &pairs,
             was_listed: checked_at.is_some(),
-            skew: self.ivs.server_time().map(|time| time.skew_from(now)),
+            skew: regional.and_then(RegionalIvs::server_time).map(|time| time.skew_from(now)),
             now: now.wall,
         };
         let mut findings = checks::judge(&facts);
-        let denial = permissions::last_denial(&self.ivs, &rotations);
-        let wanted = wanted(&self.setup);
+        let wanted = permissions::wanted(&self.setup);
+        let mut reads = Reads::new();
+        let mut denial = None;
+        if let Some(regional) = regional {
+            reads = permissions::read(regional, account.as_deref()).await;
+            denial = permissions::last_denial(regional, &rotations);
+        }
+        let mut simulated = None;
+        if simulate {
+            let asked = permissions::questions(&wanted, &self.setup, region, account.as_deref());
+            match self.ivs.simulate(&asked, now.wall).await {
+                Ok(decisions) => simulated = Some(decisions),
+                Err(error) => findings.push(Finding::new(
+                    Severity::Warning,
+                    "simulation_failed",
+                    error.to_string(),
+                )),
+            }
+        }
+        let simulated = simulated.as_ref();
         let permissions = permissions::judge(&wanted, &reads, simulated, denial.as_deref());
         findings.extend(permissions::findings(&permissions));
         findings.sort_by_key(|finding| finding.severity);
         Examination { findings, permissions }
-    }
-
-    /// The account, as far as the keyring knows it.
-    fn account(&self) -> Option<String> {
-        let keyring = self.signing_keys.keyring(self.rotator.region())?;
-        keyring.account_id.as_ref().map(ToString::to_string)
     }
 }
 

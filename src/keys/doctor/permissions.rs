@@ -10,38 +10,35 @@ use serde::Serialize;
 use super::{Finding, Setup, Severity};
 use crate::{
     ivs::{
-        IvsError, RegionalIvs,
-        arn::{ChannelArn, PlaybackKeyArn},
+        IvsError, Question, RegionalIvs,
+        arn::{ChannelArn, PlaybackKeyArn, Region},
     },
     keys::lifecycle::view::RotationView,
 };
 
 /// An action of IAM that a process of this configuration needs.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Wanted {
+pub(super) struct Wanted {
     /// `ivs:GetChannel`
-    pub action: &'static str,
+    action: &'static str,
     /// What it is needed for.
-    pub purpose: &'static str,
-    /// What it is done to.
-    pub resource: Resource,
+    purpose: &'static str,
+    resource: Resource,
     /// Whether nothing works without it.
-    pub is_essential: bool,
+    is_essential: bool,
 }
 
 /// What an action is done to.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Resource {
-    /// Channels.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Resource {
     Channels,
-    /// Playback key pairs.
     KeyPairs,
     /// The keyring's secret.
-    Secret(String),
+    Secret,
 }
 
 /// What IAM said, by action: allowed or not.
-pub type Simulated = BTreeMap<String, bool>;
+pub(super) type Simulated = BTreeMap<String, bool>;
 
 /// Whether an action is allowed.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -72,8 +69,8 @@ pub enum Answer {
 }
 
 /// What a process of this configuration needs.
-pub fn wanted(setup: &Setup) -> Vec<Wanted> {
-    use Resource::{Channels, KeyPairs};
+pub(super) fn wanted(setup: &Setup) -> Vec<Wanted> {
+    use Resource::{Channels, KeyPairs, Secret};
     let wanted = |action, purpose, resource, is_essential| Wanted {
         action,
         purpose,
@@ -94,16 +91,39 @@ pub fn wanted(setup: &Setup) -> Vec<Wanted> {
     }
     all.push(wanted("ivs:StartViewerSessionRevocation", "revoke", Channels, false));
     all.push(wanted("ivs:BatchStartViewerSessionRevocation", "revoke", Channels, false));
-    if let Some(arn) = &setup.secret {
-        let secret = || Resource::Secret(arn.clone());
-        all.push(wanted("secretsmanager:GetSecretValue", "mint", secret(), true));
-        all.push(wanted("secretsmanager:DescribeSecret", "mint", secret(), true));
+    if setup.secret_arn.is_some() {
+        all.push(wanted("secretsmanager:GetSecretValue", "mint", Secret, true));
+        all.push(wanted("secretsmanager:DescribeSecret", "mint", Secret, true));
         if setup.manage {
-            all.push(wanted("secretsmanager:PutSecretValue", "rotate", secret(), true));
-            all.push(wanted("secretsmanager:UpdateSecretVersionStage", "rotate", secret(), true));
+            all.push(wanted("secretsmanager:PutSecretValue", "rotate", Secret, true));
+            all.push(wanted("secretsmanager:UpdateSecretVersionStage", "rotate", Secret, true));
         }
     }
     all
+}
+
+/// What is wanted, as IAM is asked about it: one question a kind of resource.
+pub(super) fn questions(
+    wanted: &[Wanted],
+    setup: &Setup,
+    region: &Region,
+    account: Option<&str>,
+) -> Vec<Question> {
+    let all_of = |kind: &str| match account {
+        Some(account) => format!("arn:aws:ivs:{region}:{account}:{kind}/*"),
+        None => "*".to_owned(),
+    };
+    let arn = |resource| match resource {
+        Resource::Channels => all_of("channel"),
+        Resource::KeyPairs => all_of("playback-key"),
+        Resource::Secret => setup.secret_arn.clone().unwrap_or_else(|| "*".to_owned()),
+    };
+    let mut by_resource: BTreeMap<Resource, Vec<&'static str>> = BTreeMap::new();
+    for wanted in wanted {
+        by_resource.entry(wanted.resource).or_default().push(wanted.action);
+    }
+    let question = |(resource, actions)| Question { actions, resource: arn(resource) };
+    by_resource.into_iter().map(question).collect()
 }
 
 /// What calling the reads came to, by action.
@@ -228,7 +248,7 @@ mod tests {
             max_ttl: Duration::from_hours(1),
             reconcile_every: Duration::from_mins(1),
             store: "dir keys/us-west-2".to_owned(),
-            secret: secret.map(str::to_owned),
+            secret_arn: secret.map(str::to_owned),
         }
     }
 
@@ -250,6 +270,25 @@ mod tests {
         assert_eq!(actions(false, Some("arn")).iter().filter(|it| is_write(it)).count(), 0);
         assert_eq!(actions(true, Some("arn")).iter().filter(|it| is_write(it)).count(), 5);
         assert!(actions(true, None).iter().all(|action| action.starts_with("ivs:")));
+    }
+
+    #[test]
+    fn iam_is_asked_once_for_each_kind_of_resource() {
+        let setup = setup(true, Some("arn:aws:secretsmanager:us-west-2:123456789012:secret:x"));
+        let region = "us-west-2".parse().unwrap();
+        let wanted = wanted(&setup);
+        let asked = questions(&wanted, &setup, &region, Some("123456789012"));
+        let resources: Vec<_> = asked.iter().map(|it| it.resource.as_str()).collect();
+        assert_eq!(
+            resources,
+            [
+                "arn:aws:ivs:us-west-2:123456789012:channel/*",
+                "arn:aws:ivs:us-west-2:123456789012:playback-key/*",
+                "arn:aws:secretsmanager:us-west-2:123456789012:secret:x",
+            ]
+        );
+        assert_eq!(asked.iter().map(|it| it.actions.len()).sum::<usize>(), wanted.len());
+        assert_eq!(questions(&wanted, &setup, &region, None)[0].resource, "*");
     }
 
     #[test]

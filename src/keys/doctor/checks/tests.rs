@@ -19,7 +19,7 @@ fn setup() -> Setup {
         max_ttl: HOUR,
         reconcile_every: Duration::from_mins(1),
         store: "dir keys/us-west-2".to_owned(),
-        secret: None,
+        secret_arn: None,
     }
 }
 
