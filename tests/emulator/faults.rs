@@ -270,6 +270,23 @@ async fn faults_are_listed_with_what_they_did_and_forgotten_at_a_restart() {
 }
 
 #[tokio::test]
+async fn a_page_of_another_origin_cannot_set_faults() {
+    let test = TestEmulator::start();
+    let post = async |origin: &str| {
+        let request = Request::post("/_emulator/faults")
+            .header("host", "127.0.0.1:8090")
+            .header("origin", origin)
+            .body(Body::from(r#"{"kind": "cut", "operations": "*", "count": 1}"#));
+        test.send(request.unwrap()).await
+    };
+    for origin in ["https://evil.example", "null", "http://127.0.0.1:80900", ""] {
+        let refused = post(origin).await;
+        assert_eq!(refused.error(), (403, "AccessDeniedException".to_owned()), "{origin}");
+    }
+    assert_eq!(post("http://127.0.0.1:8090").await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
 async fn calls_are_counted_with_their_instants() {
     let test = TestEmulator::start();
     test.call("ListChannels", &json!({})).await;

@@ -3,7 +3,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Call, error::ApiError, error::ErrorCode, streams};
+use super::{
+    Call,
+    error::{ApiError, ErrorCode},
+    streams,
+};
 use crate::emulator::store::metadata;
 
 /// The longest metadata, in bytes of UTF-8 (service model).
