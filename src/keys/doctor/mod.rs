@@ -105,6 +105,8 @@ impl Doctor {
     pub async fn examine(&self, simulate: bool) -> Examination {
         let region = self.rotator.region();
         let read = self.signing_keys.refresh(region).await;
+        // Now, since what was read may be too old after all that follows.
+        let signer = self.signing_keys.status(region).signer.map(|signer| signer.arn().clone());
         // What fails here is in the report.
         let _ = self.rotator.look().await;
         let _ = self.inventory.refresh(region).await;
@@ -118,7 +120,7 @@ impl Doctor {
             policy: self.rotator.operations().policy(),
             read,
             keyring: self.signing_keys.keyring(region),
-            signer: self.signing_keys.status(region).signer.map(|signer| signer.arn().clone()),
+            signer,
             report: self.rotator.report(),
             rotations: &rotations,
             pairs: &pairs,
