@@ -3,16 +3,22 @@
 use crate::program::{program, run};
 
 /// Every command that there is.
-const COMMANDS: [&[&str]; 20] = [
+const COMMANDS: [&[&str]; 26] = [
     &["serve"],
     &["dev"],
     &["emulator"],
     &["keys", "list"],
+    &["keys", "status"],
+    &["keys", "doctor"],
     &["keys", "get"],
     &["keys", "generate"],
     &["keys", "import"],
-    &["keys", "delete"],
     &["keys", "rotate"],
+    &["keys", "cancel"],
+    &["keys", "rollback"],
+    &["keys", "release"],
+    &["keys", "delete"],
+    &["keys", "copy"],
     &["token", "mint"],
     &["token", "inspect"],
     &["channels", "get"],

@@ -8,7 +8,9 @@
 )]
 
 mod cli;
+mod doctor;
 mod emulator;
+mod keys;
 #[path = "../moto/mod.rs"]
 mod moto;
 mod program;

@@ -21,6 +21,13 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
+impl Ended {
+    /// What is on stdout, which must be one JSON document.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
 pub(crate) fn run(command: &mut Command) -> Ended {
     let output = command.output().unwrap();
     Ended {
