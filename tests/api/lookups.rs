@@ -145,8 +145,9 @@ async fn a_channel_made_private_is_minted_for_soon() {
 
 #[tokio::test]
 async fn an_ivs_that_throttles_every_second_call_costs_time_only() {
-    let app =
-        TestApp::start_against(Emulated { cold: 120, ..Emulated::default() }, &[], true).await;
+    let settings = [("channels.deadline", "20s"), ("server.request_timeout", "30s")];
+    let emulated = Emulated { cold: 120, ..Emulated::default() };
+    let app = TestApp::start_against(emulated, &settings, true).await;
     app.fault(json!({"kind": "throttle", "operations": "BatchGetChannel", "every": 2})).await;
     join_all(app.cold.iter().map(|arn| app.minted(json!({"channel": arn})))).await;
     assert_eq!(app.calls("BatchGetChannel").await, json!({"200": 3, "429": 2}));
