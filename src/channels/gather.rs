@@ -34,6 +34,10 @@ use crate::{
 /// Failed lookups are told in the log at most this often.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 
+/// A queue that waits for its next call is looked at this often: what everybody has left must keep
+/// neither memory nor the end of the process waiting.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// What the lookups of all regions share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -184,7 +188,7 @@ impl Inner {
                 Next::Wait(wait) => tokio::select! {
                     biased;
                     () = self.answered(operation).notified() => {}
-                    () = tokio::time::sleep(wait) => {}
+                    () = tokio::time::sleep(wait.min(LOOK_AGAIN)) => {}
                 },
                 Next::Rest => {
                     service.ended = true;

@@ -117,6 +117,20 @@ async fn a_queue_that_would_outlast_the_deadline_is_refused_at_once() {
 }
 
 #[tokio::test]
+async fn what_everybody_has_left_keeps_no_task_waiting() {
+    let deadline = Duration::from_mins(5);
+    let bench = Bench::start(Settings { calls_per_second: 0.01, deadline, ..SETTINGS }).await;
+    bench.freshness().await.unwrap();
+    let absent = ABSENT.parse().unwrap();
+    let mut leaving = Box::pin(bench.lookup(&absent));
+    assert!(futures_util::poll!(&mut leaving).is_pending());
+    drop(leaving);
+    let settled = tokio::time::timeout(Duration::from_secs(30), bench.settle()).await;
+    assert!(settled.is_ok(), "the next call is 100 s away");
+    assert_eq!(bench.calls(), 1);
+}
+
+#[tokio::test]
 async fn a_refresh_that_fails_drops_nothing() {
     let bench = Bench::start(SETTINGS).await;
     bench.freshness().await.unwrap();
