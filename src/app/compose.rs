@@ -453,6 +453,7 @@ fn rotation_policy(config: &Config) -> RotationPolicy {
         max_ttl: config.tokens.max_ttl,
         heal: config.keys.heal,
         every: config.rotation.every,
+        has_canary: config.rotation.canary_channel.is_some(),
     }
 }
 

@@ -18,6 +18,11 @@ pub fn apply<P>(step: &Step, keyring: &mut Keyring<P>, now: Now, policy: &Policy
         Step::Withdraw(id) => withdraw(keyring, id, at),
         Step::ConfirmDrain(id) => confirm_drain(keyring, id, at, policy),
         Step::Retire(id) => retire(keyring, id, at),
+        Step::NoteMissing(id) => {
+            if let Some(version) = keyring.version_mut(id) {
+                version.missing_since.get_or_insert(at);
+            }
+        }
         Step::Recover(id) => {
             if let Some(version) = keyring.version_mut(id) {
                 version.missing_since = None;

@@ -56,6 +56,8 @@ pub struct Policy {
     pub heal: Heal,
     /// `rotation.every`: how old an active key becomes; `None` where nothing is scheduled.
     pub every: Option<Duration>,
+    /// Whether a canary says when a new key may sign.
+    pub has_canary: bool,
 }
 
 /// An instant by our clock and, where it was heard, by IVS's.
@@ -160,6 +162,8 @@ pub enum Step {
     Replace(VersionId),
     /// Imports a version, or finds that IVS has it.
     Import(VersionId),
+    /// Takes down since when IVS does not have the pair of the active version.
+    NoteMissing(VersionId),
     /// Imports a version again whose pair somebody deleted.
     Reimport(VersionId),
     /// Takes back that a pair is missing: IVS has it after all.
@@ -188,6 +192,7 @@ impl Step {
             Self::Schedule => "schedule",
             Self::Replace(_) => "replace",
             Self::Import(_) => "import",
+            Self::NoteMissing(_) => "note_missing",
             Self::Reimport(_) => "reimport",
             Self::Recover(_) => "recover",
             Self::Activate(_) => "activate",

@@ -244,6 +244,17 @@ impl<'a, P> Planner<'a, P> {
     }
 
     fn repair_active(&mut self, version: &KeyVersion<P>) {
+        let steps_before = self.plan.steps.len();
+        self.put_back_or_replace(version);
+        // Its tokens are useless, so it signs only for a while where nothing can be done now.
+        let is_helped = self.plan.steps.len() > steps_before;
+        if !is_helped && version.missing_since.is_none() && self.it.policy.heal != Heal::Off {
+            let step = Step::NoteMissing(version.id.clone());
+            self.step(step, "somebody deleted its pair in IVS, and it cannot be put back now");
+        }
+    }
+
+    fn put_back_or_replace(&mut self, version: &KeyVersion<P>) {
         let now = self.it.now.earliest();
         let was_meant = version.healed_at.is_some_and(|healed_at| now < healed_at + HEAL_ONCE_IN);
         match self.it.policy.heal {

@@ -101,6 +101,7 @@ impl World {
             Step::Schedule => self.begin(RotationMode::Graceful),
             Step::Replace(_) => self.begin(RotationMode::Emergency),
             Step::Settle
+            | Step::NoteMissing(_)
             | Step::Recover(_)
             | Step::Activate(_)
             | Step::Withdraw(_)
@@ -188,6 +189,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             max_ttl,
             heal,
             every: None,
+            has_canary: false,
         })
 }
 

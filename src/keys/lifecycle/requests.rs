@@ -73,7 +73,9 @@ pub fn begin(
             if request.mode == RotationMode::Graceful
                 || rotation.mode == RotationMode::Emergency =>
         {
-            return Ok(Begun::UnderWay(rotation.id.clone()));
+            let id = rotation.id.clone();
+            answer_for(keyring, &id, request);
+            return Ok(Begun::UnderWay(id));
         }
         _ => {}
     }
@@ -263,6 +265,18 @@ fn repeated<P>(
             Ok(Some(known.id.clone()))
         }
         Some(_) => Err(OperationError::IdempotencyKeyReused),
+    }
+}
+
+/// An emergency that was asked for while one is under way is that one, also when the request comes
+/// again after its end.
+fn answer_for<P>(keyring: &mut Keyring<P>, id: &RotationId, request: &Begin) {
+    let Some(asked) = &request.idempotency else { return };
+    let rotation = keyring.rotations.iter_mut().find(|it| it.id == *id);
+    let Some(rotation) = rotation.filter(|it| it.mode == request.mode) else { return };
+    if request.mode == RotationMode::Emergency && rotation.idempotency_key_hash.is_none() {
+        rotation.idempotency_key_hash = Some(asked.key_hash.clone());
+        rotation.request_hash = Some(asked.request_hash.clone());
     }
 }
 

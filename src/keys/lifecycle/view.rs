@@ -165,7 +165,7 @@ fn stage<P>(keyring: &Keyring<P>, rotation: &Rotation, policy: &Policy, now: Tim
         return match to.filter(|it| it.state == KeyState::Imported) {
             Some(to) => {
                 let since = to.imported_at.unwrap_or(rotation.started_at).max(rotation.started_at);
-                let is_waited_for = rotation.mode == RotationMode::Graceful;
+                let is_waited_for = rotation.mode == RotationMode::Graceful && !policy.has_canary;
                 let known_at = to.imported_at.map(|at| at + policy.propagation_wait);
                 let next_at = known_at.filter(|_| is_waited_for);
                 stage(Phase::Propagating, since, Some(NextStep::Activate), next_at)

@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use rand::{CryptoRng, RngExt as _};
 
-use super::{RotatorSettings, Step};
+use super::{Plan, RotatorSettings, Step};
 use crate::{
     ivs::arn::PlaybackKeyArn,
     keys::{
         keyring::VersionId,
         lifecycle::canary::{Canary, Verdict},
         material::PrivateKey,
+        operations::OperationError,
     },
 };
 
@@ -29,10 +30,21 @@ const BACK_OFF_MAX: Duration = Duration::from_mins(1);
 pub(super) struct Memory {
     /// Pairs that IVS said it does not have, and when it first did.
     suspects: BTreeMap<PlaybackKeyArn, Duration>,
-    /// Steps that failed: how often, and until when they are left alone.
-    failures: BTreeMap<Step, (u32, Duration)>,
+    /// Steps that were not taken.
+    failures: BTreeMap<Step, Failed>,
     /// The canary for one new key.
     pub(super) canary: Option<Watch>,
+}
+
+/// A step that was not taken.
+#[derive(Debug)]
+struct Failed {
+    /// How often in a row.
+    count: u32,
+    /// Until when it is left alone.
+    until: Duration,
+    /// Why, unless somebody else was faster.
+    error: Option<OperationError>,
 }
 
 /// A canary at work.
@@ -64,24 +76,38 @@ impl Memory {
     }
 
     pub(super) fn is_backing_off(&self, step: &Step, now: Duration) -> bool {
-        self.failures.get(step).is_some_and(|(_, until)| now < *until)
+        self.failures.get(step).is_some_and(|failed| now < failed.until)
     }
 
     pub(super) fn succeeded(&mut self, step: &Step) {
         self.failures.remove(step);
     }
 
-    pub(super) fn failed(&mut self, step: &Step, now: Duration, rng: &mut impl CryptoRng) {
-        let (count, until) = self.failures.entry(step.clone()).or_insert((0, now));
-        let pause = BACK_OFF.saturating_mul(1 << (*count).min(6)).min(BACK_OFF_MAX);
-        *count += 1;
-        *until = now + pause.mul_f64(rng.random_range(0.5..1.5));
+    pub(super) fn failed(
+        &mut self,
+        step: &Step,
+        error: Option<&OperationError>,
+        now: Duration,
+        rng: &mut impl CryptoRng,
+    ) {
+        let count = self.failures.get(step).map_or(0, |failed| failed.count);
+        let pause = BACK_OFF.saturating_mul(1 << count.min(6)).min(BACK_OFF_MAX);
+        let until = now + pause.mul_f64(rng.random_range(0.5..1.5));
+        let failed = Failed { count: count + 1, until, error: error.cloned() };
+        self.failures.insert(step.clone(), failed);
+    }
+
+    /// Why a step of the plan could not be taken the last time; forgets the steps that are not in it
+    /// any more.
+    pub(super) fn failure(&mut self, plan: &Plan) -> Option<OperationError> {
+        self.failures.retain(|step, _| plan.contains(step));
+        plan.steps.iter().find_map(|it| self.failures.get(&it.step)?.error.clone())
     }
 
     /// In how long something is to be looked at again.
     pub(super) fn next_in(&self, now: Duration, settings: &RotatorSettings) -> Option<Duration> {
         let suspects = self.suspects.values().map(|first| *first + LOOK_AGAIN);
-        let failures = self.failures.values().map(|(_, until)| *until);
+        let failures = self.failures.values().map(|failed| failed.until);
         let later = suspects.chain(failures).filter(|at| *at > now);
         let watch = self.canary.as_ref();
         let watch = watch.filter(|it| it.verdict(now, settings) != Verdict::Known);

@@ -54,7 +54,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(250);
 /// A command that waits for a rotation looks at least this often.
 const DRIVE_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// How often in a row a command may fail to reach IVS or the store before it gives up.
+/// How often a command may fail between two steps before it gives up.
 const DRIVE_FAILURES_MAX: u32 = 5;
 
 /// The settings of a [`Rotator`].
@@ -244,11 +244,14 @@ impl Rotator {
                 }
             }
             let failure = look.failure.or_else(|| view.err());
-            failures = if failure.is_some() { failures + 1 } else { 0 };
-            if let Some(failure) = failure
-                && (failures > DRIVE_FAILURES_MAX || needs_help(&failure))
-            {
-                return Err(failure);
+            if look.steps > 0 {
+                failures = 0;
+            }
+            if let Some(failure) = failure {
+                failures += 1;
+                if failures > DRIVE_FAILURES_MAX || needs_help(&failure) {
+                    return Err(failure);
+                }
             }
             tokio::time::sleep(look.rest.clamp(PAUSE_MIN, DRIVE_PAUSE_MAX)).await;
         }
@@ -262,7 +265,7 @@ impl Rotator {
             let (keyring, observed) = match self.observe().await {
                 Ok((Some(keyring), observed)) => (keyring, observed),
                 Ok((None, _)) => {
-                    self.publish(Plan::default(), look.failure.as_ref());
+                    self.publish(Plan::default());
                     return look;
                 }
                 Err(error) => {
@@ -275,7 +278,7 @@ impl Rotator {
             let plan = plan(&self.situation(&keyring, &observed));
             let next = if self.operations.manages() { self.next(&plan) } else { None };
             look.rest = self.rest(&plan);
-            self.publish(plan, look.failure.as_ref());
+            self.publish(plan);
             let Some(next) = next else { return look };
             self.let_others_go_first(&keyring).await;
             let outcome = self.take(&next.step, &observed).await;
@@ -351,13 +354,13 @@ impl Rotator {
             }
             Ok(false) => {
                 tracing::debug!(event = "rotation_step_outdated", %region, step, "not taken");
-                self.memory().failed(&planned.step, now, &mut system_rng());
+                self.memory().failed(&planned.step, None, now, &mut system_rng());
             }
             Err(error) => {
                 let event = "rotation_step_failed";
                 tracing::warn!(event, %region, step, reason, %error, "a step failed");
                 self.metrics.rotation_step(region.as_str(), step, kind(error));
-                self.memory().failed(&planned.step, now, &mut system_rng());
+                self.memory().failed(&planned.step, Some(error), now, &mut system_rng());
             }
         }
     }
@@ -383,10 +386,11 @@ impl Rotator {
         }
     }
 
-    fn publish(&self, plan: Plan, failure: Option<&OperationError>) {
+    fn publish(&self, plan: Plan) {
+        let failure = self.memory().failure(&plan);
         let is_stuck = plan.findings.iter().any(Finding::is_stuck);
         self.metrics.set_rotation_stuck(self.region().as_str(), is_stuck);
-        let report = Report::new(plan, failure, self.operations.now().own);
+        let report = Report::new(plan, failure.as_ref(), self.operations.now().own);
         report.log_changes(&self.report.load(), self.region());
         self.report.store(Arc::new(report));
     }

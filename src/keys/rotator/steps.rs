@@ -24,6 +24,7 @@ impl Rotator {
     async fn take_now(&self, step: &Step, observed: &Observed) -> Result<bool, OperationError> {
         match step {
             Step::Settle
+            | Step::NoteMissing(_)
             | Step::Recover(_)
             | Step::Activate(_)
             | Step::Withdraw(_)

@@ -211,6 +211,7 @@ fn policy() -> Policy {
         max_ttl: Duration::from_hours(1),
         heal: Heal::Reimport,
         every: None,
+        has_canary: false,
     }
 }
 

@@ -108,3 +108,20 @@ async fn the_new_key_of_a_rotation_is_put_back_too() {
     app.step().await;
     assert!(app.plays(&app.minted(json!({})).await).await);
 }
+
+#[tokio::test]
+async fn a_pair_for_which_there_is_no_slot_any_more_does_not_sign_for_long() {
+    let app = TestApp::start().await;
+    let arn = active(&app).await["arn"].clone();
+    app.delete_in_console(&arn).await;
+    for name in ["one", "two", "three"] {
+        app.import_foreign(name).await;
+    }
+    app.step().await;
+    app.clock.advance(LOOK_AGAIN);
+    app.step().await;
+    app.minted(json!({})).await;
+    app.clock.advance(Duration::from_secs(62));
+    app.step().await;
+    app.mint(json!({"channel": "demo"})).await.problem(503, "no_active_key");
+}

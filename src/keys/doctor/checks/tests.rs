@@ -31,6 +31,7 @@ fn policy() -> Policy {
         max_ttl: HOUR,
         heal: Heal::Reimport,
         every: None,
+        has_canary: false,
     }
 }
 

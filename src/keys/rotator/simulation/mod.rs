@@ -65,6 +65,7 @@ fn policy() -> Policy {
         max_ttl: MAX_TTL,
         heal: Heal::Reimport,
         every: None,
+        has_canary: false,
     }
 }
 
