@@ -56,12 +56,12 @@ async fn replicas_sign_with_the_key_of_one_secret() {
         }
     }
 
-    let pair: serde_json::Value = serde_json::from_str(&rotate.stdout).unwrap();
+    let rotation = rotate.json();
     let client = aws_sdk_secretsmanager::Client::new(&moto::config("us-west-2"));
     let value = client.get_secret_value().secret_id(secret).version_stage("AWSCURRENT");
     let value = value.send().await.unwrap().secret_string.unwrap();
     let document: serde_json::Value = serde_json::from_str(&value).unwrap();
-    assert_eq!(document["keys"][0]["fingerprint"], pair["fingerprint"]);
+    assert_eq!(document["keys"][0]["arn"], rotation["newKeyPairArn"]);
     let pem = document["keys"][0]["privateKey"].as_str().unwrap();
     for replica in replicas {
         replica.signal("TERM");
@@ -79,4 +79,35 @@ fn a_name_that_needs_the_account_says_how_to_give_it() {
     let rotate = run(&mut configured(program(&["keys", "rotate"]), name, &emulator.url));
     assert_eq!(rotate.code, Some(1), "{rotate:?}");
     assert!(rotate.stderr.contains("Set ivs.account_id"), "{rotate:?}");
+}
+
+#[test]
+fn a_keyring_moves_from_a_folder_to_a_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let emulator = emulator(folder.path());
+    let command = |arguments: &[&str], store: &str| {
+        let mut command = configured(program(arguments), "process/moved", &emulator.url);
+        command.env("IVS_PLAYBACK_AUTH__KEYS__STORE", store);
+        command.env("IVS_PLAYBACK_AUTH__KEYS__DIR", folder.path().join("keys"));
+        run(&mut command)
+    };
+    let listed = |store: &str| command(&["keys", "list", "--output", "json"], store).json();
+    assert_eq!(command(&["keys", "rotate"], "dir").code, Some(0));
+    let copy = ["keys", "copy", "--from", "dir", "--to", "secrets-manager"];
+    let nothing = command(&["keys", "copy", "--from", "secrets-manager", "--to", "dir"], "dir");
+    assert_eq!(nothing.code, Some(1), "{nothing:?}");
+    assert!(nothing.stderr.contains("there is no keyring in"), "{nothing:?}");
+
+    let copied = command(&copy, "dir");
+    assert_eq!(copied.code, Some(0), "{copied:?}");
+    for expected in ["123456789012", "us-west-2", "dir ", "secrets-manager process/moved"] {
+        assert!(copied.stderr.contains(expected), "{expected}: {copied:?}");
+    }
+    assert_eq!(listed("secrets-manager")["keyPairs"], listed("dir")["keyPairs"]);
+    let again = command(&[&copy[..], &["--output", "json"]].concat(), "secrets-manager");
+    assert_eq!(again.code, Some(0), "{again:?}");
+    assert_eq!(
+        (&again.json()["outcome"], &again.json()["keys"]),
+        (&"alreadyThere".into(), &1.into())
+    );
 }
