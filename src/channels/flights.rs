@@ -38,6 +38,8 @@ pub(super) struct Flights {
 struct Waiting {
     outcome: watch::Sender<Option<Outcome>>,
     stage: Stage,
+    /// Whether IVS throttled it.
+    throttled: bool,
     /// The lines of those who asked for it; none for a refresh.
     lines: Vec<Line>,
 }
@@ -46,8 +48,8 @@ struct Waiting {
 enum Stage {
     /// In the queue of this operation; maybe in several lines of it.
     Queued(Operation),
-    /// Part of a call.
-    Sent,
+    /// Part of a call of this operation.
+    Sent(Operation),
 }
 
 /// Somebody's wait for an outcome.
@@ -136,12 +138,14 @@ impl Flights {
 
     /// Why a caller's time is over.
     pub(super) fn overdue(&self, arn: &ChannelArn, line: &Line, now: Duration) -> LookupError {
-        match self.lookups.get(arn).map(|waiting| waiting.stage) {
-            Some(Stage::Queued(operation)) => {
-                let desk = self.desks.of(operation);
-                desk.refusal(desk.wait(line, now))
-            }
-            Some(Stage::Sent) | None => LookupError::Unavailable { retry_after: RETRY_AFTER },
+        let held_up_at = self.lookups.get(arn).and_then(|waiting| match waiting.stage {
+            Stage::Queued(operation) => Some(operation),
+            // What took so long was the throttling, not the call that is under way now.
+            Stage::Sent(operation) => waiting.throttled.then_some(operation),
+        });
+        match held_up_at.map(|operation| self.desks.of(operation)) {
+            Some(desk) => desk.refusal(desk.wait(line, now)),
+            None => LookupError::Unavailable { retry_after: RETRY_AFTER },
         }
     }
 
@@ -190,7 +194,7 @@ impl Flights {
                 if let Some(waiting) = lookups.get_mut(&arn)
                     && waiting.stage == Stage::Queued(operation)
                 {
-                    waiting.stage = Stage::Sent;
+                    waiting.stage = Stage::Sent(operation);
                     arns.push(arn);
                 }
             }
@@ -238,7 +242,7 @@ impl Flights {
     fn insert(&mut self, arn: &ChannelArn, lines: Vec<Line>) -> Flight {
         let (outcome, flight) = watch::channel(None);
         let stage = Stage::Queued(Operation::BatchGetChannel);
-        self.lookups.insert(arn.clone(), Waiting { outcome, stage, lines });
+        self.lookups.insert(arn.clone(), Waiting { outcome, stage, throttled: false, lines });
         Flight(flight)
     }
 
@@ -256,6 +260,7 @@ impl Flights {
             return;
         }
         waiting.stage = Stage::Queued(operation);
+        waiting.throttled = true;
         let desk = self.desks.of_mut(operation);
         let wait = desk.budget.turn(now, 0);
         if !desk.makes(self.deadline, wait) {
@@ -446,8 +451,12 @@ mod tests {
         let overdue = |flights: &Flights, now| flights.overdue(&arn("x"), &line("a"), now);
         let throttled = LookupError::Throttled { retry_after: Duration::ZERO };
         assert_eq!(overdue(&flights, at(5000)), throttled);
-        call(&mut flights, Operation::BatchGetChannel, at(0));
+        let (_, pass) = call(&mut flights, Operation::BatchGetChannel, at(0));
         let unavailable = LookupError::Unavailable { retry_after: RETRY_AFTER };
         assert_eq!(overdue(&flights, at(5000)), unavailable);
+        let again = vec![(arn("x"), Landing::Again)];
+        flights.land(Operation::BatchGetChannel, pass, at(1000), again);
+        call(&mut flights, Operation::BatchGetChannel, at(1500));
+        assert_eq!(overdue(&flights, at(5000)), throttled, "though a call is under way");
     }
 }
