@@ -204,7 +204,9 @@ impl<'a, P> Planner<'a, P> {
                     self.plan.findings.push(Finding::Stray(arn.clone()));
                     let step = Step::DeleteStray(version.id.clone(), arn);
                     self.step(step, "IVS has a key of ours twice");
-                } else if is_settled && foreign.is_none() {
+                } else if is_settled && let Some(claim) = foreign {
+                    self.plan.waits.push(Wait::Claim(claim.until));
+                } else if is_settled {
                     self.plan.findings.push(Finding::Stray(arn.clone()));
                     let step = Step::NoteStray(version.id.clone(), arn);
                     self.step(step, "IVS has a key of ours twice");
