@@ -212,10 +212,15 @@ fn load(sources: Sources) -> Result<Config, Failure> {
 /// For a command that does one thing: what it prints is its result, so that only trouble is logged
 /// unless more is asked for.
 fn log_trouble(config: &Config) -> Result<(), Failure> {
+    log_from(config, LevelFilter::WARN)
+}
+
+/// Logs what is at least as bad as `level`, unless something else is asked for.
+fn log_from(config: &Config, level: LevelFilter) -> Result<(), Failure> {
     let level = if config.is_chosen("log.level") {
         config.log.level.clone()
     } else {
-        Directives::level(LevelFilter::WARN)
+        Directives::level(level)
     };
     log(&Log { format: config.log.format, level })
 }

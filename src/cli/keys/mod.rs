@@ -15,6 +15,7 @@ use std::{
 
 use clap::Subcommand;
 use tokio::runtime::Runtime;
+use tracing::level_filters::LevelFilter;
 
 use super::{Failure, Global, output};
 use crate::{
@@ -90,7 +91,7 @@ pub(super) enum KeysCommand {
 
 pub(super) fn run(global: &Global, command: KeysCommand) -> Result<(), Failure> {
     let config = global.load_config()?;
-    super::log_trouble(&config)?;
+    super::log_from(&config, command.log_level())?;
     let (runtime, app) = super::components(&config, command.access())?;
     let region = super::only_region(&app.api().ivs)?.region().clone();
     let rotator = app.api().rotators.get(&region).map(Arc::clone);
@@ -113,6 +114,15 @@ pub(super) fn run(global: &Global, command: KeysCommand) -> Result<(), Failure> 
 }
 
 impl KeysCommand {
+    /// What a result of findings says need not be logged, too.
+    const fn log_level(&self) -> LevelFilter {
+        if matches!(self, Self::Status | Self::Doctor(_)) {
+            LevelFilter::ERROR
+        } else {
+            LevelFilter::WARN
+        }
+    }
+
     const fn access(&self) -> KeyAccess {
         match self {
             Self::List | Self::Status | Self::Doctor(_) | Self::Get { .. } | Self::Copy(_) => {

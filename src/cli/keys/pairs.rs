@@ -121,7 +121,8 @@ impl Context<'_> {
         let pair = made.map_err(Failure::failed)?;
         self.show(&pair)?;
         if args.private_key.is_some() && pair.adopted {
-            for line in self.after_adoption(&pair, args) {
+            self.read_keyring()?;
+            for line in self.after_adoption(&pair) {
                 note(&line);
             }
         }
@@ -129,9 +130,8 @@ impl Context<'_> {
     }
 
     /// What was adopted, who else may use it, and what comes next.
-    fn after_adoption(&self, pair: &KeyPairView, args: &ImportArgs) -> Vec<String> {
+    fn after_adoption(&self, pair: &KeyPairView) -> Vec<String> {
         let arn = pair.arn.as_ref().map_or("the pair", PlaybackKeyArn::as_str);
-        let is_shared = self.is_shared(pair.arn.as_ref());
         let mut lines = vec![match pair.state {
             KeyPairState::Active => format!("Adopted {arn}. It signs here from now on."),
             KeyPairState::Pending
@@ -142,23 +142,26 @@ impl Context<'_> {
                 format!("Adopted {arn}. It does not sign here; the next keys rotate would use it.")
             }
         }];
-        if is_shared {
-            lines.push("Its other signer may go on: tokens of both play.".to_owned());
-            lines.push(match args.longest_ttl {
-                Some(ttl) => format!(
-                    "When it drains, it is kept for tokens of the other signer that live for {}.",
-                    span(ttl)
-                ),
-                None => format!(
-                    "If the other signer's tokens live for longer than {} (tokens.max_ttl), run this \
-                     again with --longest-ttl.",
-                    span(self.config.tokens.max_ttl)
-                ),
-            });
-            lines.push(format!(
-                "Once nobody signs elsewhere any more: keys rotate, then keys release {arn}"
-            ));
+        if !self.is_shared(pair.arn.as_ref()) {
+            return lines;
         }
+        let keyring = self.app.api().keys.keyring(&self.region);
+        let version = pair.arn.as_ref().and_then(|arn| keyring.as_ref()?.by_arn(arn));
+        lines.push("Its other signer may go on: tokens of both play.".to_owned());
+        lines.push(match version.and_then(|version| version.longest_ttl) {
+            Some(ttl) => format!(
+                "When it drains, it is kept for tokens of the other signer that live for {}.",
+                span(ttl)
+            ),
+            None => format!(
+                "If the other signer's tokens live for longer than {} (tokens.max_ttl), run this \
+                 again with --longest-ttl.",
+                span(self.config.tokens.max_ttl)
+            ),
+        });
+        lines.push(format!(
+            "Once nobody signs elsewhere any more: keys rotate, then keys release {arn}"
+        ));
         lines
     }
 

@@ -266,7 +266,7 @@ impl Context<'_> {
         self.tell("What it cost:")?;
         self.tell(&format!("- Tokens of {} no longer start playback.", Arns(cut)))?;
         self.tell(&format!(
-            "- So do those that other replicas signed with the old key until they read the keyring: \
+            "- Nor do those that other replicas signed with the old key until they read the keyring: \
              up to {} (keys.refresh_every), and up to {} (keys.max_staleness) on one that cannot \
              reach the store. Their callers must ask for new tokens.",
             span(keys.refresh_every),

@@ -123,7 +123,7 @@ fn reported(facts: &Facts<'_>) -> Vec<Finding> {
         // What could not be read is told already, and the clock has a check of its own.
         .filter(|it| !(it.code == "store_unavailable" && facts.read.is_err()))
         .filter(|it| it.code != "clock_skew")
-        .map(|it| Finding::new(severity(it), it.code, &it.detail))
+        .map(|it| Finding::new(severity(it, facts), it.code, &it.detail))
         .collect();
     // Without a keyring nothing is compared.
     if facts.read.is_ok() && facts.keyring.is_none() {
@@ -138,8 +138,10 @@ fn reported(facts: &Facts<'_>) -> Vec<Finding> {
     findings
 }
 
-fn severity(finding: &ReportedFinding) -> Severity {
+fn severity(finding: &ReportedFinding, facts: &Facts<'_>) -> Severity {
     match finding.code {
+        // Another deployment in the same account has a keyring of its own.
+        "lost_keyring" if facts.signer.is_ok() => Severity::Warning,
         // Nothing is broken by them, and an adoption passes through the last.
         "foreign_key_pairs" | "key_pair_missing" | "duplicate_key_pair" | "awaits_release" => {
             Severity::Warning

@@ -221,3 +221,18 @@ fn a_lost_keyring_is_told_though_there_is_nothing_to_compare() {
         [(Severity::Error, "no_active_key"), (Severity::Error, "lost_keyring")]
     );
 }
+
+#[test]
+fn pairs_of_another_keyring_are_no_error_where_ours_signs() {
+    let (setup, policy) = (setup(), policy());
+    let mut facts = well(&setup, &policy, &[], &[]);
+    let pair = PairName { arn: strategies::arn(1), name: String::new() };
+    let lost = lifecycle::Finding::Lost(vec![pair]);
+    facts.report = Arc::new(Report { findings: vec![(&lost).into()], ..Report::default() });
+    assert_eq!(codes(&facts), [(Severity::Warning, "lost_keyring")]);
+    facts.signer = Err(NoSigner::EmptyKeyring { region: suite::region() });
+    assert_eq!(
+        codes(&facts),
+        [(Severity::Error, "no_active_key"), (Severity::Error, "lost_keyring")]
+    );
+}
