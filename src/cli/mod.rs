@@ -84,7 +84,7 @@ enum Command {
     Dev(dev::DevArgs),
     /// Run an IVS-compatible endpoint (not for production)
     Emulator(emulator::EmulatorArgs),
-    /// Playback key pairs: list, get, generate, import, delete, make the first one
+    /// Playback key pairs: make, adopt, rotate, examine
     #[command(
         subcommand,
         after_help = "Example:\n  ivs-playback-auth keys list --region us-west-2"
