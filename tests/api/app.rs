@@ -115,7 +115,9 @@ impl TestApp {
         with_key: bool,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (clock, manual) = Clock::manual(START);
+        // An IVS that goes by real time would find the clock of a fixed start hours off.
+        let start = if emulated.enforce_rates { Clock::system().now() } else { START };
+        let (clock, manual) = Clock::manual(start);
         let account: AccountId = "123456789012".parse().unwrap();
         let region: Region = "us-west-2".parse().unwrap();
         let mut options = Options::new(folder.path().join("emulator"), account.clone());

@@ -110,8 +110,10 @@ impl Progress {
 
     fn tick(&mut self, now: Timestamp) {
         if let Some(next_at) = self.next_at.filter(|_| std::io::stderr().is_terminal()) {
+            let left = next_at.saturating_since(now);
+            let left = if left < TICK { "due".to_owned() } else { format!("{} left", span(left)) };
             // To the first column, and clear what was there.
-            write_stderr(&format!("\r\x1b[2K  {} left", span(next_at.saturating_since(now))));
+            write_stderr(&format!("\r\x1b[2K  {left}"));
             self.is_counting = true;
         }
     }

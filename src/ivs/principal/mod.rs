@@ -29,8 +29,11 @@ pub struct Question {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SimulationError {
     /// There are no credentials, or AWS STS does not know them.
-    #[error("whose the credentials are could not be found out: {0}")]
-    Identity(IvsError),
+    #[error("whose the credentials are, AWS STS could not tell: {reason}")]
+    Identity {
+        /// What happened.
+        reason: String,
+    },
     /// IAM simulates the policies of users and roles.
     #[error(
         "IAM can tell this of a user or a role, and the credentials are those of {arn}; use a user's \
@@ -72,6 +75,22 @@ impl SimulationError {
         Self::Unavailable { reason: reason.into() }
     }
 
+    /// [`IvsError`] speaks of IVS where it says who failed.
+    fn identity(error: &IvsError) -> Self {
+        let reason = match error {
+            IvsError::Unavailable { reason } => reason.clone(),
+            IvsError::TimedOut => "it did not answer in time".to_owned(),
+            IvsError::Throttled => "it throttles this account's calls".to_owned(),
+            IvsError::Denied { code, message } => format!("it denied the call ({code}): {message}"),
+            IvsError::NoCredentials
+            | IvsError::NotFound
+            | IvsError::Conflict { .. }
+            | IvsError::QuotaExceeded { .. }
+            | IvsError::Invalid { .. } => error.to_string(),
+        };
+        Self::Identity { reason }
+    }
+
     fn is_no_such_entity(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if code == "NoSuchEntity")
     }
@@ -90,7 +109,8 @@ impl IvsRegions {
         now: Timestamp,
     ) -> Result<BTreeMap<String, bool>, SimulationError> {
         let aws = self.aws();
-        let identity = regions::caller_identity(aws).await.map_err(SimulationError::Identity)?;
+        let identity = regions::caller_identity(aws).await;
+        let identity = identity.map_err(|error| SimulationError::identity(&error))?;
         let principal: Principal = identity.arn().unwrap_or_default().parse()?;
         let iam = Iam::new(aws, now).await?;
         let mut arn = principal.arn();
@@ -155,7 +175,7 @@ struct Iam {
 
 impl Iam {
     async fn new(aws: &SdkConfig, now: Timestamp) -> Result<Self, SimulationError> {
-        let none = || SimulationError::Identity(IvsError::NoCredentials);
+        let none = || SimulationError::identity(&IvsError::NoCredentials);
         let provider = aws.credentials_provider().ok_or_else(none)?;
         let credentials = provider.provide_credentials().await.map_err(|_| none())?;
         Ok(Self { endpoint: Endpoint::new(aws, credentials, now)? })
