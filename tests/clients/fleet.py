@@ -1,5 +1,7 @@
 """Several `serve` processes beside one emulator, as a deployment runs them: with short times."""
 
+import calendar
+import copy
 import json
 import os
 import pathlib
@@ -110,7 +112,7 @@ class Fleet:
         sections = {
             "server": {"listen": "127.0.0.1:0"},
             "ivs": {"regions": [REGION], "account_id": ACCOUNT},
-            **TIMES,
+            **copy.deepcopy(TIMES),
         }
         for section, keys in settings.items():
             sections[section] = {**sections.get(section, {}), **keys}
@@ -244,9 +246,7 @@ class Viewers:
                 self.failed.append(answer.text)
                 continue
             token = answer.json["token"]
-            expires = time.mktime(
-                time.strptime(answer.json["expiresAt"], "%Y-%m-%dT%H:%M:%SZ")
-            ) - time.timezone
+            expires = seconds(answer.json["expiresAt"])
             self.play(token, expires, "at once")
             with self.lock:
                 self.minted += 1
@@ -295,6 +295,11 @@ class Moto:
         self.process.stdin.close()
         self.process.wait(timeout=30)
         self.process.stdout.close()
+
+
+def seconds(instant):
+    """RFC 3339 as Unix seconds."""
+    return calendar.timegm(time.strptime(instant, "%Y-%m-%dT%H:%M:%SZ"))
 
 
 def wait_for(condition, seconds=60, what="it"):
