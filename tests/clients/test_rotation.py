@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 
+import boto3
 import jwt
 import pytest
 
@@ -147,6 +148,39 @@ def test_both_replicas_sign_with_a_new_key_soon(start, moto):
         list(pool.map(watch, [one, two]))
     # And a little, for a machine that is busy.
     assert abs(seen[one] - seen[two]) < refresh + 1.0
+
+
+def test_a_rotation_by_five_replicas_leaves_few_versions_and_labels(start, moto):
+    fleet = start(
+        {"keys": {"store": "secrets-manager", "refresh_every": "300ms", "max_staleness": "5s"}},
+        {"AWS_ENDPOINT_URL_SECRETS_MANAGER": moto.url},
+    )
+    first_key(fleet)
+    secrets = boto3.client(
+        "secretsmanager",
+        endpoint_url=moto.url,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    name = secrets.list_secrets()["SecretList"][0]["Name"]
+
+    def versions():
+        listed = secrets.list_secret_version_ids(SecretId=name, IncludeDeprecated=True)
+        return listed["Versions"]
+
+    replicas = [fleet.serve() for _ in range(5)]
+    before = len(versions())
+    assert fleet.rotate(replicas[0]).status == 202
+    wait_for(lambda: not open_rotations(fleet, replicas[1]), 120, "the end of the rotation")
+    assert len(versions()) - before <= 8
+    labels = [label for version in versions() for label in version.get("VersionStages", [])]
+    assert len(labels) <= 3, labels
+    # What AWS keeps readable under a label holds the key that signs, and no retired one.
+    for label in ("AWSCURRENT", "AWSPREVIOUS"):
+        secret = secrets.get_secret_value(SecretId=name, VersionStage=label)["SecretString"]
+        keys = json.loads(secret)["keys"]
+        assert [it["state"] for it in keys if it.get("privateKey")] == ["active"], label
 
 
 class Gate:
