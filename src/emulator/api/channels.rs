@@ -9,6 +9,7 @@ use super::{
     Call,
     constraint::Form,
     error::{ApiError, ErrorCode},
+    input::{ByArn, ByArns},
     pages::{Listing, PageInput},
     set, stream_keys,
 };
@@ -83,19 +84,9 @@ pub(super) fn create(call: &Call<'_>, input: Create) -> Result<Value, ApiError> 
     Ok(json!({ "channel": call.channel(&channel), "streamKey": stream_keys::shape(&key) }))
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct ByArn {
-    arn: String,
-}
-
 pub(super) fn get(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {
     let channel = call.shared.store.read(|view| call.find::<Channel>(view, &input.arn))?;
     Ok(json!({ "channel": call.channel(&channel) }))
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct ByArns {
-    arns: Vec<String>,
 }
 
 pub(super) fn batch_get(call: &Call<'_>, input: &ByArns) -> Result<Value, ApiError> {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::{
     Call,
     error::{ApiError, ErrorCode},
+    input::ByArn,
     pages::{Listing, PageInput},
 };
 use crate::{
@@ -80,11 +81,6 @@ pub(super) fn import(call: &Call<'_>, input: Import) -> Result<Value, ApiError> 
         Ok(pair)
     })?;
     Ok(json!({ "keyPair": shape(&pair) }))
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct ByArn {
-    arn: String,
 }
 
 pub(super) fn get(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {

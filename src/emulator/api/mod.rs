@@ -11,6 +11,7 @@ mod caller;
 pub(super) mod channels;
 pub(super) mod constraint;
 pub(super) mod error;
+mod input;
 mod key_pairs;
 #[cfg(test)]
 mod many;
@@ -221,23 +222,26 @@ impl Call<'_> {
         collection::find(view, arn)?.ok_or_else(|| ApiError::not_found(arn))
     }
 
-    /// Refuses to delete what is attached to a channel of the region.
-    fn refuse_attached(
+    /// Deletes a resource of the caller's account and region. Refused while it is attached to a
+    /// channel of the region.
+    fn delete_unattached<T: Record>(
         &self,
-        view: &impl View,
         arn: &str,
         is_attached: impl Fn(&Channel) -> bool,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Value, ApiError> {
         let channels = self.collection(ResourceKind::Channel);
-        match collection::page(view, &channels, 0, 1, is_attached)?.items.pop() {
-            None => Ok(()),
-            Some(channel) => {
-                let channel = channel.record.arn;
+        self.shared.store.write(|transaction| {
+            self.find::<T>(transaction, arn)?;
+            let attached = collection::page(transaction, &channels, 0, 1, &is_attached)?;
+            if let Some(channel) = attached.items.first() {
+                let channel = &channel.record.arn;
                 let message =
                     format!("{arn} is attached to {channel}. Detach it with UpdateChannel first.");
-                Err(ApiError::new(ErrorCode::Conflict, message))
+                return Err(ApiError::new(ErrorCode::Conflict, message));
             }
-        }
+            collection::remove(transaction, arn)?;
+            Ok(Value::Null)
+        })
     }
 
     /// Refuses the ARN of another account or region: a call sees its own alone.

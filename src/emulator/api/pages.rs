@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Call, error::ApiError};
-use crate::emulator::store::collection::{self, Record, Tagged};
+use crate::emulator::store::{
+    collection::{self, Record, Tagged},
+    records::Channel,
+};
 
 /// The members that all lists share.
 #[derive(Debug, Default, Deserialize)]
@@ -60,6 +63,18 @@ impl Call<'_> {
             output.insert("nextToken".to_owned(), scope.token(next).into());
         }
         Ok(output)
+    }
+
+    /// The asked page of what belongs to a channel, which must be there.
+    pub(super) fn list_of_channel<T: Record>(
+        &self,
+        channel_arn: &str,
+        listing: &Listing<'_>,
+        page: &PageInput,
+        shape: impl Fn(&Tagged<T>) -> Value,
+    ) -> Result<Value, ApiError> {
+        self.shared.store.read(|view| self.find::<Channel>(view, channel_arn))?;
+        self.list(listing, page, |_| true, shape)
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{
     Call,
     error::ApiError,
+    input::ByArn,
     pages::{Listing, PageInput},
     set,
 };
@@ -70,11 +71,6 @@ pub(super) fn create(call: &Call<'_>, input: Create) -> Result<Value, ApiError> 
     Ok(json!({ "playbackRestrictionPolicy": shape(&policy) }))
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct ByArn {
-    arn: String,
-}
-
 pub(super) fn get(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {
     let policy = call.shared.store.read(|view| call.find(view, &input.arn))?;
     Ok(json!({ "playbackRestrictionPolicy": shape(&policy) }))
@@ -109,13 +105,8 @@ pub(super) fn update(call: &Call<'_>, input: Update) -> Result<Value, ApiError> 
 
 /// Refused while it is attached to a channel.
 pub(super) fn delete(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {
-    call.shared.store.write(|transaction| {
-        call.find::<PlaybackRestrictionPolicy>(transaction, &input.arn)?;
-        call.refuse_attached(transaction, &input.arn, |channel| {
-            channel.playback_restriction_policy_arn == input.arn
-        })?;
-        collection::remove(transaction, &input.arn)?;
-        Ok(Value::Null)
+    call.delete_unattached::<PlaybackRestrictionPolicy>(&input.arn, |channel| {
+        channel.playback_restriction_policy_arn == input.arn
     })
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Call,
     error::{ApiError, ErrorCode},
+    input::ByArn,
     pages::{Listing, PageInput},
 };
 use crate::{
@@ -127,11 +128,6 @@ pub(super) fn create(call: &Call<'_>, input: Create) -> Result<Value, ApiError> 
     Ok(json!({ "recordingConfiguration": shape(&configuration, created) }))
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct ByArn {
-    arn: String,
-}
-
 pub(super) fn get(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {
     let found = call.shared.store.read(|view| call.find(view, &input.arn))?;
     Ok(json!({ "recordingConfiguration": shape(&found, call.shared.clock.now()) }))
@@ -150,13 +146,8 @@ pub(super) fn list(call: &Call<'_>, page: &PageInput) -> Result<Value, ApiError>
 
 /// Refused while a channel records with it.
 pub(super) fn delete(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {
-    call.shared.store.write(|transaction| {
-        call.find::<RecordingConfiguration>(transaction, &input.arn)?;
-        call.refuse_attached(transaction, &input.arn, |channel| {
-            channel.recording_configuration_arn == input.arn
-        })?;
-        collection::remove(transaction, &input.arn)?;
-        Ok(Value::Null)
+    call.delete_unattached::<RecordingConfiguration>(&input.arn, |channel| {
+        channel.recording_configuration_arn == input.arn
     })
 }
 

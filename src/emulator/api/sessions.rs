@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     Call,
     error::{ApiError, ErrorCode},
+    input::OfChannel,
     pages::{Listing, PageInput},
     recording,
 };
@@ -49,37 +50,28 @@ pub(super) fn get(call: &Call<'_>, input: &Get) -> Result<Value, ApiError> {
     Ok(json!({ "streamSession": shape(call, session) }))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct OfChannel {
-    channel_arn: String,
-}
-
 /// The latest first.
 pub(super) fn list(
     call: &Call<'_>,
     input: &OfChannel,
     page: &PageInput,
 ) -> Result<Value, ApiError> {
-    call.shared.store.read(|view| call.find::<Channel>(view, &input.channel_arn))?;
     let listing = Listing {
         collection: &StreamSession::of(&input.channel_arn),
         filters: &[],
         member: "streamSessions",
         default_limit: DEFAULT_PAGE,
     };
-    call.list(
-        &listing,
-        page,
-        |_| true,
-        |session: &Tagged<StreamSession>| {
-            let mut summary = times(&session.record);
-            if let Some(members) = summary.as_object_mut() {
-                members.insert("hasErrorEvent".to_owned(), false.into());
-            }
-            summary
-        },
-    )
+    call.list_of_channel(&input.channel_arn, &listing, page, summary)
+}
+
+/// The shape `StreamSessionSummary`.
+fn summary(session: &Tagged<StreamSession>) -> Value {
+    let mut summary = times(&session.record);
+    if let Some(members) = summary.as_object_mut() {
+        members.insert("hasErrorEvent".to_owned(), false.into());
+    }
+    summary
 }
 
 /// The shape `StreamSession`.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     Call,
     error::{ApiError, ErrorCode},
+    input::{ByArn, ByArns, OfChannel},
     pages::{Listing, PageInput},
 };
 use crate::{
@@ -61,19 +62,9 @@ pub(super) fn create(call: &Call<'_>, input: Create) -> Result<Value, ApiError> 
     Ok(json!({ "streamKey": shape(&key) }))
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct ByArn {
-    arn: String,
-}
-
 pub(super) fn get(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {
     let key = call.shared.store.read(|view| call.find(view, &input.arn))?;
     Ok(json!({ "streamKey": shape(&key) }))
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct ByArns {
-    arns: Vec<String>,
 }
 
 pub(super) fn batch_get(call: &Call<'_>, input: &ByArns) -> Result<Value, ApiError> {
@@ -82,25 +73,18 @@ pub(super) fn batch_get(call: &Call<'_>, input: &ByArns) -> Result<Value, ApiErr
     Ok(json!({ "streamKeys": keys, "errors": found.errors }))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct OfChannel {
-    channel_arn: String,
-}
-
 pub(super) fn list(
     call: &Call<'_>,
     input: &OfChannel,
     page: &PageInput,
 ) -> Result<Value, ApiError> {
-    call.shared.store.read(|view| call.find::<Channel>(view, &input.channel_arn))?;
     let listing = Listing {
         collection: &StreamKey::of(&input.channel_arn),
         filters: &[],
         member: "streamKeys",
         default_limit: DEFAULT_PAGE,
     };
-    call.list(&listing, page, |_| true, summary)
+    call.list_of_channel(&input.channel_arn, &listing, page, summary)
 }
 
 pub(super) fn delete(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Call,
     error::{ApiError, ErrorCode},
+    input::OfChannel,
     pages::{Listing, PageInput},
 };
 use crate::emulator::{
@@ -24,12 +25,6 @@ use crate::emulator::{
 const DEFAULT_PAGE: usize = 100;
 
 const HEALTH: &str = "HEALTHY";
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct OfChannel {
-    channel_arn: String,
-}
 
 pub(super) fn get(call: &Call<'_>, input: &OfChannel) -> Result<Value, ApiError> {
     let stream = call.shared.store.read(|view| find(call, view, &input.channel_arn))?;
