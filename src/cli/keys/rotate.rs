@@ -360,22 +360,11 @@ mod tests {
     fn what_is_under_way_comes_first() {
         for age in [Duration::ZERO, LIMIT * 2] {
             let mut keyring = active_since(age);
-            let id = RotationId::random(&mut system_rng());
-            keyring.record_rotation(Rotation {
-                id: id.clone(),
-                mode: RotationMode::Graceful,
-                idempotency_key_hash: None,
-                request_hash: None,
-                requested_by: "test".to_owned(),
-                from: None,
-                to: VersionId::random(&mut system_rng()),
-                made: true,
-                started_at: suite::now(),
-                activated_at: None,
-                finished_at: None,
-                outcome: None,
-                error: None,
-            });
+            let to = VersionId::random(&mut system_rng());
+            let mode = RotationMode::Graceful;
+            let rotation = Rotation::new(mode, "test", to, suite::now(), &mut system_rng());
+            let id = rotation.id.clone();
+            keyring.record_rotation(rotation);
             assert_eq!(due(Some(&keyring), LIMIT, suite::now()), Due::GoOn(id));
         }
     }

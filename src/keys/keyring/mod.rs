@@ -366,21 +366,9 @@ mod tests {
     fn the_last_twenty_rotations_are_kept() {
         let mut keyring = empty();
         for _ in 0..23 {
-            keyring.record_rotation(Rotation {
-                id: RotationId::random(&mut system_rng()),
-                mode: RotationMode::Graceful,
-                idempotency_key_hash: None,
-                request_hash: None,
-                made: false,
-                requested_by: "test".to_owned(),
-                from: None,
-                to: VersionId::random(&mut system_rng()),
-                started_at: now(),
-                activated_at: None,
-                finished_at: None,
-                outcome: None,
-                error: None,
-            });
+            let to = VersionId::random(&mut system_rng());
+            let mode = RotationMode::Graceful;
+            keyring.record_rotation(Rotation::new(mode, "test", to, now(), &mut system_rng()));
         }
         assert_eq!(keyring.rotations.len(), ROTATIONS_KEPT);
     }

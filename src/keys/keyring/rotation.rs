@@ -1,5 +1,6 @@
 //! The record of a rotation: the exchange of the key that signs.
 
+use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
 
 use super::{RotationId, VersionId};
@@ -46,6 +47,31 @@ pub struct Rotation {
 }
 
 impl Rotation {
+    /// A rotation to `to` that begins now, under an id of its own, with nothing done yet.
+    pub fn new(
+        mode: RotationMode,
+        requested_by: impl Into<String>,
+        to: VersionId,
+        now: Timestamp,
+        rng: &mut impl CryptoRng,
+    ) -> Self {
+        Self {
+            id: RotationId::random(rng),
+            mode,
+            idempotency_key_hash: None,
+            request_hash: None,
+            requested_by: requested_by.into(),
+            from: None,
+            to,
+            made: false,
+            started_at: now.floor_to_second(),
+            activated_at: None,
+            finished_at: None,
+            outcome: None,
+            error: None,
+        }
+    }
+
     /// Whether there is something left to do.
     pub fn is_open(&self) -> bool {
         self.outcome.is_none()

@@ -13,8 +13,8 @@ use crate::{
     ivs::{KeyPairSummary, arn::PlaybackKeyArn},
     keys::{
         keyring::{
-            DriverId, KEYRING_TAG, KeyState, Keyring, Rotation, RotationId, RotationMode,
-            VERSION_TAG, VersionId, strategies,
+            DriverId, KEYRING_TAG, KeyState, Keyring, Rotation, RotationMode, VERSION_TAG,
+            VersionId, strategies,
         },
         lifecycle::requests::{self, Begin},
         material::PrivateKey,
@@ -247,20 +247,12 @@ fn add_rotation(keyring: &mut Keyring, to: usize, from: usize, is_emergency: boo
     };
     let from = keyring.keys.get(from).filter(|it| it.id != to.id).map(|it| it.id.clone());
     let started_at = Timestamp::from_unix_seconds(strategies::EPOCH);
+    let mode = if is_emergency { RotationMode::Emergency } else { RotationMode::Graceful };
     let rotation = Rotation {
-        id: RotationId::random(&mut system_rng()),
-        mode: if is_emergency { RotationMode::Emergency } else { RotationMode::Graceful },
-        idempotency_key_hash: None,
-        request_hash: None,
-        requested_by: "test".to_owned(),
         from,
-        to: to.id.clone(),
         made: true,
-        started_at,
         activated_at: active.then_some(started_at),
-        finished_at: None,
-        outcome: None,
-        error: None,
+        ..Rotation::new(mode, "test", to.id.clone(), started_at, &mut system_rng())
     };
     keyring.record_rotation(rotation);
 }

@@ -90,23 +90,17 @@ pub fn begin(
         let _ = claim(version, ClaimOp::Import, driver, now);
     }
     let made_before = preempt(keyring, &to, now);
-    let id = RotationId::random(&mut system_rng());
     let from = keyring.active().map(|version| version.id.clone());
-    keyring.record_rotation(Rotation {
-        id: id.clone(),
-        mode: request.mode,
+    let requested_by = request.requested_by.clone();
+    let rotation = Rotation {
         idempotency_key_hash: request.idempotency.as_ref().map(|it| it.key_hash.clone()),
         request_hash: request.idempotency.as_ref().map(|it| it.request_hash.clone()),
-        requested_by: request.requested_by.clone(),
         from,
-        to,
         made: is_made || made_before,
-        started_at: now.floor_to_second(),
-        activated_at: None,
-        finished_at: None,
-        outcome: None,
-        error: None,
-    });
+        ..Rotation::new(request.mode, requested_by, to, now, &mut system_rng())
+    };
+    let id = rotation.id.clone();
+    keyring.record_rotation(rotation);
     Ok(Begun::New(id))
 }
 
@@ -203,22 +197,13 @@ pub fn roll_back<P>(
             detail: "The old key signs again.".to_owned(),
         });
     }
-    let id = RotationId::random(&mut system_rng());
-    keyring.record_rotation(Rotation {
-        id: id.clone(),
-        mode: RotationMode::Graceful,
-        idempotency_key_hash: None,
-        request_hash: None,
-        requested_by: requested_by.to_owned(),
+    let rotation = Rotation {
         from: new,
-        to: from,
-        made: false,
-        started_at: at,
         activated_at: Some(at),
-        finished_at: None,
-        outcome: None,
-        error: None,
-    });
+        ..Rotation::new(RotationMode::Graceful, requested_by, from, at, &mut system_rng())
+    };
+    let id = rotation.id.clone();
+    keyring.record_rotation(rotation);
     Ok(id)
 }
 

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
     use crate::{
         keys::{
-            keyring::{ClaimOp, PRESENT_MAX, Rotation, RotationId, RotationMode, strategies},
+            keyring::{ClaimOp, PRESENT_MAX, Rotation, RotationMode, strategies},
             operations::enroll::claim,
             store::suite,
         },
@@ -128,21 +128,8 @@ mod tests {
     }
 
     fn rotation(to: &VersionId) -> Rotation {
-        Rotation {
-            id: RotationId::random(&mut system_rng()),
-            mode: RotationMode::Graceful,
-            idempotency_key_hash: None,
-            request_hash: None,
-            made: false,
-            requested_by: "test".to_owned(),
-            from: None,
-            to: to.clone(),
-            started_at: suite::now(),
-            activated_at: None,
-            finished_at: None,
-            outcome: None,
-            error: None,
-        }
+        let mode = RotationMode::Graceful;
+        Rotation::new(mode, "test", to.clone(), suite::now(), &mut system_rng())
     }
 
     /// What becomes of a claimed version that is refused.
