@@ -49,6 +49,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod emulator;
+mod files;
 pub mod http;
 pub mod ivs;
 pub mod keys;

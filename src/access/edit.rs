@@ -7,7 +7,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -23,7 +23,7 @@ use super::{
     registry::{ClientsError, parse, place_of, read},
     scopes::Scope,
 };
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, files};
 
 const HEADER: &str = "\
 # Who may call this service. Made by `ivs-playback-auth clients create`, and read again while the
@@ -157,7 +157,8 @@ impl ClientsFile {
         let text = read(&path)?.unwrap_or_default();
         let clients = parse(&text, place_of(&self.path))?;
         let text = change(&text, &clients)?;
-        write_durably(&path, folder, &text).map_err(unwritable)
+        let permissions = fs::metadata(&path).ok().map(|existing| existing.permissions());
+        files::replace(&path, text.as_bytes(), permissions).map_err(unwritable)
     }
 }
 
@@ -216,18 +217,6 @@ fn drop_trailing(text: &str, dropped: impl Fn(&str) -> bool) -> String {
         lines.pop();
     }
     lines.concat()
-}
-
-fn write_durably(path: &Path, folder: &Path, text: &str) -> io::Result<()> {
-    // Made with mode 0600.
-    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
-    temporary.write_all(text.as_bytes())?;
-    if let Ok(existing) = fs::metadata(path) {
-        temporary.as_file().set_permissions(existing.permissions())?;
-    }
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::{
     clock::Clock,
     config::{Config, Sources},
     emulator::{Emulator, Options},
+    files,
     ivs::{
         IvsRegions,
         arn::{AccountId, ArnError, ChannelArn, Region},
@@ -169,14 +170,8 @@ impl DataFolder {
     /// Replaces a file at once and durably; only the owner may read it.
     fn write(&self, name: &str, text: &str) -> Result<(), StartError> {
         let path = self.path(name);
-        let replace = || {
-            let mut file = tempfile::NamedTempFile::new_in(&self.absolute)?;
-            io::Write::write_all(&mut file, text.as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(&path).map_err(|error| error.error)?;
-            fs::File::open(&self.absolute)?.sync_all()
-        };
-        replace().map_err(|source| StartError::DataDir { path: path.clone(), source })
+        files::replace(&path, text.as_bytes(), None)
+            .map_err(|source| StartError::DataDir { path, source })
     }
 
     /// The name under which this folder's `dev` changes key pairs, at every start the same.
