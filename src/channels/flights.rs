@@ -271,9 +271,7 @@ impl Flights {
         for line in &waiting.lines {
             desk.queue.put_back(line, arn.clone());
         }
-        if waiting.lines.is_empty() && !desk.queue.push_background(arn.clone()) {
-            self.lookups.remove(arn);
-        }
+        self.queue_if_background(arn, operation);
     }
 
     /// To the ends of its lines at the desk of `GetChannel`.
@@ -290,7 +288,14 @@ impl Flights {
         for line in &waiting.lines {
             desk.queue.push(line, arn.clone());
         }
-        if waiting.lines.is_empty() && !desk.queue.push_background(arn.clone()) {
+        self.queue_if_background(arn, Operation::GetChannel);
+    }
+
+    /// Queues a refresh, which stands in no client's line; it is dropped where there is no room.
+    fn queue_if_background(&mut self, arn: &ChannelArn, operation: Operation) {
+        let is_background = self.lookups.get(arn).is_some_and(|it| it.lines.is_empty());
+        let queue = &mut self.desks.of_mut(operation).queue;
+        if is_background && !queue.push_background(arn.clone()) {
             self.lookups.remove(arn);
         }
     }
