@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::keys::{
         keyring::{KeyState, strategies},
-        store::{StoreFuture, dir::DirStore, suite},
+        store::{StoreFuture, dir::DirStore, samples},
     };
 
     struct Place {
@@ -159,65 +159,65 @@ mod tests {
         /// A store with a keyring of one key in each state.
         async fn filled(&self, name: &str) -> DirStore {
             let store = self.store(name);
-            let mut keyring = suite::empty();
+            let mut keyring = samples::empty();
             keyring.account_id = Some("123456789012".parse().unwrap());
             for (position, state) in KeyState::ALL.into_iter().enumerate() {
-                let id = suite::add_key(&mut keyring, position);
+                let id = samples::add_key(&mut keyring, position);
                 let version = keyring.version_mut(&id).unwrap();
                 version.arn = Some(strategies::arn(position));
-                version.retires_at = Some(suite::now());
+                version.retires_at = Some(samples::now());
                 version.state = state;
                 if state == KeyState::Retired {
-                    keyring.retire(&id, suite::now());
+                    keyring.retire(&id, samples::now());
                 }
             }
-            store.replace(&suite::region(), None, &keyring).await.unwrap();
+            store.replace(&samples::region(), None, &keyring).await.unwrap();
             store
         }
     }
 
     async fn copy(from: &dyn Store, to: &dyn Store) -> Result<Copied, CopyError> {
-        super::copy(from, to, &suite::region()).await
+        super::copy(from, to, &samples::region()).await
     }
 
     #[tokio::test]
     async fn the_copy_is_the_same_keyring_and_the_source_stays() {
         let place = Place::new();
         let (from, to) = (place.filled("from").await, place.store("to"));
-        let before = suite::loaded(&from).await;
+        let before = samples::loaded(&from).await;
         assert_eq!(copy(&from, &to).await, Ok(Copied::Written { keys: 5 }));
-        assert_eq!(suite::loaded(&to).await.0, before.0);
-        assert_eq!(suite::loaded(&from).await, before);
+        assert_eq!(samples::loaded(&to).await.0, before.0);
+        assert_eq!(samples::loaded(&from).await, before);
         // Once more is no harm.
-        let written = suite::loaded(&to).await;
+        let written = samples::loaded(&to).await;
         assert_eq!(copy(&from, &to).await, Ok(Copied::AlreadyThere { keys: 5 }));
-        assert_eq!(suite::loaded(&to).await, written);
+        assert_eq!(samples::loaded(&to).await, written);
     }
 
     #[tokio::test]
     async fn keys_that_are_there_are_not_replaced() {
         let place = Place::new();
         let (from, to) = (place.filled("from").await, place.filled("to").await);
-        let before = suite::loaded(&to).await;
-        let occupied = CopyError::Occupied { to: to.describe(&suite::region()) };
+        let before = samples::loaded(&to).await;
+        let occupied = CopyError::Occupied { to: to.describe(&samples::region()) };
         assert_eq!(copy(&from, &to).await, Err(occupied));
-        assert_eq!(suite::loaded(&to).await, before);
+        assert_eq!(samples::loaded(&to).await, before);
 
         let empty = place.store("empty");
-        empty.replace(&suite::region(), None, &suite::empty()).await.unwrap();
+        empty.replace(&samples::region(), None, &samples::empty()).await.unwrap();
         assert_eq!(copy(&from, &empty).await, Ok(Copied::Written { keys: 5 }));
-        assert_eq!(suite::loaded(&empty).await.0, suite::loaded(&from).await.0);
+        assert_eq!(samples::loaded(&empty).await.0, samples::loaded(&from).await.0);
     }
 
     #[tokio::test]
     async fn nothing_is_copied_from_nowhere_or_to_itself() {
         let place = Place::new();
         let (from, to) = (place.store("from"), place.store("to"));
-        let nothing = CopyError::NothingThere { from: from.describe(&suite::region()) };
+        let nothing = CopyError::NothingThere { from: from.describe(&samples::region()) };
         assert_eq!(copy(&from, &to).await, Err(nothing));
-        let same = CopyError::SamePlace { place: from.describe(&suite::region()) };
+        let same = CopyError::SamePlace { place: from.describe(&samples::region()) };
         assert_eq!(copy(&from, &from).await, Err(same));
-        assert_eq!(to.load(&suite::region()).await, Ok(None));
+        assert_eq!(to.load(&samples::region()).await, Ok(None));
     }
 
     #[tokio::test]
@@ -228,7 +228,7 @@ mod tests {
         fs::write(&document, "not ours").unwrap();
         let error = copy(&from, &to).await.unwrap_err();
         assert!(matches!(error, CopyError::Store { .. }), "{error}");
-        assert!(error.to_string().starts_with(&to.describe(&suite::region())), "{error}");
+        assert!(error.to_string().starts_with(&to.describe(&samples::region())), "{error}");
         assert_eq!(fs::read_to_string(document).unwrap(), "not ours");
     }
 
@@ -254,7 +254,7 @@ mod tests {
             Box::pin(async move {
                 let revision = self.inner.replace(region, expected, keyring).await?;
                 if !self.done.swap(true, Ordering::Relaxed) {
-                    let (mut changed, seen) = suite::loaded(&self.neighbour).await;
+                    let (mut changed, seen) = samples::loaded(&self.neighbour).await;
                     changed.max_ttl *= 2;
                     self.neighbour.replace(region, Some(seen), &changed).await?;
                 }

@@ -154,19 +154,19 @@ mod tests {
     use super::*;
     use crate::keys::{
         keyring::{RotationFailure, RotationMode, strategies},
-        store::suite,
+        store::samples,
     };
     use crate::secret::system_rng;
 
     fn view(phase: Phase, next_step: NextStep, code: &str, detail: &str) -> RotationView {
         RotationView {
             id: RotationId::random(&mut system_rng()),
-            region: suite::region(),
+            region: samples::region(),
             mode: RotationMode::Graceful,
             phase,
-            since: suite::now(),
+            since: samples::now(),
             next_step: Some(next_step),
-            next_at: Some(suite::now() + Duration::from_mins(10)),
+            next_at: Some(samples::now() + Duration::from_mins(10)),
             new_key_pair_arn: Some(strategies::arn(1)),
             old_key_pair_arn: Some(strategies::arn(0)),
             error: (!code.is_empty())
@@ -178,7 +178,7 @@ mod tests {
     fn a_line_says_what_comes_next_and_when() {
         let view = view(Phase::Propagating, NextStep::Activate, "", "");
         assert_eq!(
-            stage(&view, suite::now() + Duration::from_secs(19)),
+            stage(&view, samples::now() + Duration::from_secs(19)),
             "propagating: the new key begins to sign at 2026-11-22T09:05:00Z (in 9 min 41 s)"
         );
     }

@@ -331,26 +331,26 @@ mod tests {
     use super::*;
     use crate::keys::{
         keyring::{Rotation, VersionId},
-        store::suite,
+        store::samples,
     };
     use crate::secret::system_rng;
 
     const LIMIT: Duration = Duration::from_hours(30 * 24);
 
     fn active_since(age: Duration) -> Keyring {
-        let mut keyring = suite::empty();
-        let id = suite::add_key(&mut keyring, 0);
+        let mut keyring = samples::empty();
+        let id = samples::add_key(&mut keyring, 0);
         let version = keyring.version_mut(&id).unwrap();
         version.state = KeyState::Active;
-        version.activated_at = Some(suite::now() - age);
+        version.activated_at = Some(samples::now() - age);
         keyring
     }
 
     #[test]
     fn only_a_key_that_is_old_enough_is_exchanged() {
-        let judge = |keyring: &Keyring| due(Some(keyring), LIMIT, suite::now());
-        assert_eq!(due::<()>(None, LIMIT, suite::now()), Due::Begin);
-        assert_eq!(judge(&suite::empty()), Due::Begin);
+        let judge = |keyring: &Keyring| due(Some(keyring), LIMIT, samples::now());
+        assert_eq!(due::<()>(None, LIMIT, samples::now()), Due::Begin);
+        assert_eq!(judge(&samples::empty()), Due::Begin);
         assert_eq!(judge(&active_since(LIMIT)), Due::Begin);
         let age = Duration::from_hours(1);
         assert_eq!(judge(&active_since(age)), Due::Nothing { age });
@@ -362,10 +362,10 @@ mod tests {
             let mut keyring = active_since(age);
             let to = VersionId::random(&mut system_rng());
             let mode = RotationMode::Graceful;
-            let rotation = Rotation::new(mode, "test", to, suite::now(), &mut system_rng());
+            let rotation = Rotation::new(mode, "test", to, samples::now(), &mut system_rng());
             let id = rotation.id.clone();
             keyring.record_rotation(rotation);
-            assert_eq!(due(Some(&keyring), LIMIT, suite::now()), Due::GoOn(id));
+            assert_eq!(due(Some(&keyring), LIMIT, samples::now()), Due::GoOn(id));
         }
     }
 }

@@ -177,7 +177,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::keys::{keyring::strategies, store::suite};
+    use crate::keys::{keyring::strategies, store::samples};
 
     fn listed(arn: PlaybackKeyArn) -> ListedPair {
         ListedPair { arn, name: "listed".to_owned(), tags: BTreeMap::new(), fingerprint: None }
@@ -192,12 +192,12 @@ mod tests {
 
     #[test]
     fn a_view_has_the_members_of_the_contract() {
-        let mut keyring = suite::empty();
+        let mut keyring = samples::empty();
         keyring.account_id = Some("123456789012".parse().unwrap());
-        let id = suite::add_key(&mut keyring, 0);
+        let id = samples::add_key(&mut keyring, 0);
         let version = keyring.version_mut(&id).unwrap();
         (version.state, version.arn) = (KeyState::Imported, Some(strategies::arn(0)));
-        let views = merge(&suite::region(), Some(&keyring), None);
+        let views = merge(&samples::region(), Some(&keyring), None);
         let json = serde_json::to_value(&views[0]).unwrap();
         let mut members: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
         members.sort_unstable();
@@ -224,11 +224,11 @@ mod tests {
 
     #[test]
     fn a_pair_is_found_by_arn_or_fingerprint() {
-        let mut keyring = suite::empty();
+        let mut keyring = samples::empty();
         keyring.account_id = Some("123456789012".parse().unwrap());
-        let id = suite::add_key(&mut keyring, 0);
+        let id = samples::add_key(&mut keyring, 0);
         keyring.version_mut(&id).unwrap().arn = Some(strategies::arn(0));
-        let view = &merge(&suite::region(), Some(&keyring), None)[0];
+        let view = &merge(&samples::region(), Some(&keyring), None)[0];
         assert!(view.is_named(strategies::arn(0).as_str()));
         assert!(view.is_named(&view.fingerprint.unwrap().to_string()));
         assert!(view.is_named(&view.fingerprint.unwrap().to_string().to_uppercase()));
@@ -237,11 +237,11 @@ mod tests {
 
     #[test]
     fn a_lost_answer_is_found_by_its_tags() {
-        let mut keyring = suite::empty();
-        let id = suite::add_key(&mut keyring, 0);
+        let mut keyring = samples::empty();
+        let id = samples::add_key(&mut keyring, 0);
         let mut pair = listed(strategies::arn(7));
         pair.tags = keyring.pair_tags(keyring.version(&id).unwrap());
-        let views = merge(&suite::region(), Some(&keyring), Some(&[pair]));
+        let views = merge(&samples::region(), Some(&keyring), Some(&[pair]));
         assert_eq!(views.len(), 1);
         assert_eq!(views[0].arn, Some(strategies::arn(7)));
         assert_eq!(views[0].state, KeyPairState::Pending);
@@ -260,7 +260,7 @@ mod tests {
                 .filter_map(|(arn, is_listed)| is_listed.then(|| listed(arn)))
                 .collect();
             pairs.extend((0..foreign).map(|position| listed(strategies::arn(100 + position))));
-            let views = merge(&suite::region(), Some(&keyring), Some(&pairs));
+            let views = merge(&samples::region(), Some(&keyring), Some(&pairs));
             let count = |state| views.iter().filter(|view| view.state == state).count();
             prop_assert_eq!(count(KeyPairState::Foreign), foreign);
             prop_assert_eq!(views.len(), keyring.present().count() + foreign);
@@ -276,7 +276,7 @@ mod tests {
                 prop_assert_eq!(view.state == KeyPairState::Missing, should_miss);
             }
             // Without a listing, nobody can say what is missing or foreign.
-            let views = merge(&suite::region(), Some(&keyring), None);
+            let views = merge(&samples::region(), Some(&keyring), None);
             let unknowable = [KeyPairState::Missing, KeyPairState::Foreign];
             prop_assert!(views.iter().all(|view| !unknowable.contains(&view.state)));
         }

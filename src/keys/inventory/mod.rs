@@ -293,7 +293,7 @@ impl Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::{keyring::strategies, store::suite};
+    use crate::keys::{keyring::strategies, store::samples};
 
     fn pair(position: usize) -> KeyPairSummary {
         KeyPairSummary {
@@ -315,7 +315,7 @@ mod tests {
         known.note_change(Change::Seen(pair(1)));
         known.note_change(Change::Deleted(strategies::arn(2)));
         // IVS answers as of the beginning; that pair 0 is gone was before.
-        known.note_listing(begun, vec![pair(2), pair(3)], suite::now());
+        known.note_listing(begun, vec![pair(2), pair(3)], samples::now());
         assert_eq!(shown(&known), [3, 1].map(strategies::arn));
     }
 
@@ -323,10 +323,10 @@ mod tests {
     fn of_two_listings_the_one_that_began_later_counts() {
         let mut known = Known::default();
         let [first, second] = [(); 2].map(|()| ListingBegun(known.next()));
-        known.note_listing(second, vec![pair(1)], suite::now());
-        known.note_listing(first, vec![pair(0)], suite::now() + Duration::from_secs(1));
+        known.note_listing(second, vec![pair(1)], samples::now());
+        known.note_listing(first, vec![pair(0)], samples::now() + Duration::from_secs(1));
         assert_eq!(shown(&known), [strategies::arn(1)]);
-        assert_eq!(known.checked_at, Some(suite::now()));
+        assert_eq!(known.checked_at, Some(samples::now()));
         for position in 0..CHANGES_KEPT + 2 {
             known.note_change(Change::Seen(pair(position)));
         }

@@ -150,7 +150,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        keys::{keyring::strategies, store::suite},
+        keys::{keyring::strategies, store::samples},
         secret::system_rng,
     };
 
@@ -159,17 +159,17 @@ mod tests {
     }
 
     fn keyring(state: KeyState) -> Keyring {
-        let mut keyring = suite::empty();
+        let mut keyring = samples::empty();
         keyring.account_id = Some("123456789012".parse().unwrap());
-        let id = suite::add_key(&mut keyring, 0);
+        let id = samples::add_key(&mut keyring, 0);
         let version = keyring.version_mut(&id).unwrap();
         (version.state, version.arn) = (state, Some(strategies::arn(0)));
-        version.retires_at = (state == KeyState::Draining).then(suite::now);
+        version.retires_at = (state == KeyState::Draining).then(samples::now);
         keyring
     }
 
     fn outcome(keyring: &mut Keyring, force: bool) -> Result<KeyState, InUse> {
-        let now = suite::now();
+        let now = samples::now();
         match intend(keyring, &strategies::arn(0), None, force, &driver(), now) {
             Ok(_) => Ok(keyring.keys[0].state),
             Err(OperationError::InUse { reason, .. }) => Err(reason),
@@ -206,9 +206,9 @@ mod tests {
             [(KeyState::Imported, InUse::Claimed), (KeyState::Retiring, InUse::Retiring)]
         {
             let mut keyring = keyring(state);
-            claim(&mut keyring.keys[0], ClaimOp::Import, &driver(), suite::now()).unwrap();
+            claim(&mut keyring.keys[0], ClaimOp::Import, &driver(), samples::now()).unwrap();
             assert_eq!(outcome(&mut keyring, false), Err(expected));
-            let earlier = suite::now() - Duration::from_mins(1);
+            let earlier = samples::now() - Duration::from_mins(1);
             keyring.keys[0].claim = None;
             claim(&mut keyring.keys[0], ClaimOp::Import, &driver(), earlier).unwrap();
             assert_eq!(outcome(&mut keyring, false), Ok(KeyState::Retiring));
@@ -217,8 +217,8 @@ mod tests {
 
     #[test]
     fn foreign_pairs_need_no_intent_and_lost_answers_do() {
-        let mut keyring = suite::empty();
-        let id = suite::add_key(&mut keyring, 0);
+        let mut keyring = samples::empty();
+        let id = samples::add_key(&mut keyring, 0);
         let tags = keyring.pair_tags(&keyring.keys[0]);
         let pair = |tags: BTreeMap<String, String>| KeyPair {
             arn: strategies::arn(7),
@@ -228,7 +228,7 @@ mod tests {
         };
         let mut attempt = |tags| {
             let pair = pair(tags);
-            intend(&mut keyring, &pair.arn, Some(&pair), false, &driver(), suite::now())
+            intend(&mut keyring, &pair.arn, Some(&pair), false, &driver(), samples::now())
         };
         assert_eq!(attempt(BTreeMap::new()), Ok(None));
         assert_eq!(attempt(tags), Ok(Some(id)));

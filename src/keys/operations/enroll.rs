@@ -289,7 +289,7 @@ mod tests {
     use super::*;
     use crate::keys::{
         keyring::{KEYRING_TAG, strategies},
-        store::suite,
+        store::samples,
     };
 
     fn driver() -> DriverId {
@@ -327,7 +327,7 @@ mod tests {
 
     fn enrol(keyring: &mut Keyring, enrolment: &Enrolment, by: &DriverId) -> VersionId {
         let before = keyring.clone();
-        let id = enrolment.enrol(keyring, by, suite::now()).unwrap();
+        let id = enrolment.enrol(keyring, by, samples::now()).unwrap();
         keyring.check().unwrap();
         before.check_successor(keyring).unwrap();
         id
@@ -335,24 +335,24 @@ mod tests {
 
     #[test]
     fn an_unfinished_key_is_taken_up_by_the_same_command_and_by_nobody_beside_it() {
-        let mut keyring = suite::empty();
+        let mut keyring = samples::empty();
         let (one, two) = (driver(), driver());
         let first = enrol(&mut keyring, &generated(0), &one);
         let claim = keyring.keys[0].claim.clone().unwrap();
-        assert_eq!(claim.until, suite::now() + CLAIM_LIFETIME);
+        assert_eq!(claim.until, samples::now() + CLAIM_LIFETIME);
         // Somebody else does not wait for it, and makes a key of their own.
         let second = enrol(&mut keyring, &generated(1), &two);
         assert_ne!(second, first);
         // The same process, or anyone once the claim has expired, goes on with it.
         assert_eq!(enrol(&mut keyring, &generated(2), &one), first);
-        keyring.keys[0].claim.as_mut().unwrap().until = suite::now();
+        keyring.keys[0].claim.as_mut().unwrap().until = samples::now();
         assert_eq!(enrol(&mut keyring, &generated(3), &driver()), first);
         assert_eq!(keyring.keys.len(), 2);
     }
 
     #[test]
     fn an_idempotency_key_names_one_pair_and_one_request() {
-        let mut keyring = suite::empty();
+        let mut keyring = samples::empty();
         let asked = |key: &str, request: &str| Enrolment {
             idempotency: Some(IdempotencyRecord {
                 key_hash: key.to_owned(),
@@ -364,7 +364,7 @@ mod tests {
         let by = driver();
         let first = enrol(&mut keyring, &asked("a", "request"), &by);
         assert_eq!(enrol(&mut keyring, &asked("a", "request"), &by), first);
-        let reused = asked("a", "another").enrol(&mut keyring, &by, suite::now());
+        let reused = asked("a", "another").enrol(&mut keyring, &by, samples::now());
         assert_eq!(reused, Err(OperationError::IdempotencyKeyReused));
         assert_ne!(enrol(&mut keyring, &asked("bb", "request"), &by), first);
         // A request without one does not take what others wait for.
@@ -374,7 +374,7 @@ mod tests {
 
     #[test]
     fn a_pair_that_ivs_has_is_adopted_without_a_call() {
-        let mut keyring = suite::empty();
+        let mut keyring = samples::empty();
         let mut enrolment = private(0);
         enrolment.found = Some(pair(0));
         let id = enrol(&mut keyring, &enrolment, &driver());
@@ -385,19 +385,19 @@ mod tests {
         assert_eq!(version.tags.keys().collect::<Vec<_>>(), ["team"]);
         assert!(version.adopted && !version.released && version.claim.is_none());
         assert_eq!(keyring.account_id.as_ref().unwrap().as_str(), "123456789012");
-        activate_if_none(&mut keyring, &id, suite::now());
+        activate_if_none(&mut keyring, &id, samples::now());
         assert_eq!(keyring.active().unwrap().id, id);
         // The second one waits for a rotation.
         let mut enrolment = private(1);
         enrolment.found = Some(pair(1));
         let second = enrol(&mut keyring, &enrolment, &driver());
-        activate_if_none(&mut keyring, &second, suite::now());
+        activate_if_none(&mut keyring, &second, samples::now());
         assert_eq!(keyring.active().unwrap().id, id);
     }
 
     #[test]
     fn the_private_half_may_come_after_the_public_one_and_neither_is_doubled() {
-        let mut keyring = suite::empty();
+        let mut keyring = samples::empty();
         let by = driver();
         let id = enrol(&mut keyring, &public(0), &by);
         assert!(!keyring.version(&id).unwrap().is_candidate());
@@ -417,36 +417,36 @@ mod tests {
 
     #[test]
     fn a_key_that_leaked_does_not_come_back() {
-        let mut keyring = suite::empty();
+        let mut keyring = samples::empty();
         let id = enrol(&mut keyring, &private(0), &driver());
         keyring.version_mut(&id).unwrap().compromised = true;
-        keyring.retire(&id, suite::now());
-        let again = private(0).enrol(&mut keyring, &driver(), suite::now());
+        keyring.retire(&id, samples::now());
+        let again = private(0).enrol(&mut keyring, &driver(), samples::now());
         assert_eq!(again, Err(OperationError::Compromised));
     }
 
     #[test]
     fn what_ivs_imported_must_be_what_was_sent() {
-        let mut keyring = suite::empty();
+        let mut keyring = samples::empty();
         let id = enrol(&mut keyring, &generated(0), &driver());
         for fingerprint in [pair(1).fingerprint, String::new()] {
             let other = KeyPair { fingerprint, ..pair(0) };
-            let recorded = record_import(&mut keyring, &id, &other, suite::now());
+            let recorded = record_import(&mut keyring, &id, &other, samples::now());
             assert_eq!(recorded, Ok(Recorded::Mismatch));
             keyring.check().unwrap();
             let version = keyring.version(&id).unwrap();
             assert_eq!((version.state, &version.arn), (KeyState::Pending, &Some(other.arn)));
         }
-        let recorded = record_import(&mut keyring, &id, &pair(0), suite::now());
+        let recorded = record_import(&mut keyring, &id, &pair(0), samples::now());
         assert_eq!(recorded, Ok(Recorded::Imported));
         let twin = KeyPair { arn: strategies::arn(9), ..pair(0) };
-        let recorded = record_import(&mut keyring, &id, &twin, suite::now());
+        let recorded = record_import(&mut keyring, &id, &twin, samples::now());
         assert_eq!(recorded, Ok(Recorded::Duplicate));
         let elsewhere = KeyPair {
             arn: "arn:aws:ivs:us-west-2:999999999999:playback-key/a".parse().unwrap(),
             ..pair(0)
         };
-        let recorded = record_import(&mut keyring, &id, &elsewhere, suite::now());
+        let recorded = record_import(&mut keyring, &id, &elsewhere, samples::now());
         assert!(matches!(recorded, Err(OperationError::OtherAccount { .. })));
     }
 }

@@ -101,7 +101,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::keys::{keyring::strategies, store::suite};
+    use crate::keys::{keyring::strategies, store::samples};
 
     fn pair(position: usize, tags: BTreeMap<String, String>) -> KeyPairSummary {
         KeyPairSummary { arn: strategies::arn(position), name: String::new(), tags }
@@ -109,13 +109,13 @@ mod tests {
 
     #[test]
     fn pairs_of_a_lost_keyring_are_told_from_our_own_and_from_foreign_ones() {
-        let mut keyring = suite::empty();
+        let mut keyring = samples::empty();
         keyring.account_id = Some("123456789012".parse().unwrap());
-        suite::add_key(&mut keyring, 0);
-        let id = suite::add_key(&mut keyring, 1);
+        samples::add_key(&mut keyring, 0);
+        let id = samples::add_key(&mut keyring, 1);
         keyring.version_mut(&id).unwrap().arn = Some(strategies::arn(1));
-        let mut other = suite::empty();
-        suite::add_key(&mut other, 2);
+        let mut other = samples::empty();
+        samples::add_key(&mut other, 2);
         let of_other = other.pair_tags(&other.keys[0]);
         let listed = [
             pair(0, keyring.pair_tags(&keyring.keys[0])),
@@ -128,7 +128,7 @@ mod tests {
             lost(keyring, &listed).into_iter().map(|pair| pair.arn).collect()
         };
         assert_eq!(lost_arns(&keyring), [strategies::arn(2)]);
-        assert_eq!(lost_arns(&suite::empty()), [0, 1, 2].map(strategies::arn));
+        assert_eq!(lost_arns(&samples::empty()), [0, 1, 2].map(strategies::arn));
         let found = tagged(&keyring, &keyring.keys[0], &listed);
         assert_eq!(found.into_iter().collect::<Vec<_>>(), [strategies::arn(0)]);
         assert!(tagged(&keyring, &keyring.keys[1], &listed).is_empty());
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn another_accounts_pairs_and_a_full_quota_are_refused() {
-        let mut keyring = suite::empty();
+        let mut keyring = samples::empty();
         let listed: Vec<_> = (0..3).map(|position| pair(position, BTreeMap::new())).collect();
         let [ours, theirs] = ["123456789012", "999999999999"].map(|it| it.parse().unwrap());
         assert_eq!(check_account(Some(&keyring), None, &theirs), Ok(()));

@@ -118,7 +118,7 @@ mod tests {
         keys::{
             keyring::{ClaimOp, PRESENT_MAX, Rotation, RotationMode, strategies},
             operations::enroll::claim,
-            store::suite,
+            store::samples,
         },
         secret::system_rng,
     };
@@ -129,24 +129,24 @@ mod tests {
 
     fn rotation(to: &VersionId) -> Rotation {
         let mode = RotationMode::Graceful;
-        Rotation::new(mode, "test", to.clone(), suite::now(), &mut system_rng())
+        Rotation::new(mode, "test", to.clone(), samples::now(), &mut system_rng())
     }
 
     /// What becomes of a claimed version that is refused.
     fn refused([adopted, awaited, is_new, is_final]: [bool; 4]) -> KeyState {
-        let mut keyring = suite::empty();
-        let id = suite::add_key(&mut keyring, 0);
+        let mut keyring = samples::empty();
+        let id = samples::add_key(&mut keyring, 0);
         let by = driver();
-        claim(&mut keyring.keys[0], ClaimOp::Import, &by, suite::now()).unwrap();
+        claim(&mut keyring.keys[0], ClaimOp::Import, &by, samples::now()).unwrap();
         keyring.keys[0].adopted = adopted;
         if awaited {
             keyring.record_rotation(rotation(&id));
         }
         let before = keyring.clone();
-        refuse(&mut keyring, &id, &driver(), is_new, is_final, suite::now());
+        refuse(&mut keyring, &id, &driver(), is_new, is_final, samples::now());
         assert_eq!(keyring, before, "somebody else's claim");
 
-        refuse(&mut keyring, &id, &by, is_new, is_final, suite::now());
+        refuse(&mut keyring, &id, &by, is_new, is_final, samples::now());
         before.check_successor(&keyring).unwrap();
         assert_eq!(keyring.keys[0].claim, None);
         let state = keyring.keys[0].state;
@@ -155,7 +155,7 @@ mod tests {
             assert_eq!(keyring.rotations[0].outcome, failed);
         }
         let between = keyring.clone();
-        keyring.retire_unimported(suite::now());
+        keyring.retire_unimported(samples::now());
         keyring.check().unwrap();
         between.check_successor(&keyring).unwrap();
         state
@@ -181,25 +181,25 @@ mod tests {
 
     #[test]
     fn a_version_that_ivs_may_have_is_not_dropped() {
-        let mut keyring = suite::empty();
+        let mut keyring = samples::empty();
         keyring.account_id = Some("123456789012".parse().unwrap());
-        let id = suite::add_key(&mut keyring, 0);
+        let id = samples::add_key(&mut keyring, 0);
         let by = driver();
         for state in [KeyState::Pending, KeyState::Imported] {
             let version = keyring.version_mut(&id).unwrap();
             (version.state, version.arn) = (state, Some(strategies::arn(0)));
-            claim(version, ClaimOp::Import, &by, suite::now()).unwrap();
-            refuse(&mut keyring, &id, &by, true, true, suite::now());
+            claim(version, ClaimOp::Import, &by, samples::now()).unwrap();
+            refuse(&mut keyring, &id, &by, true, true, samples::now());
             assert_eq!(keyring.keys[0].state, state);
         }
     }
 
     #[test]
     fn a_full_keyring_lets_go_of_what_nobody_is_at() {
-        let mut keyring = suite::empty();
-        let now = suite::now();
+        let mut keyring = samples::empty();
+        let now = samples::now();
         let ids: Vec<_> = (0..PRESENT_MAX)
-            .map(|position| suite::add_key(&mut keyring, position % strategies::KEYS.len()))
+            .map(|position| samples::add_key(&mut keyring, position % strategies::KEYS.len()))
             .collect();
         let is_retiring = |keyring: &Keyring, position: usize| {
             keyring.version(&ids[position]).unwrap().state == KeyState::Retiring

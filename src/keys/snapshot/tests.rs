@@ -9,7 +9,7 @@ use crate::{
     clock::ManualClock,
     keys::{
         keyring::strategies,
-        store::{Revision, StoreError, StoreFuture, dir::DirStore, suite},
+        store::{Revision, StoreError, StoreFuture, dir::DirStore, samples},
     },
 };
 
@@ -74,7 +74,7 @@ impl Bench {
             answers: Semaphore::new(Semaphore::MAX_PERMITS),
             loads: AtomicUsize::new(0),
         });
-        let (clock, time) = Clock::manual(suite::now());
+        let (clock, time) = Clock::manual(samples::now());
         let mut settings = SigningKeysSettings {
             refresh_every: REFRESH_EVERY,
             max_staleness: MAX_STALENESS,
@@ -84,7 +84,7 @@ impl Bench {
         };
         adjust(&mut settings);
         let dyn_store = Arc::clone(&store) as Arc<dyn Store>;
-        let keys = SigningKeys::new(dyn_store, [suite::region()], clock.clone(), settings);
+        let keys = SigningKeys::new(dyn_store, [samples::region()], clock.clone(), settings);
         Self { _place: place, store, keys: Arc::new(keys), clock, time }
     }
 
@@ -98,19 +98,19 @@ impl Bench {
 
     async fn signer(&self) -> Result<Arc<Signer>, NoSigner> {
         let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
-        self.keys.signer(&suite::region(), now, monotonic).await
+        self.keys.signer(&samples::region(), now, monotonic).await
     }
 
     /// Makes key number `position` the active one, as a rotation does.
     async fn activate(&self, position: usize) -> VersionId {
-        let region = suite::region();
+        let region = samples::region();
         let stored = self.store.store.load(&region).await.unwrap();
         let (mut keyring, mut revision) = stored.unzip();
-        let keyring = keyring.get_or_insert_with(suite::empty);
-        let id = suite::add_key(keyring, position);
+        let keyring = keyring.get_or_insert_with(samples::empty);
+        let id = samples::add_key(keyring, position);
         keyring.account_id = Some("123456789012".parse().unwrap());
         let write = |keyring: Keyring, revision| async move {
-            self.store.store.replace(&suite::region(), revision, &keyring).await.unwrap()
+            self.store.store.replace(&samples::region(), revision, &keyring).await.unwrap()
         };
         let version = keyring.version_mut(&id).unwrap();
         version.state = KeyState::Imported;
@@ -119,7 +119,7 @@ impl Bench {
         for version in &mut keyring.keys {
             if version.state == KeyState::Active {
                 version.state = KeyState::Draining;
-                version.retires_at = Some(suite::now());
+                version.retires_at = Some(samples::now());
             }
             if version.id == id {
                 version.state = KeyState::Active;
@@ -134,10 +134,10 @@ impl Bench {
 async fn an_empty_keyring_says_which_command_to_run() {
     let bench = Bench::new(|_| {});
     let error = bench.signer().await.unwrap_err();
-    assert_eq!(error, NoSigner::EmptyKeyring { region: suite::region() });
+    assert_eq!(error, NoSigner::EmptyKeyring { region: samples::region() });
     assert!(error.to_string().contains("keys rotate --region us-west-2"), "{error}");
     let elsewhere = "eu-west-1".parse().unwrap();
-    let error = bench.keys.signer(&elsewhere, suite::now(), Duration::ZERO).await.unwrap_err();
+    let error = bench.keys.signer(&elsewhere, samples::now(), Duration::ZERO).await.unwrap_err();
     assert_eq!(error, NoSigner::UnknownRegion { region: elsewhere });
 }
 
@@ -165,12 +165,12 @@ async fn an_unreachable_store_is_harmless_until_max_staleness() {
     bench.time.advance(Duration::from_millis(1));
     let error = bench.signer().await.unwrap_err();
     let expected = NoSigner::TooOld {
-        region: suite::region(),
+        region: samples::region(),
         age: MAX_STALENESS,
         cause: unreachable_store().into(),
     };
     assert_eq!(error, expected);
-    assert_eq!(bench.keys.status(&suite::region()).signer.unwrap_err(), expected);
+    assert_eq!(bench.keys.status(&samples::region()).signer.unwrap_err(), expected);
 
     // A rush on the dead store is one attempt; when it is back, minting goes on.
     for _ in 0..100 {
@@ -197,7 +197,7 @@ async fn a_store_that_hangs_is_waited_for_once() {
     let rush = async { tokio::join!(bench.signer(), bench.signer(), bench.signer()) };
     let (one, two, three) = tokio::time::timeout(Duration::from_secs(6), rush).await.unwrap();
     assert!(hung(one) && hung(two) && hung(three));
-    let failing = bench.keys.status(&suite::region()).failing;
+    let failing = bench.keys.status(&samples::region()).failing;
     assert_eq!(failing, Some((bench.clock.now(), RefreshError::TimedOut)));
     // Those who come now do not wait, neither while it was just tried nor while somebody tries.
     let at_once = Duration::from_millis(1);
@@ -225,7 +225,7 @@ async fn neither_a_clock_set_back_nor_a_frozen_monotonic_one_hides_the_age() {
 
     // The wall clock is set back while six hours pass.
     bench.time.advance(MAX_STALENESS);
-    bench.time.set_wall(suite::now());
+    bench.time.set_wall(samples::now());
     assert!(matches!(bench.signer().await, Err(NoSigner::TooOld { .. })));
 
     // The machine sleeps: only the wall clock moved.
@@ -233,7 +233,7 @@ async fn neither_a_clock_set_back_nor_a_frozen_monotonic_one_hides_the_age() {
     bench.activate(0).await;
     bench.signer().await.unwrap();
     bench.cut_off(true);
-    bench.time.set_wall(suite::now() + MAX_STALENESS);
+    bench.time.set_wall(samples::now() + MAX_STALENESS);
     assert!(matches!(bench.signer().await, Err(NoSigner::TooOld { .. })));
 }
 
@@ -252,10 +252,10 @@ async fn the_key_is_parsed_once_a_version() {
     let bench = Bench::new(|_| {});
     bench.activate(0).await;
     let first = bench.signer().await.unwrap();
-    bench.keys.refresh(&suite::region()).await.unwrap();
+    bench.keys.refresh(&samples::region()).await.unwrap();
     assert!(Arc::ptr_eq(&first, &bench.signer().await.unwrap()));
     bench.activate(1).await;
-    bench.keys.refresh(&suite::region()).await.unwrap();
+    bench.keys.refresh(&samples::region()).await.unwrap();
     assert!(!Arc::ptr_eq(&first, &bench.signer().await.unwrap()));
 }
 
@@ -264,13 +264,13 @@ async fn max_ttl_is_in_the_keyring_before_anything_is_signed() {
     let bench = Bench::new(|settings| settings.max_ttl = Duration::from_hours(2));
     bench.activate(0).await;
     bench.signer().await.unwrap();
-    let (keyring, _) = suite::loaded(&bench.store.store).await;
+    let (keyring, _) = samples::loaded(&bench.store.store).await;
     assert_eq!(keyring.max_ttl, Duration::from_hours(2));
 
     let bench = Bench::new(|settings| settings.max_ttl = Duration::from_mins(1));
     bench.activate(0).await;
     bench.signer().await.unwrap();
-    let (keyring, _) = suite::loaded(&bench.store.store).await;
+    let (keyring, _) = samples::loaded(&bench.store.store).await;
     assert_eq!(keyring.max_ttl, Duration::from_hours(1));
 }
 
@@ -285,14 +285,14 @@ async fn who_may_not_write_the_keyring_does_not_sign_for_longer_than_it_says() {
         configured: Duration::from_hours(2),
         recorded: Duration::from_hours(1),
     };
-    let expected = NoSigner::NotRead { region: suite::region(), cause };
+    let expected = NoSigner::NotRead { region: samples::region(), cause };
     assert_eq!(bench.signer().await.unwrap_err(), expected);
 }
 
 #[tokio::test]
 async fn a_distrusted_key_never_signs_again() {
     let bench = Bench::new(|_| {});
-    let region = suite::region();
+    let region = samples::region();
     let id = bench.activate(0).await;
     let arn = bench.signer().await.unwrap().arn().clone();
     bench.keys.distrust(&region, &strategies::stranger()).await;
@@ -310,7 +310,7 @@ async fn a_distrusted_key_never_signs_again() {
 #[tokio::test]
 async fn the_status_says_since_when_reads_fail() {
     let bench = Bench::new(|_| {});
-    let region = suite::region();
+    let region = samples::region();
     bench.activate(0).await;
     bench.signer().await.unwrap();
     bench.cut_off(true);
@@ -334,9 +334,9 @@ async fn the_jwk_set_has_active_pending_and_draining_keys() {
     let bench = Bench::new(|_| {});
     bench.activate(0).await;
     bench.activate(1).await;
-    bench.keys.refresh(&suite::region()).await.unwrap();
+    bench.keys.refresh(&samples::region()).await.unwrap();
     let states: Vec<_> =
-        bench.keys.public_keys(&suite::region()).iter().map(|key| key.state).collect();
+        bench.keys.public_keys(&samples::region()).iter().map(|key| key.state).collect();
     assert_eq!(states, [KeyState::Draining, KeyState::Active]);
 }
 

@@ -7,9 +7,9 @@
 
 pub mod dir;
 mod document;
-pub mod secrets_manager;
 #[cfg(test)]
-pub(crate) mod suite;
+pub(crate) mod samples;
+pub mod secrets_manager;
 
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 

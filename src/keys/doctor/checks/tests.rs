@@ -6,7 +6,7 @@ use crate::{
     keys::{
         keyring::{KeyState, RotationId, RotationMode, strategies},
         snapshot::RefreshError,
-        store::suite,
+        store::samples,
     },
     secret::system_rng,
 };
@@ -40,7 +40,7 @@ fn pair(position: usize, state: KeyPairState) -> KeyPairView {
         arn: Some(strategies::arn(position)),
         name: String::new(),
         fingerprint: None,
-        region: suite::region(),
+        region: samples::region(),
         tags: std::collections::BTreeMap::new(),
         state,
         adopted: false,
@@ -57,11 +57,11 @@ fn well<'a>(
     pairs: &'a [KeyPairView],
     rotations: &'a [RotationView],
 ) -> Facts<'a> {
-    let mut keyring = suite::empty();
-    let id = suite::add_key(&mut keyring, 0);
+    let mut keyring = samples::empty();
+    let id = samples::add_key(&mut keyring, 0);
     let version = keyring.version_mut(&id).unwrap();
     (version.state, version.arn) = (KeyState::Active, Some(strategies::arn(0)));
-    version.activated_at = Some(suite::now() - HOUR * 48);
+    version.activated_at = Some(samples::now() - HOUR * 48);
     Facts {
         setup,
         policy,
@@ -73,7 +73,7 @@ fn well<'a>(
         pairs,
         was_listed: true,
         skew: Some(Duration::ZERO),
-        now: suite::now(),
+        now: samples::now(),
     }
 }
 
@@ -159,12 +159,12 @@ fn a_rotation_that_nobody_drives_is_told() {
     let (setup, policy) = (setup(), policy());
     let mut view = RotationView {
         id: RotationId::random(&mut system_rng()),
-        region: suite::region(),
+        region: samples::region(),
         mode: RotationMode::Graceful,
         phase: Phase::Propagating,
-        since: suite::now() - HOUR,
+        since: samples::now() - HOUR,
         next_step: Some(NextStep::Activate),
-        next_at: Some(suite::now() - Duration::from_mins(2)),
+        next_at: Some(samples::now() - Duration::from_mins(2)),
         new_key_pair_arn: None,
         old_key_pair_arn: None,
         error: None,
@@ -175,7 +175,7 @@ fn a_rotation_that_nobody_drives_is_told() {
             .contains(&(Severity::Error, "rotation_stalled"))
     };
     assert!(!stalled(&view));
-    view.next_at = Some(suite::now() - Duration::from_mins(4));
+    view.next_at = Some(samples::now() - Duration::from_mins(4));
     assert!(stalled(&view));
     // Somebody must say that the other signer is gone; nobody is late.
     view.next_step = Some(NextStep::Release);
@@ -215,7 +215,7 @@ fn a_lost_keyring_is_told_though_there_is_nothing_to_compare() {
     let pairs = [tagged, pair(2, KeyPairState::Foreign)];
     let mut facts = well(&setup, &policy, &pairs, &[]);
     facts.keyring = None;
-    facts.signer = Err(NoSigner::EmptyKeyring { region: suite::region() });
+    facts.signer = Err(NoSigner::EmptyKeyring { region: samples::region() });
     assert_eq!(
         codes(&facts),
         [(Severity::Error, "no_active_key"), (Severity::Error, "lost_keyring")]
@@ -230,7 +230,7 @@ fn pairs_of_another_keyring_are_no_error_where_ours_signs() {
     let lost = lifecycle::Finding::Lost(vec![pair]);
     facts.report = Arc::new(Report { findings: vec![(&lost).into()], ..Report::default() });
     assert_eq!(codes(&facts), [(Severity::Warning, "lost_keyring")]);
-    facts.signer = Err(NoSigner::EmptyKeyring { region: suite::region() });
+    facts.signer = Err(NoSigner::EmptyKeyring { region: samples::region() });
     assert_eq!(
         codes(&facts),
         [(Severity::Error, "no_active_key"), (Severity::Error, "lost_keyring")]

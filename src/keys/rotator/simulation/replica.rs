@@ -27,7 +27,7 @@ use crate::{
         operations::{KeyOperations, OperationSettings},
         rotator::{Rotator, RotatorSettings},
         snapshot::{SigningKeys, SigningKeysSettings},
-        store::{Store, suite},
+        store::{Store, samples},
     },
     secret::system_rng,
     telemetry::metrics::Metrics,
@@ -74,12 +74,12 @@ impl Replica {
             manage: true,
             heal_wait: Duration::from_mins(2),
         };
-        let regions = [suite::region()];
+        let regions = [samples::region()];
         let keys = SigningKeys::new(Arc::clone(&store), regions, clock.clone(), settings);
         let keys = Arc::new(keys);
         let ivs = SimulatedIvs {
             truth: world.truth,
-            region: suite::region(),
+            region: samples::region(),
             pairs: Arc::clone(&world.pairs),
             way: to_ivs.clone(),
             date: Mutex::default(),
@@ -132,12 +132,12 @@ struct Viewers {
 impl Viewers {
     async fn run(mut self) {
         // As `serve` does: it listens only after a first read.
-        let _ = self.keys.refresh(&suite::region()).await;
+        let _ = self.keys.refresh(&samples::region()).await;
         loop {
             tokio::time::sleep(Duration::from_secs(self.rng.random_range(20..100))).await;
             self.life.gate().await;
             let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
-            let signer = self.keys.signer(&suite::region(), now, monotonic).await;
+            let signer = self.keys.signer(&samples::region(), now, monotonic).await;
             // Frozen between the choice of the signer and the signature.
             self.life.gate().await;
             let at = self.world.truth.now();

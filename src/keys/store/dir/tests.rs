@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt as _};
 
 use super::{
-    super::{DocumentFault, suite},
+    super::{DocumentFault, samples},
     faults::{Fault, FaultyDisk},
     *,
 };
@@ -44,13 +44,13 @@ impl Place {
     }
 
     fn load(&self) -> Result<Option<(Keyring, Revision)>, StoreError> {
-        self.store().0.load(&suite::region())
+        self.store().0.load(&samples::region())
     }
 
     /// Writes a keyring with one key, and returns that key's file.
     fn one_key(&self) -> (Keyring, Revision, PathBuf) {
-        let mut keyring = suite::empty();
-        let id = suite::add_key(&mut keyring, 0);
+        let mut keyring = samples::empty();
+        let id = samples::add_key(&mut keyring, 0);
         let revision = self.replace(None, &keyring).unwrap();
         (keyring, revision, self.file_of(&id))
     }
@@ -64,7 +64,7 @@ impl Place {
         expected: Option<&Revision>,
         keyring: &Keyring,
     ) -> Result<Revision, StoreError> {
-        self.store().0.replace(&suite::region(), expected, keyring)
+        self.store().0.replace(&samples::region(), expected, keyring)
     }
 
     fn names(&self) -> BTreeSet<String> {
@@ -136,7 +136,7 @@ fn what_is_not_a_keyring_is_refused_by_name_and_never_overwritten() {
     let place = Place::new();
     let (mut keyring, revision, _) = place.one_key();
     let good = fs::read(place.document()).unwrap();
-    suite::add_key(&mut keyring, 1);
+    samples::add_key(&mut keyring, 1);
     let cut_off = &good[..good.len() / 2];
     for bad in [cut_off, b"", b"[]", b"{\"version\":2}", b"{\"hello\":\"world\"}", b"\xff\xfe"] {
         fs::write(place.document(), bad).unwrap();
@@ -156,7 +156,7 @@ fn a_keyring_that_could_not_be_read_again_is_not_written() {
     let place = Place::new();
     let (keyring, revision, _) = place.one_key();
     let mut huge = keyring.clone();
-    let id = suite::add_key(&mut huge, 1);
+    let id = samples::add_key(&mut huge, 1);
     let tags = (0..MAX_DOCUMENT / 256).map(|number| (number.to_string(), "v".repeat(256)));
     huge.version_mut(&id).unwrap().tags = tags.collect();
     let refused = place.replace(Some(&revision), &huge);
@@ -212,7 +212,7 @@ fn a_private_key_that_is_missing_or_another_is_refused_by_name() {
     chmod(&file, 0o600);
     let other = StoreError::OtherPrivateKey { path: path.clone() };
     assert_eq!(place.load(), Err(other.clone()));
-    suite::add_key(&mut keyring, 1);
+    samples::add_key(&mut keyring, 1);
     assert_eq!(place.replace(Some(&revision), &keyring), Err(other));
     assert_eq!(fs::read_to_string(&file).unwrap(), fixtures::PKCS8);
 
@@ -258,9 +258,9 @@ fn with_a_passphrase_no_plain_key_stays_on_disk() {
 
     // What is plain can be read, and the next write encrypts it.
     let store = place.store_with("correct horse");
-    let region = suite::region();
+    let region = samples::region();
     assert_eq!(store.0.load(&region).unwrap().unwrap().0, keyring);
-    suite::add_key(&mut keyring, 1);
+    samples::add_key(&mut keyring, 1);
     let revision = store.0.replace(&region, Some(&revision), &keyring).unwrap();
     for version in &keyring.keys {
         let pem = fs::read_to_string(place.file_of(&version.id)).unwrap();
@@ -275,7 +275,7 @@ fn with_a_passphrase_no_plain_key_stays_on_disk() {
     let fault = KeyMaterialError::WrongPassphrase;
     assert_eq!(error, StoreError::PrivateKeyUnreadable { path: show(&file), fault });
     let before = fs::read(&file).unwrap();
-    suite::add_key(&mut keyring, 2);
+    samples::add_key(&mut keyring, 2);
     assert!(place.replace(Some(&revision), &keyring).is_err());
     assert!(place.store_with("wrong").0.replace(&region, Some(&revision), &keyring).is_err());
     assert_eq!(fs::read(&file).unwrap(), before);
@@ -285,9 +285,9 @@ fn with_a_passphrase_no_plain_key_stays_on_disk() {
 fn an_encrypted_key_is_opened_once() {
     let place = Place::new();
     let store = place.store_with("correct horse");
-    let region = suite::region();
-    let mut keyring = suite::empty();
-    let id = suite::add_key(&mut keyring, 0);
+    let region = samples::region();
+    let mut keyring = samples::empty();
+    let id = samples::add_key(&mut keyring, 0);
     let revision = store.0.replace(&region, None, &keyring).unwrap();
     store.0.load(&region).unwrap();
     let opened = || store.0.cache().get(&(region.clone(), id.clone())).cloned();
@@ -298,7 +298,7 @@ fn an_encrypted_key_is_opened_once() {
     // A key that left the keyring leaves memory, too.
     keyring.version_mut(&id).unwrap().state = KeyState::Retiring;
     let revision = store.0.replace(&region, Some(&revision), &keyring).unwrap();
-    keyring.retire(&id, suite::now());
+    keyring.retire(&id, samples::now());
     store.0.replace(&region, Some(&revision), &keyring).unwrap();
     store.0.load(&region).unwrap();
     assert!(opened().is_none());
@@ -314,7 +314,7 @@ fn leftovers_go_and_other_peoples_files_stay() {
     for path in [&ours, &temporary, &theirs] {
         fs::write(path, fixtures::PKCS8).unwrap();
     }
-    suite::add_key(&mut keyring, 1);
+    samples::add_key(&mut keyring, 1);
     place.replace(Some(&revision), &keyring).unwrap();
     assert!(!ours.exists() && !temporary.exists());
     assert!(theirs.exists());
@@ -327,7 +327,7 @@ fn a_lock_that_is_held_keeps_writers_out_and_readers_in() {
     let held = fs::File::open(place.folder().join(".lock")).unwrap();
     held.lock().unwrap();
     assert!(place.load().is_ok());
-    suite::add_key(&mut keyring, 1);
+    samples::add_key(&mut keyring, 1);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| place.replace(Some(&revision), &keyring));
         assert_eq!(place.load().unwrap().unwrap().1, revision);
@@ -346,17 +346,17 @@ struct Scenario {
 }
 
 fn scenarios() -> Vec<Scenario> {
-    let mut one = suite::empty();
-    let id = suite::add_key(&mut one, 0);
+    let mut one = samples::empty();
+    let id = samples::add_key(&mut one, 0);
     let mut older = one.clone();
     older.max_ttl += std::time::Duration::from_secs(1);
     let mut two = one.clone();
-    suite::add_key(&mut two, 1);
+    samples::add_key(&mut two, 1);
     let mut retiring = two.clone();
     retiring.version_mut(&id).unwrap().state = KeyState::Retiring;
     let mut retired = retiring.clone();
-    retired.retire(&id, suite::now());
-    suite::add_key(&mut retired, 2);
+    retired.retire(&id, samples::now());
+    samples::add_key(&mut retired, 2);
     vec![
         Scenario { name: "first", before: None, after: one.clone(), passphrase: None },
         Scenario { name: "add", before: Some(one.clone()), after: two, passphrase: None },
@@ -378,7 +378,7 @@ fn scenarios() -> Vec<Scenario> {
 /// Runs a scenario with the fault at step `step`; `None` once there is no such step.
 fn strike(scenario: &Scenario, fault: Fault, step: usize) -> Option<()> {
     let place = Place::new();
-    let region = suite::region();
+    let region = samples::region();
     let context = format!("{}, {fault:?} at step {step}", scenario.name);
     fs::create_dir_all(place.dir()).unwrap();
     let before = scenario.before.as_ref().map(|keyring| place.replace(None, keyring).unwrap());
@@ -435,7 +435,7 @@ fn a_full_disk_leaves_the_old_keyring() {
         let before = place.replace(None, scenario.before.as_ref().unwrap()).unwrap();
         let disk = Arc::new(FaultyDisk::new(Fault::Once, step));
         let faulty = DirStore::on(place.dir(), None, disk);
-        let outcome = faulty.0.replace(&suite::region(), Some(&before), &scenario.after);
+        let outcome = faulty.0.replace(&samples::region(), Some(&before), &scenario.after);
         assert!(matches!(outcome, Err(StoreError::Io { .. })), "{step}: {outcome:?}");
         assert_eq!(place.load().unwrap().unwrap(), (scenario.before.clone().unwrap(), before));
     }

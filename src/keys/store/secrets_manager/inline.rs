@@ -68,7 +68,7 @@ mod tests {
         keys::{
             keyring::{PRESENT_MAX, RETIRED_KEPT, Rotation, RotationId, RotationMode, strategies},
             material::{KeyMaterialError, fixtures},
-            store::suite,
+            store::samples,
         },
         secret::system_rng,
     };
@@ -76,12 +76,12 @@ mod tests {
     const PLACE: &str = "the secret a in us-west-2";
 
     fn decode(document: &str) -> Result<Keyring, StoreError> {
-        super::decode(document, &suite::region(), PLACE)
+        super::decode(document, &samples::region(), PLACE)
     }
 
     fn one_key() -> (Keyring, String) {
-        let mut keyring = suite::empty();
-        suite::add_key(&mut keyring, 0);
+        let mut keyring = samples::empty();
+        samples::add_key(&mut keyring, 0);
         let document = encode(&keyring, PLACE).unwrap();
         (keyring, document.to_string())
     }
@@ -129,13 +129,13 @@ mod tests {
 
     #[test]
     fn a_full_keyring_without_tags_fits() {
-        let mut keyring = suite::empty();
+        let mut keyring = samples::empty();
         keyring.account_id = Some("123456789012".parse().unwrap());
         for number in 0..PRESENT_MAX + RETIRED_KEPT {
-            let id = suite::add_key(&mut keyring, number % strategies::KEYS.len());
+            let id = samples::add_key(&mut keyring, number % strategies::KEYS.len());
             keyring.version_mut(&id).unwrap().arn = Some(strategies::arn(number));
             if number >= PRESENT_MAX {
-                keyring.retire(&id, suite::now());
+                keyring.retire(&id, samples::now());
             }
             for _ in 0..2 {
                 keyring.record_rotation(Rotation {
@@ -147,9 +147,9 @@ mod tests {
                     requested_by: "r".repeat(64),
                     from: Some(id.clone()),
                     to: id.clone(),
-                    started_at: suite::now(),
-                    activated_at: Some(suite::now()),
-                    finished_at: Some(suite::now()),
+                    started_at: samples::now(),
+                    activated_at: Some(samples::now()),
+                    finished_at: Some(samples::now()),
                     outcome: None,
                     error: None,
                 });
