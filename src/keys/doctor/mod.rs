@@ -2,7 +2,7 @@
 //!
 //! [`Doctor::examine`] reads the keyring, compares it with IVS, holds the clock against that of IVS, and
 //! calls what a process of this configuration must be able to read. It writes nothing and changes
-//! nothing in IVS. What it saw is judged by pure functions: [`checks`] for keys, [`permissions`] for
+//! nothing in IVS. What it saw is judged by pure functions: `checks` for keys, `permissions` for
 //! what the credentials may do.
 
 mod checks;
