@@ -14,6 +14,7 @@ mod durability;
 mod edge;
 mod faults;
 mod key_pairs;
+mod playing;
 mod policies;
 mod rates;
 mod recording;

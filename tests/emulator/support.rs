@@ -94,8 +94,8 @@ impl TestEmulator {
         let response = self.emulator.router().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();
-        let body = String::from_utf8(body.to_vec()).unwrap();
-        Answer { status: parts.status, headers: parts.headers, body }
+        let text = String::from_utf8_lossy(&body).into_owned();
+        Answer { status: parts.status, headers: parts.headers, body: text, bytes: body.to_vec() }
     }
 
     /// Makes a channel with these settings; its ARN.
@@ -133,7 +133,9 @@ fn options(dir: &TempDir) -> Options {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
+    /// As far as it is text.
     pub(crate) body: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Answer {

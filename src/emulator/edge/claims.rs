@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
-    origin::{Asking, Origins},
+    origin::{Asking, OriginRule, Origins},
     refusal::Reason,
 };
 use crate::{clock::Timestamp, ivs::arn::ChannelArn};
@@ -32,8 +32,7 @@ pub(super) struct Claims {
     pub(super) viewer: Option<Viewer>,
     pub(super) single_use: Option<Uuid>,
     pub(super) maximum_resolution: Option<Resolution>,
-    pub(super) origins: Option<Origins>,
-    strict: bool,
+    pub(super) origin_rule: OriginRule,
 }
 
 /// The viewer's session that a token opens.
@@ -49,6 +48,17 @@ pub(super) enum Resolution {
     Sd,
     Hd,
     FullHd,
+}
+
+impl Resolution {
+    /// The most lines of a picture.
+    pub(super) const fn max_height(self) -> u32 {
+        match self {
+            Self::Sd => 480,
+            Self::Hd => 720,
+            Self::FullHd => 1080,
+        }
+    }
 }
 
 impl Claims {
@@ -80,30 +90,31 @@ impl Claims {
             viewer,
             single_use,
             maximum_resolution,
-            origins: origins.map(Origins::parse).transpose()?,
-            strict: strict.unwrap_or(false),
+            origin_rule: OriginRule {
+                allowed: origins.map(Origins::parse).transpose()?,
+                strict: strict.unwrap_or(false),
+            },
         })
     }
 
-    /// Whether who asks may.
-    ///
-    /// Allowed origins alone bind browsers, which send theirs; a player that sends none passes.
-    /// With strict enforcement every player must send one.
+    /// Whether the token's rule for origins is one that IVS takes, and whether who asks may.
     pub(super) fn check_origin(&self, asking: &Asking) -> Result<(), Reason> {
-        match (&self.origins, asking) {
-            (None, _) if self.strict => Err(Reason::StrictWithoutOrigin),
+        match &self.origin_rule {
+            OriginRule { allowed: None, strict: true } => return Err(Reason::StrictWithoutOrigin),
             // A lone `*` gives strict enforcement nothing to enforce.
-            (Some(origins), _) if self.strict && origins.len() == 1 && origins.allow_anyone() => {
-                Err(Reason::StrictWithoutOrigin)
+            OriginRule { allowed: Some(origins), strict: true }
+                if origins.len() == 1 && origins.allow_anyone() =>
+            {
+                return Err(Reason::StrictWithoutOrigin);
             }
-            (Some(origins), _) if self.strict && origins.len() > MAX_STRICT_ORIGINS => {
-                Err(Reason::TooManyStrictOrigins)
+            OriginRule { allowed: Some(origins), strict: true }
+                if origins.len() > MAX_STRICT_ORIGINS =>
+            {
+                return Err(Reason::TooManyStrictOrigins);
             }
-            (Some(_), Asking::Unnamed) if self.strict => Err(Reason::OriginMissing),
-            (None, _) | (Some(_), Asking::Unnamed) => Ok(()),
-            (Some(origins), Asking::From(origin)) if origins.allow(origin) => Ok(()),
-            (Some(_), Asking::From(_) | Asking::FromSeveral) => Err(Reason::OriginNotAllowed),
+            OriginRule { .. } => {}
         }
+        self.origin_rule.check(asking)
     }
 }
 

@@ -8,10 +8,18 @@
 //! What fails spends nothing: a single-use id is spent in the transaction that finds everything
 //! else in order, so that of two players with one token exactly one plays.
 
+mod boxes;
 mod claims;
+mod cors;
+mod media;
 mod origin;
 mod playlist;
+mod policy;
+mod range;
 mod refusal;
+mod session;
+mod stream;
+mod timeline;
 mod token;
 
 use std::sync::Arc;
@@ -20,21 +28,25 @@ use axum::{
     Router,
     body::Body,
     extract::State,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, Method, Uri, header},
     response::Response,
     routing::{self, MethodFilter},
 };
+use uuid::Uuid;
 
+pub(super) use self::session::Sessions;
 use self::{
-    claims::Claims,
-    origin::Asking,
+    claims::{Claims, Resolution, Viewer},
+    cors::{Readable, preflight},
+    origin::{Asking, OriginRule},
     refusal::{Denial, Reason},
+    session::Session,
 };
 use super::{
-    Shared, ids, live,
+    Shared, live,
     store::{
         StoreError, View, collection,
-        records::{Channel, PlaybackKeyPair, in_region},
+        records::{Channel, LiveStream, PlaybackKeyPair, PlaybackRestrictionPolicy, in_region},
         viewers,
     },
     urls,
@@ -44,11 +56,15 @@ use crate::{
     ivs::arn::{ChannelArn, ResourceKind},
 };
 
+/// The media type of playlists.
+const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
+
 pub(super) fn router(shared: &Arc<Shared>) -> Router {
     let methods = MethodFilter::GET.or(MethodFilter::OPTIONS);
     Router::new()
         .route("/api/video/v1/{*channel}", routing::on(methods, multivariant))
-        .route("/v1/playlist/{*session}", routing::on(methods, variant))
+        .route("/v1/playlist/{*session}", routing::on(methods, stream::get))
+        .route("/v1/segment/{*session}", routing::on(methods, stream::get))
         .with_state(Arc::clone(shared))
 }
 
@@ -63,6 +79,7 @@ async fn multivariant(
     let request = Request {
         token: Token::of(&uri),
         asking: Asking::of(&headers),
+        country: policy::country_of(&headers),
         spends: method == Method::GET,
         base_url: urls::base_url(shared.public_url.as_ref(), &uri, &headers),
         uri,
@@ -81,20 +98,12 @@ async fn multivariant(
     if method == Method::OPTIONS { preflight(&response) } else { response }
 }
 
-/// Playlists of the renditions, which a session leads to. There is no media yet.
-async fn variant(uri: Uri) -> Response {
-    let mut response =
-        Denial::NotFound("this version of the emulator serves no media yet").response(uri.path());
-    let anyone = HeaderValue::from_static("*");
-    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, anyone);
-    response
-}
-
 /// What a player asks. Not `Debug`, since it holds a token.
 struct Request {
     uri: Uri,
     token: Token,
     asking: Asking,
+    country: Option<String>,
     spends: bool,
     base_url: String,
 }
@@ -109,27 +118,31 @@ struct Played {
 impl Request {
     fn answer(&self, shared: &Shared) -> Result<Played, Denial> {
         let now = shared.clock.now();
-        let (channel, claims) = shared.store.read(|view| {
+        let (channel, grant, stream) = shared.store.read(|view| {
             let channel = self.channel(view)?;
             // A channel that anyone may play has no use for a token.
-            let claims =
-                if channel.authorized { Some(self.claims(view, &channel.arn, now)?) } else { None };
-            admit(view, &channel.arn, claims.as_ref())?;
-            Ok::<_, Denial>((channel, claims))
+            let grant = if channel.authorized {
+                Grant::of_token(self.claims(view, &channel.arn, now)?)
+            } else {
+                Grant { origin_rule: self.policy(view, &channel)?, ..Grant::default() }
+            };
+            let stream = grant.admit(view, &channel.arn)?;
+            Ok::<_, Denial>((channel, grant, stream))
         })?;
         if self.spends {
-            spend(shared, &channel.arn, claims.as_ref())?;
+            grant.spend(shared, &channel.arn)?;
         }
-        let session = format!("{:032x}", ids::random_u128()?);
-        let resolution = claims.as_ref().and_then(|claims| claims.maximum_resolution);
-        let readable = match claims.and_then(|claims| claims.origins) {
-            Some(origins) if !origins.allow_anyone() => Readable::Asking,
-            _ => Readable::Anyone,
-        };
-        Ok(Played {
-            playlist: playlist::multivariant(&self.base_url, &session, resolution),
-            readable,
-        })
+        let (maximum_resolution, readable) =
+            (grant.maximum_resolution, grant.origin_rule.readable());
+        let session = shared.sessions.begin(Session {
+            channel: channel.arn,
+            stream_id: stream.stream_id,
+            viewer: grant.viewer,
+            origin_rule: grant.origin_rule,
+            maximum_resolution,
+        })?;
+        let playlist = playlist::multivariant(&self.base_url, session, maximum_resolution);
+        Ok(Played { playlist, readable })
     }
 
     fn channel(&self, view: &impl View) -> Result<Channel, Denial> {
@@ -158,34 +171,71 @@ impl Request {
         claims.check_origin(&self.asking)?;
         Ok(claims)
     }
+
+    /// What the policy of a public channel demands, once that is met.
+    fn policy(&self, view: &impl View, channel: &Channel) -> Result<OriginRule, Denial> {
+        let arn = &channel.playback_restriction_policy_arn;
+        let policy = collection::find::<PlaybackRestrictionPolicy>(view, arn)?;
+        let Some(policy) = policy else { return Ok(OriginRule::default()) };
+        Ok(policy::check(&policy.record, self.country.as_deref(), &self.asking)?)
+    }
 }
 
-/// What may change while a token lives: its session is not revoked, its single use is left, and
-/// the channel is live.
-fn admit(view: &impl View, channel: &ChannelArn, claims: Option<&Claims>) -> Result<(), Denial> {
-    if let Some(viewer) = claims.and_then(|claims| claims.viewer.as_ref()) {
-        let revoked = viewers::revoked_version(view, channel, &viewer.id)?;
-        if revoked.is_some_and(|revoked| viewer.session_version <= revoked) {
+/// What a player is granted: by its token, or by a channel that needs none.
+#[derive(Debug, Default)]
+struct Grant {
+    viewer: Option<Viewer>,
+    origin_rule: OriginRule,
+    maximum_resolution: Option<Resolution>,
+    single_use: Option<SingleUse>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct SingleUse {
+    id: Uuid,
+    /// `exp` of its token, in seconds since the Unix epoch.
+    expires_at: i64,
+}
+
+impl Grant {
+    fn of_token(claims: Claims) -> Self {
+        let Claims { expires_at, viewer, single_use, maximum_resolution, origin_rule } = claims;
+        let single_use = single_use.map(|id| SingleUse { id, expires_at });
+        Self { viewer, origin_rule, maximum_resolution, single_use }
+    }
+
+    /// What may change while a token lives: its session is not revoked, its single use is left, and
+    /// the channel is live. Answers the stream.
+    fn admit(&self, view: &impl View, channel: &ChannelArn) -> Result<LiveStream, Denial> {
+        if let Some(viewer) = &self.viewer
+            && viewer.is_revoked(view, channel)?
+        {
             return Err(Reason::SessionRevoked.into());
         }
+        if let Some(SingleUse { id, .. }) = self.single_use
+            && viewers::is_spent(view, channel, id)?
+        {
+            return Err(Reason::SingleUseSpent.into());
+        }
+        live::find(view, channel.as_str())?.ok_or(Denial::NotFound("the channel is not live"))
     }
-    if let Some(id) = claims.and_then(|claims| claims.single_use)
-        && viewers::is_spent(view, channel, id)?
-    {
-        return Err(Reason::SingleUseSpent.into());
+
+    /// Spends a single use, which only the first of several that ask at once can do.
+    fn spend(&self, shared: &Shared, channel: &ChannelArn) -> Result<(), Denial> {
+        let Some(SingleUse { id, expires_at }) = self.single_use else { return Ok(()) };
+        shared.store.write(|transaction| {
+            self.admit(transaction, channel)?;
+            Ok(viewers::spend(transaction, channel, id, expires_at)?)
+        })
     }
-    live::find(view, channel.as_str())?.map(drop).ok_or(Denial::NotFound("the channel is not live"))
 }
 
-/// Spends a single use, which only the first of several that ask at once can do.
-fn spend(shared: &Shared, channel: &ChannelArn, claims: Option<&Claims>) -> Result<(), Denial> {
-    let Some((claims, id)) = claims.and_then(|claims| Some((claims, claims.single_use?))) else {
-        return Ok(());
-    };
-    shared.store.write(|transaction| {
-        admit(transaction, channel, Some(claims))?;
-        Ok(viewers::spend(transaction, channel, id, claims.expires_at)?)
-    })
+impl Viewer {
+    /// Whether the session that the token opens is revoked.
+    fn is_revoked(&self, view: &impl View, channel: &ChannelArn) -> Result<bool, StoreError> {
+        let revoked = viewers::revoked_version(view, channel, &self.id)?;
+        Ok(revoked.is_some_and(|revoked| self.session_version <= revoked))
+    }
 }
 
 /// The `token` parameter of a URL.
@@ -209,32 +259,6 @@ impl Token {
     }
 }
 
-/// Which pages may read an answer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Readable {
-    /// Any page.
-    Anyone,
-    /// Pages of the origin that asks, which the token allows.
-    Asking,
-    /// None.
-    Nobody,
-}
-
-impl Readable {
-    fn allow(self, asking: &Asking, headers: &mut HeaderMap) {
-        let origin = match (self, asking) {
-            (Self::Anyone, _) => Some(HeaderValue::from_static("*")),
-            (Self::Asking, Asking::From(origin)) => HeaderValue::try_from(origin).ok(),
-            (_, _) => None,
-        };
-        if let Some(origin) = origin {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        }
-        // Another origin may get another answer under the same URL.
-        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
-    }
-}
-
 impl From<StoreError> for Denial {
     fn from(error: StoreError) -> Self {
         tracing::error!(error = %error, "the emulator's store failed");
@@ -245,25 +269,7 @@ impl From<StoreError> for Denial {
 fn playlist_response(playlist: String) -> Response {
     let mut response = Response::new(Body::from(playlist));
     let headers = response.headers_mut();
-    let media_type = HeaderValue::from_static("application/vnd.apple.mpegurl");
-    headers.insert(header::CONTENT_TYPE, media_type);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PLAYLIST_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-/// Whether a page may ask is whether it may read, so that a preflight says what an answer would.
-fn preflight(answer: &Response) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    for name in [header::ACCESS_CONTROL_ALLOW_ORIGIN, header::VARY] {
-        if let Some(value) = answer.headers().get(&name) {
-            headers.insert(name, value.clone());
-        }
-    }
-    let methods = HeaderValue::from_static("GET, HEAD, OPTIONS");
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*"));
-    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     response
 }

@@ -7,7 +7,7 @@
 use axum::http::{HeaderMap, header};
 use url::Url;
 
-use super::refusal::Reason;
+use super::{cors::Readable, refusal::Reason};
 
 /// Who asks, by the `Origin` header.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -33,7 +33,39 @@ impl Asking {
     }
 }
 
-/// The origins that a token allows.
+/// Whom a token or a policy lets play, by the page that the player stands in.
+#[derive(Debug, Default)]
+pub(super) struct OriginRule {
+    /// `None` for every origin.
+    pub(super) allowed: Option<Origins>,
+    /// Whether every player must send an origin, with every request.
+    pub(super) strict: bool,
+}
+
+impl OriginRule {
+    /// Whether who asks may.
+    ///
+    /// Allowed origins alone bind browsers, which send theirs; a player that sends none passes.
+    /// With strict enforcement every player must send one.
+    pub(super) fn check(&self, asking: &Asking) -> Result<(), Reason> {
+        match (&self.allowed, asking) {
+            (Some(_), Asking::Unnamed) if self.strict => Err(Reason::OriginMissing),
+            (None, _) | (Some(_), Asking::Unnamed) => Ok(()),
+            (Some(origins), Asking::From(origin)) if origins.allow(origin) => Ok(()),
+            (Some(_), Asking::From(_) | Asking::FromSeveral) => Err(Reason::OriginNotAllowed),
+        }
+    }
+
+    /// Which pages may read what they get.
+    pub(super) fn readable(&self) -> Readable {
+        match &self.allowed {
+            Some(origins) if !origins.allow_anyone() => Readable::Asking,
+            Some(_) | None => Readable::Anyone,
+        }
+    }
+}
+
+/// The origins that a token or a policy allows.
 #[derive(Debug)]
 pub(super) struct Origins(Vec<Allowed>);
 
@@ -55,6 +87,11 @@ impl Origins {
     pub(super) fn parse(claim: &str) -> Result<Self, Reason> {
         let allowed = claim.split(',').map(Allowed::parse).collect::<Option<_>>();
         allowed.map(Self).ok_or(Reason::OriginInvalid)
+    }
+
+    /// Reads the list of a policy. IVS takes any text in it; what is no origin matches none.
+    pub(super) fn of_policy(entries: &[String]) -> Self {
+        Self(entries.iter().filter_map(|entry| Allowed::parse(entry)).collect())
     }
 
     /// How many the claim lists.

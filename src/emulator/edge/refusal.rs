@@ -11,7 +11,7 @@ use axum::{
 };
 use serde_json::{Map, Value, json};
 
-use super::Readable;
+use super::cors::Readable;
 use crate::emulator::ids::IdError;
 
 /// Why a request gets no playlist.
@@ -33,6 +33,7 @@ pub(super) enum Reason {
     ChannelMismatch,
     ClaimType,
     ClaimWithoutAwsPrefix,
+    CountryNotAllowed,
     DerSignature,
     ExpInMilliseconds,
     ExpMissing,
@@ -68,6 +69,10 @@ impl Reason {
             Self::ClaimWithoutAwsPrefix => {
                 ("claim_without_aws_prefix", "claim channel-arn lacks its prefix aws:")
             }
+            Self::CountryNotAllowed => (
+                "country_not_allowed",
+                "country is not allowed by the channel's restriction policy",
+            ),
             Self::DerSignature => ("der_signature", "signature is in DER, not r and s of 48 bytes"),
             Self::ExpInMilliseconds => {
                 ("exp_in_milliseconds", "claim exp is in milliseconds, not in seconds")

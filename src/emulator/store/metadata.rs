@@ -41,7 +41,6 @@ pub(in crate::emulator) fn put(
 
 /// What was put on the live stream of a channel after the piece with number `after`, in order; from
 /// the start where that is 0.
-#[cfg_attr(not(test), expect(dead_code, reason = "the edge does not deliver it yet"))]
 pub(in crate::emulator) fn since(
     view: &impl View,
     channel: &str,
