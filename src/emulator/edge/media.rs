@@ -245,6 +245,10 @@ mod tests {
             let pixels =
                 |at: usize| u32::from(u16::from_be_bytes(*file[at..].first_chunk().unwrap()));
             assert_eq!(rendition.size, (pixels(entry), pixels(entry + 2)));
+            // AudioSpecificConfig (tag 5, its length): object type 2, which is AAC-LC, at 48 kHz.
+            let sound = file.windows(4).position(|kind| kind == b"esds").unwrap();
+            let config = [0x05, 0x80, 0x80, 0x80, 0x05, 0x11, 0x90];
+            assert!(file[sound..].windows(config.len()).any(|bytes| bytes == config));
             assert!(rendition.average_bandwidth() <= rendition.peak_bandwidth());
         }
         let names = renditions(None).map(|it| it.name).collect::<Vec<_>>();

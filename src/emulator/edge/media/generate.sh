@@ -26,10 +26,10 @@ frames_before=450
 
 sound() {
     run -f lavfi -i "aevalsrc='0.05*sin(2*PI*220*t)*(0.6+0.4*cos(2*PI*t/3.2))':s=48000:d=26" \
-        "${exact[@]}" -c:a aac -b:a 48k -ac 2 "$work/long.aac"
-    run -i "$work/long.aac" -c copy \
-        -bsf:a "noise=drop='lt(n,$frames_before)+gte(n,$frames_before+$frames_of_loop)'" \
-        "${exact[@]}" -f adts "$work/loop.aac"
+        "${exact[@]}" -c:a aac -b:a 48k -ac 2 "$work/long.m4a"
+    local dropped="lt(n,$frames_before)+gte(n,$frames_before+$frames_of_loop)"
+    run -i "$work/long.m4a" -c copy -bsf:a "noise=drop='$dropped',setts=ts=N*1024" \
+        "${exact[@]}" "$work/loop.m4a"
 }
 
 rendition() { # HEIGHT WIDTH QUALITY PROFILE LEVEL
@@ -41,7 +41,7 @@ $label:fontsize=h*0.05:y=h*0.915:text='%{eif\:t\:d} s of 12.8'" \
         "${exact[@]}" -an -c:v libx264 -preset veryslow -profile:v "$4" -level:v "$5" -crf "$3" \
         -pix_fmt yuv420p -bf 0 -g 40 -keyint_min 40 -sc_threshold 0 \
         -x264-params force-cfr=1:threads=1 "$work/$1.mp4"
-    run -i "$work/$1.mp4" -i "$work/loop.aac" -map 0:v -map 1:a -c copy -bsf:a aac_adtstoasc \
+    run -i "$work/$1.mp4" -i "$work/loop.m4a" -map 0:v -map 1:a -c copy \
         "${exact[@]}" -movflags frag_keyframe+empty_moov+default_base_moof+skip_trailer "$1p.mp4"
 }
 
