@@ -133,7 +133,7 @@ impl Request {
             grant.spend(shared, &channel.arn)?;
         }
         let (maximum_resolution, readable) =
-            (grant.maximum_resolution, grant.origin_rule.readable());
+            (grant.maximum_resolution, grant.origin_rule.readable(&self.asking));
         let session = shared.sessions.begin(Session {
             channel: channel.arn,
             stream_id: stream.stream_id,

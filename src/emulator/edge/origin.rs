@@ -56,11 +56,14 @@ impl OriginRule {
         }
     }
 
-    /// Which pages may read what they get.
-    pub(super) fn readable(&self) -> Readable {
+    /// Which pages may read what who asks gets. Variant playlists and segments are also given to who
+    /// may not, unless enforcement is strict.
+    pub(super) fn readable(&self, asking: &Asking) -> Readable {
         match &self.allowed {
-            Some(origins) if !origins.allow_anyone() => Readable::Asking,
-            Some(_) | None => Readable::Anyone,
+            None => Readable::Anyone,
+            Some(origins) if origins.allow_anyone() => Readable::Anyone,
+            Some(_) if self.check(asking).is_ok() => Readable::Asking,
+            Some(_) => Readable::Nobody,
         }
     }
 }

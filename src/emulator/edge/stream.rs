@@ -94,7 +94,7 @@ fn judge(shared: &Shared, path: &str, asking: &Asking) -> (Result<Media, Cut>, R
     };
     let media = address.media(shared, &session, asking);
     let readable = match &media {
-        Ok(_) => session.origin_rule.readable(),
+        Ok(_) => session.origin_rule.readable(asking),
         Err(Cut::OriginNotAllowed) => Readable::Nobody,
         Err(_) => Readable::Anyone,
     };
