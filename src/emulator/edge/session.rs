@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use moka::sync::Cache;
+use moka::{policy::EvictionPolicy, sync::Cache};
 
 use super::{
     claims::{Resolution, Viewer},
@@ -67,11 +67,18 @@ impl std::fmt::Display for SessionId {
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self(Cache::builder().max_capacity(CAPACITY).time_to_idle(IDLE_MAX).build())
+        Self::with_capacity(CAPACITY)
     }
 }
 
 impl Sessions {
+    /// A new session always finds room: by default, the cache would keep those that are asked often
+    /// and turn away the one that was just begun.
+    fn with_capacity(capacity: u64) -> Self {
+        let cache = Cache::builder().max_capacity(capacity).time_to_idle(IDLE_MAX);
+        Self(cache.eviction_policy(EvictionPolicy::lru()).build())
+    }
+
     /// Begins a session.
     pub(super) fn begin(&self, session: Session) -> Result<SessionId, IdError> {
         let id = SessionId(ids::random_u128()?);
@@ -92,6 +99,32 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn session() -> Session {
+        Session {
+            channel: "arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGh1234".parse().unwrap(),
+            stream_id: "st-1".to_owned(),
+            viewer: None,
+            origin_rule: OriginRule::default(),
+            maximum_resolution: None,
+        }
+    }
+
+    #[test]
+    fn the_session_that_was_used_longest_ago_makes_room_for_a_new_one() {
+        let sessions = Sessions::with_capacity(3);
+        let begun = [(); 3].map(|()| sessions.begin(session()).unwrap());
+        for _ in 0..9 {
+            assert!(begun.iter().all(|id| sessions.find(*id).is_some()));
+        }
+        sessions.0.run_pending_tasks();
+        let new = sessions.begin(session()).unwrap();
+        sessions.0.run_pending_tasks();
+        let found = [begun[0], begun[1], begun[2], new].map(|id| sessions.find(id).is_some());
+        assert_eq!(found, [false, true, true, true]);
+        sessions.end(new);
+        assert!(sessions.find(new).is_none());
+    }
 
     #[test]
     fn an_id_reads_back_and_nothing_like_it_does() {
