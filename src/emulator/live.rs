@@ -5,7 +5,7 @@ use redb::WriteTransaction;
 use super::{
     EmulatorError, Shared, ids,
     store::{
-        StoreError, View, collection, metadata,
+        StoreError, View, collection,
         records::{Channel, LiveStream, StreamSession},
         viewers,
     },
@@ -44,7 +44,6 @@ pub(super) fn stop(
 ) -> Result<bool, StoreError> {
     let Some(stream) = find(transaction, channel)? else { return Ok(false) };
     collection::remove(transaction, &LiveStream::name_of(channel))?;
-    metadata::forget(transaction, channel)?;
     let name = StreamSession::name_of(channel, &stream.stream_id);
     if let Some(mut session) = collection::find::<StreamSession>(transaction, &name)? {
         session.record.end_time = Some(now);

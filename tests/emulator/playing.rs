@@ -253,6 +253,22 @@ async fn metadata_reaches_the_player() {
     assert!(shown[1].ends_with("\"{%22score%22: %222%E2%80%930%22}\""), "{}", shown[1]);
     edge.test.advance(20);
     assert_eq!(ranges().await, Vec::<String>::new(), "its segments have left the playlist");
+
+    let put = async |text: &str| {
+        let input = json!({"channelArn": edge.channel, "metadata": text});
+        assert_eq!(edge.test.call("PutMetadata", &input).await.status, StatusCode::NO_CONTENT);
+    };
+    put("good night").await;
+    edge.test.stream(Method::DELETE, &edge.channel).await;
+    edge.test.advance(2);
+    edge.test.stream(Method::PUT, &edge.channel).await;
+    put("good morning").await;
+    let shown = ranges().await;
+    assert_eq!(shown.len(), 1);
+    assert!(shown[0].contains("\"good night\""), "the end of a stream shows its own alone");
+    let next = Player::start(&edge, &json!({}), None).await;
+    let playlist = next.get(next.variant()).await.body;
+    assert!(playlist.contains("\"good morning\"") && !playlist.contains("\"good night\""));
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use crate::{
         store::{
             StoreError,
             collection::{self, Tagged, Tags},
+            metadata,
             records::{self, Channel, Hidden, Multitrack, StreamKey, StreamSession},
             viewers,
         },
@@ -178,6 +179,7 @@ pub(super) fn delete(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> 
         collection::remove_all::<StreamKey>(transaction, &StreamKey::of(arn.as_str()))?;
         collection::remove_all::<StreamSession>(transaction, &StreamSession::of(arn.as_str()))?;
         viewers::forget_channel(transaction, &arn)?;
+        metadata::forget_channel(transaction, arn.as_str())?;
         collection::remove(transaction, arn.as_str())?;
         Ok(Value::Null)
     })

@@ -38,8 +38,8 @@ pub(super) fn multivariant(base_url: &str, session: SessionId, most: Option<Reso
     playlist
 }
 
-/// The variant playlist of a rendition at `now`, with the metadata that its segments cover. Its URLs
-/// are relative, so that it plays behind any address.
+/// The variant playlist of a rendition at `now`, with this metadata. Its URLs are relative, so that
+/// it plays behind any address.
 pub(super) fn variant(
     session: SessionId,
     rendition: &Rendition,
@@ -59,7 +59,7 @@ pub(super) fn variant(
         first = listed.start,
         begin = instant(begin),
     );
-    for piece in metadata.iter().filter(|piece| piece.at >= begin) {
+    for piece in metadata {
         // Long enough that a player which looks at its cues a few times a second does not miss it.
         let _ = writeln!(
             playlist,
@@ -130,10 +130,7 @@ mod tests {
         let start = Timestamp::from_unix_millis(1_795_337_700_250);
         let now = start + SEGMENT_DURATION * 4;
         let piece = |sequence, at, text: &str| Metadata { sequence, at, text: text.to_owned() };
-        let metadata = [
-            piece(1, start - Duration::from_mins(1), "old"),
-            piece(7, now - Duration::from_secs(1), "{\"a\": \"100% \u{e9}\n\"}"),
-        ];
+        let metadata = [piece(7, now - Duration::from_secs(1), "{\"a\": \"100% \u{e9}\n\"}")];
         let rendition = renditions(None).nth(1).unwrap();
         let live = Timeline { start, end: None };
         let playlist = variant(session(), rendition, live, &metadata, now);

@@ -137,7 +137,8 @@ impl Address {
             let timeline = timeline(view, session)?.ok_or(Cut::NotFound)?;
             Ok(match self.wanted {
                 Wanted::Playlist => {
-                    let metadata = metadata::since(view, session.channel.as_str(), 0)?;
+                    let channel = session.channel.as_str();
+                    let metadata = metadata::within(view, channel, &timeline.shown(now))?;
                     let playlist =
                         playlist::variant(self.session, rendition, timeline, &metadata, now);
                     Some(playlist.into_bytes())

@@ -1,7 +1,9 @@
 //! Timed metadata of live streams: what `PutMetadata` was given, in order, for the edge to deliver.
 //!
-//! It belongs to a stream. It is kept for as long as a player may still be behind, and at most until
-//! the stream ends.
+//! It is kept for as long as a player may still be behind, and at most as long as its channel. Streams
+//! of one channel follow each other, so that its time tells to which of them a piece belongs.
+
+use std::ops::{Range, RangeInclusive};
 
 use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
@@ -39,29 +41,31 @@ pub(in crate::emulator) fn put(
     Ok(())
 }
 
-/// What was put on the live stream of a channel after the piece with number `after`, in order; from
-/// the start where that is 0.
-pub(in crate::emulator) fn since(
+/// What was put on a channel within a time, in order. Older pieces are not read.
+pub(in crate::emulator) fn within(
     view: &impl View,
     channel: &str,
-    after: u64,
+    time: &Range<Timestamp>,
 ) -> Result<Vec<Metadata>, StoreError> {
     let metadata = view.table(METADATA)?;
     let mut found = Vec::new();
-    for entry in metadata.range((channel, after.saturating_add(1))..=(channel, u64::MAX))? {
+    for entry in metadata.range(all_of(channel))?.rev() {
         let (key, value) = entry?;
         let (at, text) = value.value();
-        found.push(Metadata {
-            sequence: key.value().1,
-            at: Timestamp::from_unix_millis(at),
-            text: text.to_owned(),
-        });
+        let at = Timestamp::from_unix_millis(at);
+        if at < time.start {
+            break;
+        }
+        if at < time.end {
+            found.push(Metadata { sequence: key.value().1, at, text: text.to_owned() });
+        }
     }
+    found.reverse();
     Ok(found)
 }
 
-/// Forgets the metadata of a stream that has ended.
-pub(in crate::emulator) fn forget(
+/// Forgets the metadata of a channel that is being deleted.
+pub(in crate::emulator) fn forget_channel(
     transaction: &WriteTransaction,
     channel: &str,
 ) -> Result<(), StoreError> {
@@ -75,7 +79,7 @@ pub(super) fn create_tables(transaction: &WriteTransaction) -> Result<(), StoreE
     Ok(())
 }
 
-fn all_of(channel: &str) -> std::ops::RangeInclusive<(&str, u64)> {
+fn all_of(channel: &str) -> RangeInclusive<(&str, u64)> {
     (channel, 0)..=(channel, u64::MAX)
 }
 
@@ -93,18 +97,23 @@ mod tests {
                 put(txn, "a", "one", at(1_001))?;
                 put(txn, "b", "other", at(1_002))?;
                 put(txn, "a", "two", at(1_003))?;
-                let all = since(txn, "a", 0)?;
+                let within = |channel: &str, from: i64, until: i64| {
+                    within(txn, channel, &(at(from)..at(until)))
+                };
+                let all = within("a", 0, i64::MAX)?;
                 let texts: Vec<&str> = all.iter().map(|piece| piece.text.as_str()).collect();
                 assert_eq!(texts, ["one", "two"]);
                 assert_eq!(all[1].at, at(1_003));
-                assert_eq!(since(txn, "a", all[0].sequence)?, all[1..]);
-                assert_eq!(since(txn, "a", all[1].sequence)?, []);
+                assert_eq!(within("a", 1_001, 1_004)?, all);
+                assert_eq!(within("a", 1_001, 1_003)?, all[..1]);
+                assert_eq!(within("a", 1_002, 1_004)?, all[1..]);
+                assert_eq!(within("a", 1_004, i64::MAX)?, []);
                 put(txn, "a", "three", at(1_002 + KEPT_MILLIS))?;
-                let texts = since(txn, "a", 0)?.into_iter().map(|piece| piece.text);
+                let texts = within("a", 0, i64::MAX)?.into_iter().map(|piece| piece.text);
                 assert_eq!(texts.collect::<Vec<_>>(), ["two", "three"]);
-                forget(txn, "a")?;
-                assert_eq!(since(txn, "a", 0)?, []);
-                assert_eq!(since(txn, "b", 0)?.len(), 1);
+                forget_channel(txn, "a")?;
+                assert_eq!(within("a", 0, i64::MAX)?, []);
+                assert_eq!(within("b", 0, i64::MAX)?.len(), 1);
                 Ok::<_, StoreError>(())
             })
             .unwrap();
