@@ -31,7 +31,11 @@ class Answer:
     status: int
     headers: dict
     """By lower-case name."""
-    text: str
+    content: bytes
+
+    @property
+    def text(self):
+        return self.content.decode()
 
     @property
     def json(self):
@@ -48,9 +52,9 @@ def request(method, url, body=None, headers=None):
     call = urllib.request.Request(url, data=data, headers=headers, method=method)
     try:
         with urllib.request.urlopen(call, timeout=30) as response:
-            return Answer(response.status, lower(response.headers), response.read().decode())
+            return Answer(response.status, lower(response.headers), response.read())
     except urllib.error.HTTPError as error:
-        return Answer(error.code, lower(error.headers), error.read().decode())
+        return Answer(error.code, lower(error.headers), error.read())
 
 
 def lower(headers):
