@@ -20,6 +20,8 @@ mod rates;
 mod recording;
 mod sessions;
 mod signatures;
+#[path = "../signer/mod.rs"]
+mod signer;
 mod streams;
 mod support;
 mod tags;

@@ -10,18 +10,16 @@ use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, Method, Request, StatusCode},
 };
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use ivs_playback_auth::{
     clock::{Clock, ManualClock, Timestamp},
     emulator::{Emulator, Options},
 };
-use p384::{
-    ecdsa::{Signature, SigningKey, signature::Signer},
-    pkcs8::{EncodePublicKey, LineEnding},
-};
+use p384::ecdsa::SigningKey;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
+
+pub(crate) use crate::signer::{key, pem, token};
 
 pub(crate) const REGION: &str = "us-west-2";
 pub(crate) const ACCOUNT: &str = "123456789012";
@@ -189,21 +187,4 @@ pub(crate) fn signed(method: Method, uri: &str, body: impl Into<Body>) -> Reques
 /// A path segment.
 pub(crate) fn encode(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-}
-
-pub(crate) fn key(seed: u8) -> SigningKey {
-    SigningKey::from_slice(&[seed; 48]).unwrap()
-}
-
-/// The public half as IVS takes it.
-pub(crate) fn pem(key: &SigningKey) -> String {
-    p384::PublicKey::from(key.verifying_key()).to_public_key_pem(LineEnding::LF).unwrap()
-}
-
-/// A token with these claims.
-pub(crate) fn token(key: &SigningKey, claims: &Value) -> String {
-    let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-    let signed = format!("{}.{}", part(&json!({"alg": "ES384", "typ": "JWT"})), part(claims));
-    let signature: Signature = key.sign(signed.as_bytes());
-    format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature.to_bytes()))
 }

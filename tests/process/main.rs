@@ -8,11 +8,15 @@
 )]
 
 mod cli;
+mod connection;
 mod doctor;
 mod emulator;
 mod keys;
 #[path = "../moto/mod.rs"]
 mod moto;
+mod playback;
 mod program;
 mod secrets_manager;
 mod serve;
+#[path = "../signer/mod.rs"]
+mod signer;
