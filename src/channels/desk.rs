@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use super::{
     LookupError,
-    budget::Budget,
     fairness::{FairQueue, Line},
 };
-use crate::ivs::arn::ChannelArn;
+use crate::ivs::{arn::ChannelArn, budget::Budget};
 
 /// The calls that look channels up. Each has a quota of its own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -7,6 +7,8 @@
 //!
 //! Refreshes that nobody waits for take what room is left, and a tenth of a call if there is none:
 //! they must neither delay people nor starve.
+//!
+//! The queue is one of anything: `viewers` has its sessions in one, a line a request.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -33,18 +35,19 @@ impl<'a> Requester<'a> {
         Self(id)
     }
 
-    pub(super) fn line(self) -> Line {
+    /// Its line.
+    pub(crate) fn line(self) -> Line {
         Line(self.0.into())
     }
 }
 
 /// Which line something stands in.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(super) struct Line(Arc<str>);
+pub(crate) struct Line(Arc<str>);
 
 /// Lookups that wait, in the order in which they will be made.
 #[derive(Debug)]
-pub(super) struct FairQueue<T> {
+pub(crate) struct FairQueue<T> {
     /// None of them is empty.
     lines: HashMap<Line, VecDeque<T>>,
     /// Each of them, the next one first.
@@ -53,21 +56,26 @@ pub(super) struct FairQueue<T> {
 }
 
 impl<T> FairQueue<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { lines: HashMap::new(), turns: VecDeque::new(), background: VecDeque::new() }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.lines.is_empty() && self.background.is_empty()
     }
 
+    /// How much waits in all lines.
+    pub(crate) fn len(&self) -> usize {
+        self.lines.values().map(VecDeque::len).sum::<usize>() + self.background.len()
+    }
+
     /// To the end of a line.
-    pub(super) fn push(&mut self, line: &Line, item: T) {
+    pub(crate) fn push(&mut self, line: &Line, item: T) {
         self.line(line).push_back(item);
     }
 
     /// To the head of a line, where it was taken from.
-    pub(super) fn put_back(&mut self, line: &Line, item: T) {
+    pub(crate) fn put_back(&mut self, line: &Line, item: T) {
         self.line(line).push_front(item);
     }
 
@@ -89,7 +97,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Takes at most `size`, of each line in turn.
-    pub(super) fn take(&mut self, size: usize) -> Vec<T> {
+    pub(crate) fn take(&mut self, size: usize) -> Vec<T> {
         let mut taken = Vec::new();
         while taken.len() < self.room_of_lines(size) {
             let Some(item) = self.take_from_next_line() else { break };
@@ -105,7 +113,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Drops what is not wanted any more.
-    pub(super) fn retain(&mut self, mut wanted: impl FnMut(&T) -> bool) {
+    pub(crate) fn retain(&mut self, mut wanted: impl FnMut(&T) -> bool) {
         for waiting in self.lines.values_mut() {
             waiting.retain(&mut wanted);
         }

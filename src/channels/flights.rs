@@ -13,12 +13,11 @@ use tokio::sync::watch;
 use super::{
     LookupError,
     answers::RETRY_AFTER,
-    budget::Pass,
     desk::{Desks, Operation},
     fairness::Line,
     memory::Seen,
 };
-use crate::ivs::arn::ChannelArn;
+use crate::ivs::{arn::ChannelArn, budget::Pass};
 
 /// What a lookup comes to.
 pub(super) type Outcome = Result<Arc<Seen>, LookupError>;

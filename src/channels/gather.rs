@@ -9,13 +9,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use super::{
     LookupError, Settings,
     answers::{self, Answer, RETRY_AFTER},
-    budget::Pass,
     desk::Operation,
     fairness::Requester,
     flights::{Flight, Flights, Landing, Next, Outcome},
@@ -27,6 +26,7 @@ use crate::{
     ivs::{
         IvsError,
         arn::{ChannelArn, Region},
+        budget::{Pass, Stopwatch},
     },
     telemetry::metrics::Metrics,
 };
@@ -302,20 +302,5 @@ impl Drop for Call<'_> {
             let now = self.gatherer.stopwatch.elapsed();
             self.gatherer.lock().abandon(self.operation, self.pass, now, &self.arns);
         }
-    }
-}
-
-/// Real time, by which calls are paced; tests pause it with tokio.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stopwatch(Instant);
-
-impl Stopwatch {
-    #[expect(clippy::disallowed_methods, reason = "calls are paced by the timer that wakes us")]
-    pub(super) fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    pub(super) fn elapsed(self) -> Duration {
-        self.0.elapsed()
     }
 }

@@ -12,7 +12,7 @@
 //! - `policy`: what may be done with a remembered channel of some age, and nothing else
 //! - `gather`: the tasks that ask IVS, one call for all who wait
 //! - `flights`: which lookups wait, and which call each goes with; `desk`: one operation's queue, in
-//!   the order of `fairness` and at the pace of `budget`; `answers`: what IVS said
+//!   the order of `fairness` and at the pace of `ivs::budget`; `answers`: what IVS said
 //! - `warm_up`: all channels at start
 //!
 //! # Who retries what
@@ -25,7 +25,6 @@
 //!   nobody waits for it.
 
 mod answers;
-mod budget;
 mod channel;
 mod desk;
 pub mod directory;
@@ -48,3 +47,4 @@ pub use self::{
     fairness::Requester,
     names::{ChannelNames, ChannelRefError},
 };
+pub(crate) use fairness::{FairQueue, Line};

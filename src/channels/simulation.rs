@@ -26,14 +26,16 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     desk::Operation,
-    gather::Stopwatch,
     source::{ChannelSource, ListedPage},
     tests::SETTINGS,
     *,
 };
 use crate::{
     clock::{Clock, ManualClock, Timestamp},
-    ivs::{BatchError, BatchGetChannel, Channel as IvsChannel, IvsError, arn::ChannelArn},
+    ivs::{
+        BatchError, BatchGetChannel, Channel as IvsChannel, IvsError, arn::ChannelArn,
+        budget::Stopwatch,
+    },
     telemetry::metrics::Metrics,
 };
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::{
-    budget::Budget,
-    gather::{Gatherer, Stopwatch},
+use super::gather::Gatherer;
+use crate::ivs::{
+    ChannelSummary, IvsError,
+    budget::{Budget, Stopwatch},
 };
-use crate::ivs::{ChannelSummary, IvsError};
 
 /// How long to wait after a page that could not be read.
 const PAUSE: Duration = Duration::from_secs(10);

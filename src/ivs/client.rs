@@ -1,6 +1,6 @@
 //! One region's IVS, with just the operations that playback authorization needs.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 use aws_sdk_ivs::{
@@ -31,7 +31,7 @@ pub struct RegionalIvs {
 #[derive(Debug)]
 pub(super) struct Clients {
     /// Without retries: see the module's documentation.
-    pub(super) lookups: Client,
+    pub(super) paced: Client,
     /// With the SDK's standard retries.
     pub(super) calls: Client,
 }
@@ -82,6 +82,41 @@ pub struct BatchError {
     pub code: String,
     /// IVS's sentence.
     pub message: String,
+}
+
+/// Which sessions of a viewer end. Its `Debug` does not show who that is.
+#[derive(Clone, Eq, PartialEq)]
+pub struct ViewerSession {
+    /// The channel that is watched.
+    pub channel: ChannelArn,
+    /// Who watches, 1 to 40 characters.
+    pub viewer_id: String,
+    /// Sessions of this version and of lower ones end, 0 to 2147483647.
+    pub versions_up_to: i32,
+}
+
+impl fmt::Debug for ViewerSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ViewerSession").field("channel", &self.channel).finish_non_exhaustive()
+    }
+}
+
+/// Why one session of `BatchStartViewerSessionRevocation` was not revoked. Which codes IVS uses is
+/// not documented. Its `Debug` does not show who the viewer is.
+#[derive(Clone, Eq, PartialEq)]
+pub struct ViewerSessionError {
+    /// The channel, as IVS repeats it.
+    pub channel: String,
+    /// The viewer, as IVS repeats it.
+    pub viewer_id: String,
+    /// IVS's code.
+    pub code: String,
+}
+
+impl fmt::Debug for ViewerSessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ViewerSessionError").field("code", &self.code).finish_non_exhaustive()
+    }
 }
 
 /// A playback key pair as lists show it: without its fingerprint.
@@ -162,7 +197,7 @@ impl RegionalIvs {
 
     /// `GetChannel`, without retries.
     pub async fn get_channel(&self, arn: &ChannelArn) -> Result<Channel, IvsError> {
-        let call = self.clients.lookups.get_channel().arn(arn.as_str()).send();
+        let call = self.clients.paced.get_channel().arn(arn.as_str()).send();
         let answer = self.noted("GetChannel", call).await?;
         let channel = answer.channel.ok_or_else(|| IvsError::malformed("holds no channel"))?;
         channel_from(channel)
@@ -175,7 +210,7 @@ impl RegionalIvs {
     ) -> Result<BatchGetChannel, IvsError> {
         let call = self
             .clients
-            .lookups
+            .paced
             .batch_get_channel()
             .set_arns(Some(arns.iter().map(ToString::to_string).collect()))
             .send();
@@ -195,6 +230,54 @@ impl RegionalIvs {
                 .collect(),
             errors: errors.collect(),
         })
+    }
+
+    /// `StartViewerSessionRevocation`, without retries. IVS does not check that the viewer or the
+    /// version exists.
+    pub async fn start_viewer_session_revocation(
+        &self,
+        session: &ViewerSession,
+    ) -> Result<(), IvsError> {
+        let call = self
+            .clients
+            .paced
+            .start_viewer_session_revocation()
+            .channel_arn(session.channel.as_str())
+            .viewer_id(&session.viewer_id)
+            .viewer_session_versions_less_than_or_equal_to(session.versions_up_to)
+            .send();
+        self.noted("StartViewerSessionRevocation", call).await.map(|_| ())
+    }
+
+    /// `BatchStartViewerSessionRevocation` of 1 to 20 sessions, without retries: those that were not
+    /// revoked.
+    pub async fn batch_start_viewer_session_revocation(
+        &self,
+        sessions: &[ViewerSession],
+    ) -> Result<Vec<ViewerSessionError>, IvsError> {
+        let shape = |session: &ViewerSession| {
+            types::BatchStartViewerSessionRevocationViewerSession::builder()
+                .channel_arn(session.channel.as_str())
+                .viewer_id(&session.viewer_id)
+                .viewer_session_versions_less_than_or_equal_to(session.versions_up_to)
+                .build()
+                .map_err(|_| IvsError::Invalid { message: "it lacks a member".to_owned() })
+        };
+        let sessions = sessions.iter().map(shape).collect::<Result<_, _>>()?;
+        let call = self
+            .clients
+            .paced
+            .batch_start_viewer_session_revocation()
+            .set_viewer_sessions(Some(sessions))
+            .send();
+        let answer = self.noted("BatchStartViewerSessionRevocation", call).await?;
+        let errors =
+            answer.errors.unwrap_or_default().into_iter().map(|error| ViewerSessionError {
+                channel: error.channel_arn,
+                viewer_id: error.viewer_id,
+                code: error.code.unwrap_or_default(),
+            });
+        Ok(errors.collect())
     }
 
     /// `ListChannels`, one page of at most 100: the channels, and the token of the next page.

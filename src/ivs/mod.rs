@@ -4,11 +4,12 @@
 //! playback authorization needs, and one [`IvsError`] whose variants say what a caller can do about
 //! it. Every call has a time-out.
 //!
-//! Who retries what: channel lookups (`GetChannel`, `BatchGetChannel`) are never retried here, since
-//! the lookup above paces them inside IVS's quota of 5 calls a second and an invisible second try
-//! would break that pace. All other calls use the SDK's standard retries (3 attempts, jittered).
+//! Who retries what: channel lookups (`GetChannel`, `BatchGetChannel`) and viewer-session revocations
+//! are never retried here, since `channels` and `viewers` above pace them inside IVS's quotas (with a
+//! `budget`) and an invisible second try would break that pace. All other calls use the SDK's standard retries (3 attempts, jittered).
 
 pub mod arn;
+pub(crate) mod budget;
 mod client;
 mod error;
 mod principal;
@@ -17,6 +18,7 @@ mod server_time;
 
 pub use client::{
     BatchError, BatchGetChannel, Channel, ChannelSummary, KeyPair, KeyPairSummary, RegionalIvs,
+    ViewerSession, ViewerSessionError,
 };
 pub use error::IvsError;
 pub use principal::{Question, SimulationError};

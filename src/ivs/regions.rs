@@ -217,7 +217,7 @@ impl Inner {
                     .interceptor(server_time.reader(instruments.clock.clone()));
                 aws_sdk_ivs::Client::from_conf(config.build())
             };
-            let clients = Clients { lookups: client(1), calls: client(ATTEMPTS) };
+            let clients = Clients { paced: client(1), calls: client(ATTEMPTS) };
             RegionalIvs::new(region.clone(), clients, server_time.clone(), instruments.clone())
         };
         let regions = order.iter().map(|region| (region.clone(), regional(region))).collect();

@@ -1,7 +1,7 @@
 //! When the next call of one operation may be made.
 //!
-//! IVS counts calls where they arrive, and allows 5 of an operation in a second. Two rules keep this
-//! process at `channels.calls_per_second` in any window of one second:
+//! IVS counts calls where they arrive, and allows so many of an operation in a second. Two rules keep
+//! this process below that in any window of one second:
 //!
 //! - Calls are spaced evenly (governor, without a burst).
 //! - A call is in some window at IVS from when it was sent until a second after it was answered,
@@ -28,6 +28,7 @@ use governor::{
     middleware::NoOpMiddleware,
     state::{InMemoryState, NotKeyed},
 };
+use tokio::time::Instant;
 
 /// The window in which IVS counts, and a little for clocks and timers.
 const WINDOW: Duration = Duration::from_millis(1050);
@@ -51,7 +52,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_hours(24);
 
 /// The calls of one operation that this process may make.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     spacing: RateLimiter<NotKeyed, InMemoryState, Told, NoOpMiddleware<Duration>>,
     told: Told,
     /// What `spacing` keeps calls apart by.
@@ -69,7 +70,7 @@ pub(super) struct Budget {
 
 /// Leave to make one call; it is handed back with the answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Pass(u64);
+pub(crate) struct Pass(u64);
 
 #[derive(Debug)]
 struct Call {
@@ -79,7 +80,19 @@ struct Call {
 }
 
 impl Budget {
-    pub(super) fn new(calls_per_second: f64) -> Self {
+    /// At most `calls_per_second` in any second. A fraction of a call cannot be made.
+    pub(crate) fn new(calls_per_second: f64) -> Self {
+        Self::spaced(calls_per_second, whole_calls(calls_per_second))
+    }
+
+    /// At most `quota` calls in any second, which is what IVS allows, and on the average `share` of
+    /// them, so that it need not count exactly as we do.
+    pub(crate) fn of_quota(quota: u32, share: f64) -> Self {
+        let most = usize::try_from(quota).unwrap_or(usize::MAX).max(1);
+        Self::spaced(f64::from(quota) * share, most)
+    }
+
+    fn spaced(calls_per_second: f64, most: usize) -> Self {
         let interval = Duration::try_from_secs_f64(calls_per_second.recip())
             .unwrap_or(LONGEST_INTERVAL)
             .clamp(Duration::from_nanos(1), LONGEST_INTERVAL);
@@ -90,7 +103,7 @@ impl Budget {
             interval,
             back_off: BackOff::new(interval),
             counted: VecDeque::new(),
-            most: whole_calls(calls_per_second),
+            most,
             last_sent: None,
             took: Duration::ZERO,
             next_pass: 0,
@@ -98,7 +111,7 @@ impl Budget {
     }
 
     /// Leave for a call now, or how long to wait before it is worth asking again.
-    pub(super) fn take(&mut self, now: Duration) -> Result<Pass, Duration> {
+    pub(crate) fn take(&mut self, now: Duration) -> Result<Pass, Duration> {
         self.counted.retain(|call| call.is_counted(now));
         if let Some(wait) = self.until_place(now) {
             return Err(wait);
@@ -117,7 +130,7 @@ impl Budget {
     }
 
     /// The call came to an end.
-    pub(super) fn answered(&mut self, pass: Pass, now: Duration, throttled: bool) {
+    pub(crate) fn answered(&mut self, pass: Pass, now: Duration, throttled: bool) {
         // A call that took long counts no more, and says nothing about the rate of today.
         let Some(call) = self.counted.iter_mut().find(|call| call.pass == pass) else { return };
         call.answered = Some(now);
@@ -131,7 +144,7 @@ impl Budget {
     }
 
     /// How long it will be until a call can be made that `earlier` calls come before.
-    pub(super) fn turn(&self, now: Duration, earlier: usize) -> Duration {
+    pub(crate) fn turn(&self, now: Duration, earlier: usize) -> Duration {
         let spaced = self
             .last_sent
             .map_or(Duration::ZERO, |last| (last + self.interval).saturating_sub(now));
@@ -142,7 +155,7 @@ impl Budget {
     }
 
     /// How long the last answer took.
-    pub(super) fn took(&self) -> Duration {
+    pub(crate) fn took(&self) -> Duration {
         self.took
     }
 
@@ -268,6 +281,23 @@ impl BackOff {
                 Slowed { throttled: now, halved: now, share: (share / 2.0).max(self.least) }
             }
         });
+    }
+}
+
+/// Real time, by which calls are paced; tests pause it with tokio.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    #[expect(clippy::disallowed_methods, reason = "calls are paced by the timer that wakes us")]
+    /// From now on.
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// How long ago it was started.
+    pub(crate) fn elapsed(self) -> Duration {
+        self.0.elapsed()
     }
 }
 
