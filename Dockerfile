@@ -8,8 +8,9 @@ COPY . .
 ARG COMMIT=unknown
 ENV IVS_PLAYBACK_AUTH_COMMIT=$COMMIT
 RUN cargo build --locked --profile dist --bin ivs-playback-auth
-# Folders for keys and clients that the non-root user owns
-RUN install -d -m 0700 /out/var/lib/ivs-playback-auth/keys /out/var/lib/ivs-playback-auth/config
+# Folders for keys, clients and denied viewers that the non-root user owns
+RUN install -d -m 0700 /out/var/lib/ivs-playback-auth/keys /out/var/lib/ivs-playback-auth/config \
+    /out/var/lib/ivs-playback-auth/data
 
 # distroless: root certificates and glibc, no shell, no package manager
 FROM gcr.io/distroless/cc-debian12:nonroot
@@ -20,7 +21,7 @@ ENV IVS_PLAYBACK_AUTH__SERVER__LISTEN=0.0.0.0:8080 \
     IVS_PLAYBACK_AUTH__SERVER__DRAIN_DELAY=10s
 USER nonroot
 EXPOSE 8080
-VOLUME /var/lib/ivs-playback-auth/keys
+VOLUME ["/var/lib/ivs-playback-auth/keys", "/var/lib/ivs-playback-auth/data"]
 HEALTHCHECK --interval=10s --timeout=3s CMD ["/usr/local/bin/ivs-playback-auth", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/ivs-playback-auth"]
 CMD ["serve"]

@@ -244,7 +244,7 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn settings(&self) -> [(&'static str, String); 8] {
+    fn settings(&self) -> [(&'static str, String); 10] {
         [
             ("server.listen", self.service.to_string()),
             ("ivs.regions", REGION.to_owned()),
@@ -254,6 +254,8 @@ impl Place<'_> {
             ("audit.sink", "file".to_owned()),
             ("audit.path", self.folder.path("audit.log").display().to_string()),
             ("access.clients", self.folder.path("clients.toml").display().to_string()),
+            ("viewers.local_deny", true.to_string()),
+            ("viewers.deny_list", self.folder.path("denied-viewers.jsonl").display().to_string()),
             ("channels.aliases.demo", self.channel.to_string()),
         ]
     }
@@ -262,10 +264,14 @@ impl Place<'_> {
     fn config(&self) -> String {
         let mut text = "# Written by `ivs-playback-auth dev` at each start.\n".to_owned();
         for (key, value) in self.settings() {
-            let value = toml::Value::String(value);
-            let (open, close) = if key == "ivs.regions" { ("[", "]") } else { ("", "") };
+            let quoted = || toml::Value::String(value.clone());
+            let value = match key {
+                "ivs.regions" => format!("[{}]", quoted()),
+                "viewers.local_deny" => value,
+                _ => quoted().to_string(),
+            };
             // Writing into a String cannot fail.
-            let _ = writeln!(text, "{key} = {open}{value}{close}");
+            let _ = writeln!(text, "{key} = {value}");
         }
         text
     }

@@ -8,8 +8,14 @@ pub(super) const VARIABLE_PREFIX: &str = "IVS_PLAYBACK_AUTH__";
 pub(super) const MAPS: [&str; 1] = ["channels.aliases"];
 
 /// Keys whose value is a path.
-const PATHS: [&str; 5] =
-    ["access.clients", "audit.path", "keys.dir", "server.tls_cert", "server.tls_key"];
+const PATHS: [&str; 6] = [
+    "access.clients",
+    "audit.path",
+    "keys.dir",
+    "server.tls_cert",
+    "server.tls_key",
+    "viewers.deny_list",
+];
 
 /// Keys whose value may hold a secret, such as the password in a URL.
 const SECRETS: [&str; 1] = ["shared.url"];

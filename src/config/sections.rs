@@ -235,7 +235,11 @@ fn viewers(reader: &mut Reader<'_>) -> Option<Viewers> {
     section!(
         reader,
         "viewers",
-        Viewers { clock_allowance: parse::seconds, local_deny: parse::boolean }
+        Viewers {
+            clock_allowance: parse::seconds,
+            local_deny: parse::boolean,
+            deny_list: parse::path,
+        }
     )
 }
 

@@ -92,6 +92,7 @@ fn the_defaults_are_those_of_the_contract() {
         [viewers]
         clock_allowance = "5s"
         local_deny = false
+        deny_list = "data/denied-viewers.jsonl"
         [access]
         clients = "config/clients.toml"
         reload_every = "5s"
@@ -342,7 +343,6 @@ fn what_this_version_does_not_have_is_refused() {
              {default}."
         )
     };
-    assert_problem("viewers.local_deny", "true", &sentence("denying viewers", "false"));
     let share = sentence("sharing tokens between requests", "\"off\"");
     assert_problem("tokens.share", "1s", &share);
     let shared = sentence("a shared engine", "\"\"");

@@ -189,6 +189,8 @@ pub struct Viewers {
     pub clock_allowance: Duration,
     /// Whether `denyFor` is allowed although other replicas do not learn of it.
     pub local_deny: bool,
+    /// Where denials are kept.
+    pub deny_list: PathBuf,
 }
 
 /// `[access]`
