@@ -14,6 +14,7 @@
 //! | [`app`] | composition root: configuration to components, router and background tasks |
 //! | [`http`] | the HTTP API; the only place with a status code |
 //! | [`access`] | who calls: credentials, scopes, audit |
+//! | [`viewers`] | viewer-session revocation, and who gets no token for a while |
 //! | [`tokens`] | what a viewer token says: grant, claims, rules, minting, inspection; no I/O |
 //! | [`channels`] | the cached channel lookup |
 //! | [`keys`] | key material, keyring, stores, and what changes them |
@@ -56,3 +57,4 @@ pub mod keys;
 pub mod secret;
 pub mod telemetry;
 pub mod tokens;
+pub mod viewers;

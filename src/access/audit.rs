@@ -1,4 +1,5 @@
-//! The audit log: one JSON line a mint decision, made or refused.
+//! The audit log: one JSON line a mint decision, made or refused, and one a viewer session that was to
+//! be revoked.
 //!
 //! A line is made by the request and written by a thread of its own, with a bounded queue between
 //! them: a mint waits for no disk and takes no lock. When the sink cannot be written, the writer
@@ -41,12 +42,14 @@ const QUEUE: usize = 10_000;
 /// How long the writer waits after a failed write.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What became of a mint request.
+/// What became of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Outcome {
     /// A token was minted.
     Minted,
+    /// A viewer's sessions were revoked.
+    Revoked,
     /// The request was refused; `code` says why.
     Refused,
 }
@@ -92,6 +95,41 @@ pub struct Decision<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel_freshness: Option<&'a str>,
     /// How long the decision took.
+    pub duration_ms: u64,
+}
+
+/// What became of one viewer session that was to be revoked. Absent members are left out of its line.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revocation<'a> {
+    /// When that was known.
+    #[serde(skip)]
+    pub ts: Timestamp,
+    /// The response's `x-request-id`.
+    pub request_id: &'a str,
+    /// Who asked.
+    pub client_id: &'a ClientId,
+    /// On which channel, once that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel_arn: Option<&'a ChannelArn>,
+    /// The channel's region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<&'a Region>,
+    /// Which viewer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub viewer_id: Option<&'a str>,
+    /// Sessions of this version and of lower ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub viewer_session_version: Option<i32>,
+    /// Until when the viewer gets no new token, where that was asked for and done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub denied_until: Option<Timestamp>,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The problem's code, where it was not revoked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'a str>,
+    /// How long the request has taken.
     pub duration_ms: u64,
 }
 
@@ -216,25 +254,14 @@ impl AuditLog {
         if inner.on_failure == AuditFailure::Deny {
             self.check()?;
         }
-        let ts = telemetry::instant(decision.ts);
-        let line = Line { ts, level: "info", event: "mint", decision };
-        let Ok(mut line) = serde_json::to_vec(&line) else { return inner.failed() };
-        line.push(b'\n');
-        match inner.queue.try_send(line) {
-            Ok(()) => {
-                inner.state.queued.fetch_add(1, Ordering::Relaxed);
-                let lost = inner.state.lost.swap(0, Ordering::Relaxed);
-                if lost > 0 {
-                    tracing::warn!(lost, "audit lines were lost; the log is written again");
-                }
-                Ok(())
-            }
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                if inner.state.lost.fetch_add(1, Ordering::Relaxed) == 0 {
-                    tracing::error!("audit lines are being lost: the sink is too slow or broken");
-                }
-                inner.failed()
-            }
+        if inner.queue("mint", decision.ts, decision) { Ok(()) } else { inner.failed() }
+    }
+
+    /// Queues the line of a revocation. It is never refused: a viewer who must go does not stay for the
+    /// sake of a line, and what is lost is counted and told in the log.
+    pub fn record_revocation(&self, revocation: &Revocation<'_>) {
+        if let Some(inner) = &self.0 {
+            inner.queue("revocation", revocation.ts, revocation);
         }
     }
 
@@ -249,6 +276,29 @@ impl AuditLog {
 }
 
 impl Inner {
+    /// Queues a line. Says whether there was room for it.
+    fn queue(&self, event: &'static str, ts: Timestamp, record: &impl Serialize) -> bool {
+        let line = Line { ts: telemetry::instant(ts), level: "info", event, record };
+        let Ok(mut line) = serde_json::to_vec(&line) else { return false };
+        line.push(b'\n');
+        match self.queue.try_send(line) {
+            Ok(()) => {
+                self.state.queued.fetch_add(1, Ordering::Relaxed);
+                let lost = self.state.lost.swap(0, Ordering::Relaxed);
+                if lost > 0 {
+                    tracing::warn!(lost, "audit lines were lost; the log is written again");
+                }
+                true
+            }
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                if self.state.lost.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::error!("audit lines are being lost: the sink is too slow or broken");
+                }
+                false
+            }
+        }
+    }
+
     fn failed(&self) -> Result<(), AuditUnavailable> {
         match self.on_failure {
             AuditFailure::Deny => Err(AuditUnavailable),
@@ -257,14 +307,14 @@ impl Inner {
     }
 }
 
-/// A decision as it is written.
+/// A record as it is written.
 #[derive(Serialize)]
-struct Line<'a> {
+struct Line<'a, T> {
     ts: String,
     level: &'static str,
     event: &'static str,
     #[serde(flatten)]
-    decision: &'a Decision<'a>,
+    record: &'a T,
 }
 
 /// Appended to; made with mode 0600, since it holds viewer ids.

@@ -1,0 +1,241 @@
+//! The file of denials: a line of JSON each, appended to, and read again when somebody else wrote.
+//!
+//! ```text
+//! {"channel":"arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGh1234","viewerId":"alice","until":"2026-11-22T10:00:00Z"}
+//! ```
+//!
+//! A process that is killed while it appends leaves a line without an end, which was promised to
+//! nobody and is ignored. Every other line that is no denial is an error: to skip it could let
+//! somebody in. Whoever writes holds a lock on the folder, since a rewritten file is another one.
+
+use std::{
+    collections::HashMap,
+    fs::{self, DirBuilder, File, Metadata, OpenOptions},
+    io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Denial, DenialsError, Denied, SLACK};
+use crate::{clock::Timestamp, files, ivs::arn::ChannelArn, tokens::claims::ViewerId};
+
+const HEADER: &str = "\
+# Viewers who get no new token until then, written by `ivs-playback-auth`. To let somebody in early,
+# remove the line: a running service notices.
+";
+
+/// The file, and what was last read of it.
+#[derive(Debug)]
+pub(super) struct DenialsFile {
+    path: PathBuf,
+    last: Option<Reading>,
+}
+
+#[derive(Debug)]
+struct Reading {
+    version: Version,
+    lines: usize,
+    end: End,
+}
+
+/// By what a change is noticed.
+#[derive(Debug, Eq, PartialEq)]
+struct Version {
+    file: (u64, u64),
+    length: u64,
+    modified: (i64, i64),
+}
+
+/// How the last line ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum End {
+    /// As it should.
+    Whole,
+    /// A person left out the line break.
+    NoLineBreak,
+    /// Somebody was killed while writing; the good part is so long.
+    Torn(u64),
+}
+
+/// What somebody else has changed.
+#[derive(Debug)]
+pub(super) enum News {
+    /// Nothing.
+    None,
+    /// These are denied now, whatever was known before.
+    Read(Denied),
+    /// The file was there and is gone.
+    Gone,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Line {
+    channel: String,
+    viewer_id: String,
+    until: Timestamp,
+}
+
+impl DenialsFile {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, last: None }
+    }
+
+    /// Reads the file, unless it is as it was.
+    pub(super) fn read_news(&mut self, now: Timestamp) -> Result<News, DenialsError> {
+        let unreadable = |cause| DenialsError::Unreadable { path: self.path.clone(), cause };
+        let metadata = match fs::metadata(&self.path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(if self.last.take().is_some() { News::Gone } else { News::None });
+            }
+            Err(cause) => return Err(unreadable(cause)),
+        };
+        if self.last.as_ref().is_some_and(|last| last.version == Version::of(&metadata)) {
+            return Ok(News::None);
+        }
+        let mut content = Vec::new();
+        let mut file = File::open(&self.path).map_err(unreadable)?;
+        // Before the content: what is appended meanwhile is noticed the next time.
+        let version = Version::of(&file.metadata().map_err(unreadable)?);
+        file.read_to_end(&mut content).map_err(unreadable)?;
+        let (denied, lines, end) = parse(&content, now)
+            .map_err(|line| DenialsError::Damaged { path: self.path.clone(), line })?;
+        self.last = Some(Reading { version, lines, end });
+        Ok(News::Read(denied))
+    }
+
+    /// Writes denials, and returns once they are on disk. `denied` is what is known beside them.
+    ///
+    /// Call it under [`DenialsFile::lock`], and after [`DenialsFile::read_news`] under the same lock.
+    pub(super) fn write(&mut self, new: &[Denial], denied: &Denied) -> Result<(), DenialsError> {
+        let written = match &self.last {
+            Some(last) if last.lines <= 2 * denied.len() + SLACK => {
+                append(&self.path, last.end, new).map(|()| last.lines + new.len())
+            }
+            Some(_) | None => {
+                let mut all = denied.clone();
+                for denial in new {
+                    all.add(denial.clone());
+                }
+                rewrite(&self.path, &all).map(|()| all.len())
+            }
+        };
+        let unwritable = |cause| DenialsError::Unwritable { path: self.path.clone(), cause };
+        let version = written.and_then(|lines| Ok((lines, fs::metadata(&self.path)?)));
+        let (lines, metadata) = version.map_err(unwritable)?;
+        self.last = Some(Reading { version: Version::of(&metadata), lines, end: End::Whole });
+        Ok(())
+    }
+
+    /// Keeps other processes from writing until the lock is dropped. Makes the folder.
+    pub(super) fn lock(&self) -> Result<File, DenialsError> {
+        let lock = || {
+            let folder = folder_of(&self.path);
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            let lock = File::open(folder)?;
+            lock.lock()?;
+            Ok(lock)
+        };
+        lock().map_err(|cause| DenialsError::Unwritable { path: self.path.clone(), cause })
+    }
+}
+
+impl Version {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            file: (metadata.dev(), metadata.ino()),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// What the file denies, its number of denials, and how it ends; or the line that is none.
+fn parse(content: &[u8], now: Timestamp) -> Result<(Denied, usize, End), usize> {
+    let (mut denied, mut lines, mut end) = (Denied::default(), 0, End::Whole);
+    let mut start = 0;
+    for (index, line) in content.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let is_whole = line.ends_with(b"\n");
+        let text = line.trim_ascii();
+        if !(text.is_empty() || text.starts_with(b"#")) {
+            match parse_line(text) {
+                Some(denial) => {
+                    lines += 1;
+                    if now < denial.until {
+                        denied.add(denial);
+                    }
+                }
+                None if is_whole => return Err(index + 1),
+                None => end = End::Torn(start),
+            }
+        }
+        if !is_whole && end == End::Whole {
+            end = End::NoLineBreak;
+        }
+        start += u64::try_from(line.len()).unwrap_or(u64::MAX);
+    }
+    Ok((denied, lines, end))
+}
+
+fn parse_line(text: &[u8]) -> Option<Denial> {
+    let line: Line = serde_json::from_slice(text).ok()?;
+    let channel: ChannelArn = line.channel.parse().ok()?;
+    let viewer = ViewerId::parse(line.viewer_id).ok()?;
+    Some(Denial { channel, viewer, until: line.until })
+}
+
+fn to_lines<'a>(denials: impl Iterator<Item = (&'a ChannelArn, &'a str, Timestamp)>) -> Vec<u8> {
+    let mut text = Vec::new();
+    for (channel, viewer_id, until) in denials {
+        let line = Line { channel: channel.to_string(), viewer_id: viewer_id.to_owned(), until };
+        // Texts and an instant cannot fail to serialize into memory.
+        if serde_json::to_writer(&mut text, &line).is_ok() {
+            text.push(b'\n');
+        }
+    }
+    text
+}
+
+fn append(path: &Path, end: End, new: &[Denial]) -> io::Result<()> {
+    let lines = to_lines(new.iter().map(|it| (&it.channel, it.viewer.as_str(), it.until)));
+    let mut file = OpenOptions::new().write(true).mode(0o600).open(path)?;
+    match end {
+        End::Whole => {}
+        End::NoLineBreak => {
+            file.seek(io::SeekFrom::End(0))?;
+            file.write_all(b"\n")?;
+        }
+        End::Torn(good) => file.set_len(good)?,
+    }
+    file.seek(io::SeekFrom::End(0))?;
+    file.write_all(&lines)?;
+    file.sync_data()
+}
+
+fn rewrite(path: &Path, all: &Denied) -> io::Result<()> {
+    let mut content = HEADER.as_bytes().to_vec();
+    content.extend(to_lines(all.iter()));
+    // A rename would replace a symbolic link instead of the file behind it.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let permissions = fs::metadata(&path).ok().map(|existing| existing.permissions());
+    files::replace(&path, &content, permissions)
+}
+
+impl Denied {
+    /// Each of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ChannelArn, &str, Timestamp)> {
+        self.0.iter().flat_map(|(channel, viewers): (&ChannelArn, &HashMap<String, Timestamp>)| {
+            viewers.iter().map(move |(viewer, until)| (channel, &**viewer, *until))
+        })
+    }
+}

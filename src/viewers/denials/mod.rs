@@ -1,0 +1,274 @@
+//! Who gets no new token for a while: `denyFor`.
+//!
+//! A mint asks memory, and takes a lock for the moment of a look. A denial is on disk before it is in
+//! memory, and in memory before it is promised, so that neither a crash nor a mint that is under way
+//! breaks the promise. The file may be written by another process of the machine, such as
+//! `viewers revoke`: a running service looks every [`LOOK_EVERY`].
+//!
+//! Denials end by the wall clock: where that is set back they last longer, where it is set ahead they
+//! end sooner. Of two denials of one viewer on one channel the longer one counts.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    fmt, io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use self::file::{DenialsFile, News};
+use crate::{clock::Timestamp, ivs::arn::ChannelArn, tokens::claims::ViewerId};
+
+/// How often the file is looked at for denials of another process. Less than any sensible
+/// `viewers.clock_allowance`: what is minted until then is revoked by its version.
+pub const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Denials that have ended may be kept, in memory and in the file, beside as many as there are others
+/// and these.
+const SLACK: usize = 1000;
+
+/// That a viewer gets no new token for a channel.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Denial {
+    /// The channel.
+    pub channel: ChannelArn,
+    /// The viewer.
+    pub viewer: ViewerId,
+    /// When it ends, in whole seconds.
+    pub until: Timestamp,
+}
+
+impl Denial {
+    /// From `now` on, for `duration`.
+    pub fn new(channel: ChannelArn, viewer: ViewerId, now: Timestamp, duration: Duration) -> Self {
+        // Up to a whole second, which is what the file holds.
+        let until = now + duration + Duration::from_millis(999);
+        Self { channel, viewer, until: until.floor_to_second() }
+    }
+}
+
+/// What is wrong with the file of denials.
+#[derive(Debug, thiserror::Error)]
+pub enum DenialsError {
+    /// It is there and cannot be read.
+    #[error(
+        "The file of denied viewers {path} cannot be read: {cause}. Make it readable or change \
+         viewers.deny_list.", path = .path.display()
+    )]
+    Unreadable {
+        /// `viewers.deny_list`.
+        path: PathBuf,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// It cannot be written.
+    #[error(
+        "The file of denied viewers {path} cannot be written: {cause}. Make its folder writable or \
+         change viewers.deny_list.", path = .path.display()
+    )]
+    Unwritable {
+        /// `viewers.deny_list`.
+        path: PathBuf,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// A line of it is no denial.
+    #[error(
+        "Line {line} of {path} denies nobody: mend it, or remove it.", path = .path.display()
+    )]
+    Damaged {
+        /// `viewers.deny_list`.
+        path: PathBuf,
+        /// The first such line, from 1.
+        line: usize,
+    },
+}
+
+/// The viewers who are denied. Cheap to clone.
+#[derive(Clone)]
+pub struct Denials(Arc<Inner>);
+
+struct Inner {
+    denied: RwLock<Denied>,
+    /// Locked for as long as the file is read or written.
+    file: Mutex<Watched>,
+}
+
+struct Watched {
+    file: DenialsFile,
+    /// How many denials there may be before those that have ended are forgotten.
+    room: usize,
+    /// What was wrong with it, so that it is told once.
+    fault: Option<String>,
+}
+
+impl fmt::Debug for Denials {
+    /// Without those who are denied.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Denials").finish_non_exhaustive()
+    }
+}
+
+impl Denials {
+    /// Those of the file at `path`, which need not exist. Nothing is read yet.
+    pub fn new(path: PathBuf) -> Self {
+        let file = Mutex::new(Watched { file: DenialsFile::new(path), room: SLACK, fault: None });
+        Self(Arc::new(Inner { denied: RwLock::default(), file }))
+    }
+
+    /// Until when the viewer gets no token for the channel, if `now` is before that.
+    pub fn denied_until(
+        &self,
+        channel: &ChannelArn,
+        viewer: &ViewerId,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        // No panic leaves a denial half added.
+        let denied = self.0.denied.read().unwrap_or_else(PoisonError::into_inner);
+        denied.until(channel, viewer.as_str()).filter(|until| now < *until)
+    }
+
+    /// Takes up what others wrote into the file. Blocks on it.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or a line of it is no denial. The denials stay as they are.
+    pub fn reload(&self, now: Timestamp) -> Result<(), DenialsError> {
+        let mut watched = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.take_news(&mut watched.file, now)
+    }
+
+    /// Denies, and returns once that is on disk and known to every later mint of this process. Blocks
+    /// on the file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read or written. Some of them may be denied all the same.
+    pub fn deny(
+        &self,
+        denials: impl IntoIterator<Item = Denial>,
+        now: Timestamp,
+    ) -> Result<(), DenialsError> {
+        let mut watched = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let Watched { file, room, .. } = &mut *watched;
+        let _lock = file.lock()?;
+        self.0.take_news(file, now)?;
+        self.0.make_room(room, now);
+        // One at most for each viewer and channel.
+        let mut asked = Denied::default();
+        for denial in denials {
+            asked.add(denial);
+        }
+        let new: Vec<_> = {
+            let denied = self.0.denied.read().unwrap_or_else(PoisonError::into_inner);
+            let new: Vec<_> = asked.into_denials().filter(|it| denied.would_add(it)).collect();
+            if !new.is_empty() {
+                file.write(&new, &denied)?;
+            }
+            new
+        };
+        let mut denied = self.0.denied.write().unwrap_or_else(PoisonError::into_inner);
+        for denial in new {
+            denied.add(denial);
+        }
+        Ok(())
+    }
+
+    /// Takes up what others write into the file until `shutdown`. Says in the log what is wrong with
+    /// it, each fault once.
+    pub async fn run(self, clock: crate::clock::Clock, shutdown: CancellationToken) {
+        while shutdown.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+            let (denials, now) = (self.clone(), clock.now());
+            // A reading that panics is one that failed; the next one may not.
+            let _ = tokio::task::spawn_blocking(move || denials.reload_and_tell(now)).await;
+        }
+    }
+
+    fn reload_and_tell(&self, now: Timestamp) {
+        let fault = self.reload(now).err().map(|error| error.to_string());
+        let mut watched = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if watched.fault != fault {
+            if let Some(fault) = &fault {
+                tracing::error!(fault, "the denials known before stay");
+            } else {
+                tracing::info!("the file of denied viewers is read again");
+            }
+            watched.fault = fault;
+        }
+    }
+}
+
+impl Inner {
+    /// Forgets denials that have ended, at times.
+    fn make_room(&self, room: &mut usize, now: Timestamp) {
+        let mut denied = self.denied.write().unwrap_or_else(PoisonError::into_inner);
+        if denied.len() >= *room {
+            denied.forget_expired(now);
+            *room = 2 * denied.len() + SLACK;
+        }
+    }
+
+    fn take_news(&self, file: &mut DenialsFile, now: Timestamp) -> Result<(), DenialsError> {
+        match file.read_news(now)? {
+            News::None => {}
+            News::Read(news) => {
+                *self.denied.write().unwrap_or_else(PoisonError::into_inner) = news;
+            }
+            News::Gone => {
+                // Somebody who wants nobody denied any more leaves an empty file.
+                tracing::warn!(
+                    "the file of denied viewers is gone; those known before stay denied"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Until when each viewer of each channel is denied.
+#[derive(Clone, Debug, Default)]
+struct Denied(HashMap<ChannelArn, HashMap<String, Timestamp>>);
+
+impl Denied {
+    fn until(&self, channel: &ChannelArn, viewer_id: &str) -> Option<Timestamp> {
+        self.0.get(channel)?.get(viewer_id).copied()
+    }
+
+    fn would_add(&self, denial: &Denial) -> bool {
+        self.until(&denial.channel, denial.viewer.as_str()) < Some(denial.until)
+    }
+
+    /// Nothing where a longer denial is known.
+    fn add(&mut self, denial: Denial) {
+        if self.would_add(&denial) {
+            let viewers = self.0.entry(denial.channel).or_default();
+            viewers.insert(denial.viewer.as_str().to_owned(), denial.until);
+        }
+    }
+
+    fn forget_expired(&mut self, now: Timestamp) {
+        for viewers in self.0.values_mut() {
+            viewers.retain(|_, until| now < *until);
+        }
+        self.0.retain(|_, viewers| !viewers.is_empty());
+    }
+
+    fn into_denials(self) -> impl Iterator<Item = Denial> {
+        self.0.into_iter().flat_map(|(channel, viewers)| {
+            viewers.into_iter().filter_map(move |(viewer, until)| {
+                let viewer = ViewerId::parse(viewer).ok()?;
+                Some(Denial { channel: channel.clone(), viewer, until })
+            })
+        })
+    }
+
+    fn len(&self) -> usize {
+        self.0.values().map(HashMap::len).sum()
+    }
+}

@@ -1,0 +1,231 @@
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_337_700);
+
+fn channel(id: &str) -> ChannelArn {
+    format!("arn:aws:ivs:us-west-2:123456789012:channel/{id}").parse().unwrap()
+}
+
+fn viewer(id: &str) -> ViewerId {
+    ViewerId::parse(id.to_owned()).unwrap()
+}
+
+fn denial(id: &str, seconds: u64) -> Denial {
+    Denial::new(channel("a"), viewer(id), NOW, Duration::from_secs(seconds))
+}
+
+fn until(denials: &Denials, id: &str) -> Option<u64> {
+    let until = denials.denied_until(&channel("a"), &viewer(id), NOW)?;
+    Some(until.saturating_since(NOW).as_secs())
+}
+
+fn file() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data/denied.jsonl");
+    (folder, path)
+}
+
+/// As a process that starts finds it.
+fn opened(path: &Path) -> Denials {
+    let denials = Denials::new(path.to_owned());
+    denials.reload(NOW).unwrap();
+    denials
+}
+
+#[test]
+fn a_denial_is_found_after_a_restart_and_ends_in_time() {
+    let (_folder, path) = file();
+    let denials = opened(&path);
+    denials.deny([denial("alice", 60), denial("bob\"\n", 5)], NOW).unwrap();
+    let again = opened(&path);
+    for denials in [denials, again] {
+        assert_eq!((until(&denials, "alice"), until(&denials, "bob\"\n")), (Some(60), Some(5)));
+        assert_eq!(until(&denials, "carol"), None);
+        assert_eq!(denials.denied_until(&channel("b"), &viewer("alice"), NOW), None);
+        let later = NOW + Duration::from_mins(1);
+        assert_eq!(denials.denied_until(&channel("a"), &viewer("alice"), later), None);
+    }
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn the_longer_of_two_denials_counts() {
+    let (_folder, path) = file();
+    let denials = opened(&path);
+    denials.deny([denial("a", 60), denial("a", 90), denial("a", 30)], NOW).unwrap();
+    denials.deny([denial("a", 10)], NOW).unwrap();
+    assert_eq!(until(&denials, "a"), Some(90));
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 1, "{text}");
+    denials.deny([denial("a", 91)], NOW).unwrap();
+    assert_eq!((until(&denials, "a"), until(&opened(&path), "a")), (Some(91), Some(91)));
+}
+
+#[test]
+fn part_of_a_second_is_a_second() {
+    let now = Timestamp::from_unix_millis(NOW.unix_millis() + 1);
+    let half = Denial::new(channel("a"), viewer("a"), now, Duration::from_secs(1));
+    assert_eq!(half.until, NOW + Duration::from_secs(2));
+}
+
+#[test]
+fn what_another_process_denies_is_taken_up() {
+    let (_folder, path) = file();
+    let (service, command) = (opened(&path), opened(&path));
+    service.deny([denial("a", 60)], NOW).unwrap();
+    command.deny([denial("b", 60)], NOW).unwrap();
+    assert_eq!((until(&command, "a"), until(&service, "b")), (Some(60), None));
+    service.reload(NOW).unwrap();
+    assert_eq!((until(&service, "a"), until(&service, "b")), (Some(60), Some(60)));
+}
+
+#[test]
+fn many_who_write_at_once_lose_nothing() {
+    let (_folder, path) = file();
+    std::thread::scope(|scope| {
+        for writer in 0..4 {
+            let path = &path;
+            scope.spawn(move || {
+                let denials = opened(path);
+                for number in 0..20 {
+                    denials.deny([denial(&format!("{writer}-{number}"), 60)], NOW).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(opened(&path).0.denied.read().unwrap().len(), 80);
+}
+
+#[test]
+fn a_line_that_was_cut_off_was_promised_to_nobody() {
+    let (_folder, path) = file();
+    let denials = opened(&path);
+    denials.deny([denial("a", 60), denial("b", 60)], NOW).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let second = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    for length in second..whole.len() {
+        fs::write(&path, &whole[..length]).unwrap();
+        let denials = opened(&path);
+        let known = denials.0.denied.read().unwrap().len();
+        // Without its line break the line is one nevertheless.
+        assert_eq!(known, if length == whole.len() - 1 { 2 } else { 1 }, "{length}");
+        denials.deny([denial("c", 60)], NOW).unwrap();
+        assert_eq!(until(&denials, "c"), Some(60));
+        assert_eq!(opened(&path).0.denied.read().unwrap().len(), known + 1, "{length}");
+    }
+}
+
+#[test]
+fn a_line_that_denies_nobody_is_told_and_the_denials_stay() {
+    let (_folder, path) = file();
+    let denials = opened(&path);
+    denials.deny([denial("a", 60)], NOW).unwrap();
+    for bad in ["hunter2", "{}", r#"{"channel":"x","viewerId":"hunter2","until":"now"}"#] {
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{bad}\n{text}")).unwrap();
+        let error = denials.reload(NOW).unwrap_err().to_string();
+        assert!(error.starts_with("Line 1 of ") && !error.contains("hunter2"), "{error}");
+        denials.deny([denial("b", 60)], NOW).unwrap_err();
+        assert_eq!((until(&denials, "a"), until(&denials, "b")), (Some(60), None));
+        fs::write(&path, text).unwrap();
+        denials.reload(NOW).unwrap();
+    }
+}
+
+#[test]
+fn a_person_lets_somebody_in_by_removing_the_line() {
+    let (_folder, path) = file();
+    let denials = opened(&path);
+    denials.deny([denial("a", 60), denial("b", 60)], NOW).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    let rest: Vec<_> = text.lines().filter(|line| !line.contains("\"a\"")).collect();
+    fs::write(&path, rest.join("\n")).unwrap();
+    denials.reload(NOW).unwrap();
+    assert_eq!((until(&denials, "a"), until(&denials, "b")), (None, Some(60)));
+
+    // The file itself gone is an accident.
+    fs::remove_file(&path).unwrap();
+    denials.reload(NOW).unwrap();
+    assert_eq!(until(&denials, "b"), Some(60));
+    denials.deny([denial("c", 60)], NOW).unwrap();
+    let again = opened(&path);
+    assert_eq!((until(&again, "b"), until(&again, "c")), (Some(60), Some(60)));
+    // Left empty it is meant.
+    fs::write(&path, "").unwrap();
+    denials.reload(NOW).unwrap();
+    assert_eq!(until(&denials, "b"), None);
+}
+
+#[test]
+fn denials_that_have_ended_do_not_pile_up() {
+    let (_folder, path) = file();
+    let denials = opened(&path);
+    let mut now = NOW;
+    for round in 0..20 {
+        let new: Vec<_> = (0..500)
+            .map(|number| {
+                let viewer = viewer(&format!("{round}-{number}"));
+                Denial::new(channel("a"), viewer, now, Duration::from_secs(10))
+            })
+            .collect();
+        denials.deny(new, now).unwrap();
+        now = now + Duration::from_secs(11);
+    }
+    let lines = fs::read_to_string(&path).unwrap().lines().count();
+    let known = denials.0.denied.read().unwrap().len();
+    assert!(lines < 5000 && known < 2000, "{lines} lines, {known} denials");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file/denied.jsonl");
+    fs::write(folder.path().join("file"), "").unwrap();
+    let error = Denials::new(path).deny([denial("a", 60)], NOW).unwrap_err();
+    assert!(matches!(error, DenialsError::Unwritable { .. }), "{error}");
+    assert!(error.to_string().contains("viewers.deny_list"));
+}
+
+#[test]
+fn nothing_that_is_printed_names_a_viewer() {
+    let (_folder, path) = file();
+    let denials = opened(&path);
+    denials.deny([denial("hunter2", 60)], NOW).unwrap();
+    assert!(!format!("{denials:?} {:?}", denial("hunter2", 1)).contains("hunter2"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Two processes and restarts in any order: nobody who was denied is let in early.
+    #[test]
+    fn whatever_was_promised_is_kept(
+        steps in prop::collection::vec((0_usize..3, 0_u8..6, 1_u64..100), 1..40),
+    ) {
+        let (_folder, path) = file();
+        let mut processes = [opened(&path), opened(&path)];
+        let mut promised = HashMap::new();
+        for (step, id, seconds) in steps {
+            match processes.get(step) {
+                Some(process) => {
+                    process.deny([denial(&id.to_string(), seconds)], NOW).unwrap();
+                    let longest = promised.entry(id).or_insert(seconds);
+                    *longest = seconds.max(*longest);
+                    prop_assert_eq!(until(process, &id.to_string()), Some(*longest));
+                }
+                None => processes[0] = opened(&path),
+            }
+        }
+        for process in &processes {
+            process.reload(NOW).unwrap();
+            for (id, seconds) in &promised {
+                prop_assert_eq!(until(process, &id.to_string()), Some(*seconds));
+            }
+        }
+    }
+}

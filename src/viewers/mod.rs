@@ -1,0 +1,388 @@
+//! Revoking viewer sessions, and keeping viewers out for a while.
+//!
+//! To revoke a viewer takes three steps, in this order: *deny*, so that no new token is minted (only
+//! where `denyFor` asks for it, and durably); then choose the *version*, so that every token that was
+//! stamped before is at or below it; then tell *IVS*, which ends those sessions. Whatever a mint that
+//! is under way meanwhile does: it either is refused, or its token is revoked.
+//!
+//! - [`denials`]: who gets no new token, on disk and in memory
+//! - `admission`: who may wait
+//! - `plan`: which sessions stand for others
+//! - `revoker`: the tasks that call IVS, one for each region; `lanes`: what waits, in which order, and
+//!   at which pace; `answers`: what IVS said; `source`: its two operations
+//!
+//! # Who retries what
+//!
+//! The SDK retries nothing here. `lanes` does: what was throttled until the time of its request is
+//! over, what failed a few times, and what a batch does not tell once more alone.
+
+mod admission;
+mod answers;
+pub mod denials;
+mod lanes;
+mod plan;
+mod revoker;
+#[cfg(test)]
+mod simulation;
+mod source;
+
+use std::{
+    collections::BTreeMap,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::oneshot, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::admission::{Admission, Crowded};
+use self::{
+    admission::Room,
+    denials::{Denial, Denials},
+    lanes::Outcome,
+    plan::{Merged, merge},
+    revoker::Revoker,
+    source::RevocationSource,
+};
+use crate::{
+    channels::Requester,
+    clock::{Clock, Timestamp},
+    ivs::{
+        IvsRegions, ViewerSession,
+        arn::{ChannelArn, Region},
+    },
+    tokens::claims::ViewerId,
+};
+
+/// How long the revocations of one request may take (contract).
+pub const BOUND: Duration = Duration::from_mins(1);
+
+/// The most viewer sessions of one request (contract).
+pub const MAX_SESSIONS: usize = 500;
+
+/// The longest denial.
+pub const MAX_DENIAL: Duration = Duration::from_hours(366 * 24);
+
+/// How long requests that are cut off may take to say what is left.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What is to be done to a viewer on a channel.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The channel.
+    pub channel: ChannelArn,
+    /// The viewer.
+    pub viewer: ViewerId,
+    /// Sessions of this version and of lower ones end, 0 to 2147483647; without it all sessions until
+    /// now.
+    pub version: Option<i32>,
+    /// For how long the viewer gets no new token; without it at once.
+    pub deny_for: Option<Duration>,
+}
+
+/// A viewer was revoked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Revoked {
+    /// The version that was asked for or chosen.
+    pub version: i32,
+    /// Until when the viewer is denied, where that was asked for.
+    pub denied_until: Option<Timestamp>,
+}
+
+/// A viewer was not revoked, or nobody knows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct NotRevoked {
+    /// Why.
+    pub error: RevokeError,
+    /// The version that was to be revoked.
+    pub version: i32,
+    /// Until when the viewer is denied all the same.
+    pub denied_until: Option<Timestamp>,
+}
+
+/// Why a viewer was not revoked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum RevokeError {
+    /// IVS has no such channel for these credentials.
+    #[error(
+        "Amazon IVS has no such channel in this account, or denies it to this service's credentials."
+    )]
+    ChannelNotFound,
+    /// IVS found the viewer session itself invalid.
+    #[error("Amazon IVS refused this viewer session as invalid; check viewerId.")]
+    Invalid,
+    /// IVS does not let these credentials revoke.
+    #[error(
+        "Amazon IVS denied the call; the log of this service says what its credentials lack. Send \
+         it again when that is mended."
+    )]
+    Denied,
+    /// IVS failed again and again.
+    #[error("Amazon IVS could not be used; send this viewer session again.")]
+    Unavailable,
+    /// The time of the request was over before its turn, or before IVS answered.
+    #[error(
+        "This viewer session was not known to be revoked within 60 s; send it again, which does no \
+         harm if it was."
+    )]
+    Overdue,
+    /// The service stops.
+    #[error(
+        "The service stopped before this viewer session was known to be revoked; send it again."
+    )]
+    Stopped,
+    /// The denial could not be made durable, so that nothing was done.
+    #[error(
+        "The viewer could not be denied, so nothing was revoked; the log of this service says why."
+    )]
+    NotDenied,
+}
+
+/// How denials and versions are made.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `viewers.clock_allowance`: how far ahead another clock may have stamped a token.
+    pub clock_allowance: Duration,
+    /// `viewers.deny_list`, where `viewers.local_deny` allows denials.
+    pub deny_list: Option<std::path::PathBuf>,
+    /// Whether tokens are minted elsewhere, by processes that take up denials from the file.
+    pub minted_elsewhere: bool,
+}
+
+/// Revokes viewer sessions of every region served. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ViewerSessions(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    regions: BTreeMap<Region, Place>,
+    denials: Option<Denials>,
+    settings: Settings,
+    clock: Clock,
+    /// Requests under way, whether or not their callers are still there.
+    requests: TaskTracker,
+    /// They must end now.
+    cut: CancellationToken,
+    next_request: AtomicU64,
+}
+
+/// A region's revoker, and who gets to it.
+#[derive(Debug)]
+struct Place {
+    revoker: Revoker,
+    room: Room,
+}
+
+/// How many sessions of a request have ended. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Progress(Arc<AtomicUsize>);
+
+impl Progress {
+    /// How many by now.
+    pub fn ended(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl ViewerSessions {
+    /// For every region of `ivs`. Calls run on `tasks`.
+    pub fn new(ivs: &IvsRegions, settings: Settings, clock: Clock, tasks: &TaskTracker) -> Self {
+        let sources = ivs.iter().map(|regional| {
+            let source: Arc<dyn RevocationSource> = Arc::new(regional.clone());
+            (regional.region().clone(), source)
+        });
+        Self::with_sources(sources, settings, clock, tasks)
+    }
+
+    fn with_sources(
+        sources: impl IntoIterator<Item = (Region, Arc<dyn RevocationSource>)>,
+        settings: Settings,
+        clock: Clock,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let place = |(region, source): (Region, _)| {
+            let revoker = Revoker::new(region.clone(), source, tasks.clone());
+            (region, Place { revoker, room: Room::default() })
+        };
+        Self(Arc::new(Inner {
+            regions: sources.into_iter().map(place).collect(),
+            denials: settings.deny_list.clone().map(Denials::new),
+            settings,
+            clock,
+            requests: TaskTracker::new(),
+            cut: CancellationToken::new(),
+            next_request: AtomicU64::new(0),
+        }))
+    }
+
+    /// Who is denied; nothing where `viewers.local_deny` does not allow it.
+    pub fn denials(&self) -> Option<&Denials> {
+        self.0.denials.as_ref()
+    }
+
+    /// Makes room for the sessions of a request, all or nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of other requests would not leave it enough of its time.
+    pub fn admit(&self, wanted: &[Wanted]) -> Result<Admission, Crowded> {
+        let mut admission = Admission::default();
+        for (region, place) in &self.0.regions {
+            let sessions = wanted.iter().filter(|it| it.channel.region() == region).count();
+            admission.add(place.room.admit(sessions)?);
+        }
+        Ok(admission)
+    }
+
+    /// Runs a request to its end, also when its caller is gone.
+    pub fn in_background<T: Send + 'static>(
+        &self,
+        request: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.0.requests.spawn(request)
+    }
+
+    /// Denies, chooses versions and revokes, within [`BOUND`]: an outcome for each, in their order.
+    pub async fn revoke(
+        &self,
+        wanted: Vec<Wanted>,
+        admission: Admission,
+        progress: Progress,
+    ) -> Vec<Result<Revoked, NotRevoked>> {
+        let mut over = pin!(tokio::time::sleep(BOUND));
+        let denied = tokio::select! {
+            biased;
+            denied = self.deny(&wanted) => denied,
+            () = &mut over => false,
+        };
+        let now = self.0.clock.now();
+        let attempts: Vec<_> = wanted.into_iter().map(|it| self.attempt(it, denied, now)).collect();
+        let Merged { sessions, places } = merge(attempts.iter().filter_map(Attempt::session));
+        let mut outcomes = self.send(&sessions);
+
+        let mut ended = Vec::with_capacity(outcomes.len());
+        for outcome in &mut outcomes {
+            ended.push(tokio::select! {
+                biased;
+                outcome = &mut *outcome => outcome.unwrap_or(Err(RevokeError::Unavailable)),
+                () = self.0.cut.cancelled() => outcome.try_recv().unwrap_or(Err(RevokeError::Stopped)),
+                () = &mut over => outcome.try_recv().unwrap_or(Err(RevokeError::Overdue)),
+            });
+            progress.0.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(outcomes);
+        for place in self.0.regions.values() {
+            place.revoker.forget_abandoned();
+        }
+        drop(admission);
+        let mut ended = places.iter().map(|place| ended.get(*place).copied());
+        attempts.into_iter().map(|attempt| attempt.end(|| ended.next().flatten())).collect()
+    }
+
+    /// Waits until the requests under way have ended, for at most `grace`; then cuts them off. What
+    /// is left then comes back to its caller, and into the audit, as not revoked.
+    pub async fn drain(&self, grace: Duration) {
+        self.0.requests.close();
+        if tokio::time::timeout(grace, self.0.requests.wait()).await.is_err() {
+            let event = "revocations_cut_off";
+            let requests = self.0.requests.len();
+            tracing::warn!(event, requests, "viewer sessions are left unrevoked at shutdown");
+            self.0.cut.cancel();
+            // They have but to say so; one that waits for the file of denials may not end at all.
+            let _ = tokio::time::timeout(LAST_WORDS, self.0.requests.wait()).await;
+        }
+    }
+}
+
+impl ViewerSessions {
+    /// Denies those of whom that is asked. Says whether that is done, so that they may be revoked.
+    async fn deny(&self, wanted: &[Wanted]) -> bool {
+        let now = self.0.clock.now();
+        let denial = |it: &Wanted| {
+            let duration = it.deny_for?;
+            Some(Denial::new(it.channel.clone(), it.viewer.clone(), now, duration))
+        };
+        let new: Vec<_> = wanted.iter().filter_map(denial).collect();
+        let Some(denials) = self.0.denials.clone().filter(|_| !new.is_empty()) else {
+            return new.is_empty();
+        };
+        match tokio::task::spawn_blocking(move || denials.deny(new, now)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(%error, "viewers could not be denied");
+                return false;
+            }
+            Err(_) => return false,
+        }
+        if self.0.settings.minted_elsewhere {
+            // Until those who mint have looked into the file.
+            tokio::time::sleep(2 * denials::LOOK_EVERY).await;
+        }
+        true
+    }
+
+    /// What is to be told to IVS. `now` is after every denial.
+    fn attempt(&self, wanted: Wanted, denied: bool, now: Timestamp) -> Attempt {
+        let Wanted { channel, viewer, version, deny_for } = wanted;
+        let until_now = (now + self.0.settings.clock_allowance).unix_seconds();
+        // A version has 31 bits, which are enough until January 2038.
+        let until_now = i32::try_from(until_now.max(0)).unwrap_or(i32::MAX);
+        let denials = self.0.denials.as_ref().filter(|_| denied && deny_for.is_some());
+        Attempt {
+            denied_until: denials.and_then(|it| it.denied_until(&channel, &viewer, now)),
+            is_ready: denied || deny_for.is_none(),
+            session: ViewerSession {
+                channel,
+                viewer_id: viewer.as_str().to_owned(),
+                versions_up_to: version.unwrap_or(until_now),
+            },
+        }
+    }
+
+    /// Has sessions revoked, as one line in each region.
+    fn send(&self, sessions: &[ViewerSession]) -> Vec<oneshot::Receiver<Outcome>> {
+        let number = self.0.next_request.fetch_add(1, Ordering::Relaxed).to_string();
+        let line = Requester::client(&number).line();
+        let mut outcomes: Vec<_> = sessions.iter().map(|_| oneshot::channel().1).collect();
+        for (region, place) in &self.0.regions {
+            let own = |it: &&ViewerSession| it.channel.region() == region;
+            let heard = place.revoker.revoke(&line, sessions.iter().filter(own).cloned());
+            let places = sessions.iter().zip(&mut outcomes).filter(|(it, _)| own(it));
+            places.zip(heard).for_each(|((_, outcome), heard)| *outcome = heard);
+        }
+        outcomes
+    }
+}
+
+/// A viewer who is being revoked.
+#[derive(Debug)]
+struct Attempt {
+    session: ViewerSession,
+    /// Whether nothing that must come before has failed.
+    is_ready: bool,
+    denied_until: Option<Timestamp>,
+}
+
+impl Attempt {
+    fn session(&self) -> Option<ViewerSession> {
+        self.is_ready.then(|| self.session.clone())
+    }
+
+    /// With what became of its session.
+    fn end(self, outcome: impl FnOnce() -> Option<Outcome>) -> Result<Revoked, NotRevoked> {
+        let (version, denied_until) = (self.session.versions_up_to, self.denied_until);
+        let outcome = if self.is_ready {
+            outcome().unwrap_or(Err(RevokeError::Unavailable))
+        } else {
+            Err(RevokeError::NotDenied)
+        };
+        match outcome {
+            Ok(()) => Ok(Revoked { version, denied_until }),
+            Err(error) => Err(NotRevoked { error, version, denied_until }),
+        }
+    }
+}
