@@ -35,6 +35,7 @@ use crate::{
     telemetry::Instruments,
     telemetry::metrics::Metrics,
     tokens::grant::Policy,
+    viewers::{Settings as ViewerSettings, ViewerSessions, denials::DenialsError},
 };
 
 /// How long the start waits for the account of the credentials; without IVS the service starts all
@@ -49,6 +50,14 @@ struct Driver {
     id: DriverId,
     claim_wait: Duration,
     access: KeyAccess,
+}
+
+/// Who uses the components.
+enum Callers {
+    /// The clients of the HTTP API.
+    OverHttp { registry: Registry, audit: AuditLog },
+    /// A person at the command line, who needs no credential and leaves no audit line.
+    Person,
 }
 
 /// What a command is to do with keyrings and key pairs.
@@ -81,6 +90,9 @@ pub enum StartError {
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] OpenError),
+    /// The file of denied viewers.
+    #[error(transparent)]
+    Denials(#[from] DenialsError),
     /// The certificate.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -165,7 +177,7 @@ impl App {
         check_account(&ivs).await?;
         let id = DriverId::random(&mut system_rng());
         let driver = Driver { id, claim_wait: CLAIM_WAIT, access };
-        Ok(Self::assemble(&driver, config, ivs, instruments, Registry::nobody(), AuditLog::off()))
+        Ok(Self::assemble(&driver, config, ivs, instruments, Callers::Person))
     }
 
     /// With these regions, whatever the AWS configuration says; background tasks do not run yet.
@@ -198,7 +210,9 @@ impl App {
         // Callers over HTTP have time-outs of their own, so nothing waits for others' claims.
         let access = KeyAccess::Managed;
         let driver = Driver { id: driver, claim_wait: Duration::ZERO, access };
-        let app = Self::assemble(&driver, config, ivs, instruments, registry, audit);
+        let callers = Callers::OverHttp { registry, audit };
+        let app = Self::assemble(&driver, config, ivs, instruments, callers);
+        app.read_denials()?;
         app.api.keys.refresh_all().await;
         Ok(app)
     }
@@ -208,10 +222,14 @@ impl App {
         config: &Config,
         ivs: IvsRegions,
         instruments: Instruments,
-        registry: Registry,
-        audit: AuditLog,
+        callers: Callers,
     ) -> Self {
         let Instruments { clock, metrics } = instruments;
+        let is_command = matches!(callers, Callers::Person);
+        let (registry, audit) = match callers {
+            Callers::OverHttp { registry, audit } => (registry, audit),
+            Callers::Person => (Registry::nobody(), AuditLog::off()),
+        };
         let tasks = TaskTracker::new();
         let store = open_store(config.keys.store, config, &ivs);
         let looks_only = driver.access == KeyAccess::LookOnly;
@@ -269,6 +287,16 @@ impl App {
             tasks.clone(),
             metrics.clone(),
         );
+        let viewers = ViewerSessions::new(
+            &ivs,
+            ViewerSettings {
+                clock_allowance: config.viewers.clock_allowance,
+                deny_list: config.viewers.local_deny.then(|| config.viewers.deny_list.clone()),
+                minted_elsewhere: is_command,
+            },
+            clock.clone(),
+            &tasks,
+        );
         let names = ChannelNames::new(config.channels.aliases.clone(), ivs.names().to_vec());
         if let Some(account) = &config.ivs.account_id {
             names.learn_account(account.clone());
@@ -286,6 +314,7 @@ impl App {
             inventory,
             operations,
             rotators,
+            viewers,
             ivs,
             policy: Policy {
                 default_ttl: config.tokens.default_ttl,
@@ -322,6 +351,16 @@ impl App {
     /// Where the keyring of a region is, for people.
     pub fn store_of(&self, region: &Region) -> String {
         self.store.describe(region)
+    }
+
+    /// Takes up who is denied, for a process that mints.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read or used.
+    pub fn read_denials(&self) -> Result<(), DenialsError> {
+        let denials = self.api.viewers.denials();
+        denials.map_or(Ok(()), |denials| denials.reload(self.api.clock.now()))
     }
 
     /// Makes the first key of a region, unless one signs already.
@@ -365,6 +404,9 @@ impl App {
         let registry = Arc::clone(&self.api.registry);
         self.tasks.spawn(registry.run(self.reload_every, self.stop.clone()));
         self.tasks.spawn(Arc::clone(&self.api.keys).run(self.stop.clone()));
+        if let Some(denials) = self.api.viewers.denials() {
+            self.tasks.spawn(denials.clone().run(self.api.clock.clone(), self.stop.clone()));
+        }
         if self.warm_up {
             let (channels, stop) = (self.api.channels.clone(), self.stop.clone());
             self.tasks.spawn(async move {
@@ -381,9 +423,16 @@ impl App {
         self.api.shutdown.set();
     }
 
+    /// Waits until the revocations under way have ended, also those whose callers are gone, for at most
+    /// `grace`; what is left by then ends unrevoked.
+    pub async fn drain(&self, grace: Duration) {
+        self.api.viewers.drain(grace).await;
+    }
+
     /// Ends background tasks and writes out the audit log, each within `grace`.
     pub async fn end(self, grace: Duration) {
         self.stop.cancel();
+        self.api.viewers.drain(Duration::ZERO).await;
         self.tasks.close();
         if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
             tracing::warn!("background tasks did not end in time");

@@ -2,7 +2,8 @@
 //!
 //! On SIGTERM or SIGINT the process stops in steps: not ready at once, then it serves on for
 //! `drain_delay`, so that load balancers notice; then it takes no new connection and finishes what
-//! is in flight, for at most `shutdown_grace`; then background tasks end and the audit log is
+//! is in flight (revocations also where the caller is gone), for at most `shutdown_grace`; then
+//! background tasks end and the audit log is
 //! written out. A second signal skips what is left of a step.
 
 use std::{net::SocketAddr, time::Duration};
@@ -123,9 +124,12 @@ impl Running {
             () = tokio::time::sleep(drain_delay) => {}
             _ = signals.next() => {}
         }
-        self.handle.graceful_shutdown(Some(config.server.shutdown_grace));
+        let grace = config.server.shutdown_grace;
+        self.handle.graceful_shutdown(Some(grace));
+        // A little before connections are cut, so that who still waits is told what is left.
+        let drained = app.drain(grace.mul_f64(0.9));
         tokio::select! {
-            _ = &mut self.task => {}
+            (_, ()) = async { tokio::join!(&mut self.task, drained) } => {}
             _ = signals.next() => self.handle.shutdown(),
         }
         app.end(TASKS_GRACE).await;

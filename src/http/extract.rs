@@ -42,7 +42,7 @@ macro_rules! scopes {
     )+};
 }
 
-scopes!(TokensMint, TokensInspect, ChannelsRead, KeysRead, KeysWrite, MetricsRead);
+scopes!(TokensMint, TokensInspect, ChannelsRead, KeysRead, KeysWrite, ViewersRevoke, MetricsRead);
 
 /// The authenticated client, which holds the scope `S`.
 #[derive(Debug)]

@@ -77,32 +77,42 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for RequestFacts {
     }
 }
 
-/// Sheds load and bounds the time of a request.
-pub fn bounded<S: Clone + Send + Sync + 'static>(
-    routes: Router<S>,
-    request_timeout: Duration,
-) -> Router<S> {
+/// Sheds load.
+pub fn shedding<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
     routes.layer(
         ServiceBuilder::new()
             .layer(HandleErrorLayer::new(refuse_overload))
             .load_shed()
             // One semaphore for all routes; axum applies a layer to each of them apart.
-            .layer(GlobalConcurrencyLimitLayer::new(MAX_IN_FLIGHT))
-            .layer(from_fn(move |request: Request, next: Next| async move {
-                match tokio::time::timeout(request_timeout, next.run(request)).await {
-                    Ok(response) => response,
-                    Err(_) => ApiError::new(
-                        ProblemType::Timeout,
-                        format!(
-                            "The request took longer than {} s, the limit of \
-                             server.request_timeout.",
-                            request_timeout.as_secs_f64()
-                        ),
-                    )
-                    .into_response(),
-                }
-            })),
+            .layer(GlobalConcurrencyLimitLayer::new(MAX_IN_FLIGHT)),
     )
+}
+
+/// Bounds the time of a request.
+pub fn timed<S: Clone + Send + Sync + 'static>(
+    routes: Router<S>,
+    request_timeout: Duration,
+) -> Router<S> {
+    routes.layer(from_fn(move |request: Request, next: Next| async move {
+        match within(request_timeout, next.run(request)).await {
+            Ok(response) => response,
+            Err(error) => error.into_response(),
+        }
+    }))
+}
+
+/// What `future` comes to within `server.request_timeout`.
+pub(super) async fn within<T>(
+    request_timeout: Duration,
+    future: impl Future<Output = T>,
+) -> Result<T, ApiError> {
+    tokio::time::timeout(request_timeout, future).await.map_err(|_| {
+        let seconds = request_timeout.as_secs_f64();
+        let detail = format!(
+            "The request took longer than {seconds} s, the limit of server.request_timeout."
+        );
+        ApiError::new(ProblemType::Timeout, detail)
+    })
 }
 
 /// Puts the outer layers around all routes.

@@ -28,6 +28,7 @@ use crate::{
     },
     telemetry::{Instruments, metrics::Metrics},
     tokens::grant::Policy,
+    viewers::ViewerSessions,
 };
 
 use self::metrics::MetricsPlace;
@@ -49,6 +50,7 @@ mod regions;
 mod respond;
 pub mod rotations;
 pub mod tokens;
+pub mod viewer_sessions;
 
 /// Everything that handlers use. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -116,6 +118,8 @@ pub struct Components {
     pub operations: BTreeMap<Region, Arc<KeyOperations>>,
     /// What rotates and repairs them, by region.
     pub rotators: BTreeMap<Region, Arc<Rotator>>,
+    /// What revokes viewer sessions, and who is denied.
+    pub viewers: ViewerSessions,
     /// The regions served.
     pub ivs: IvsRegions,
     /// Lifetimes of tokens.
@@ -158,7 +162,11 @@ pub fn router(api: Api, cors_origins: &[CorsOrigin], metrics_place: MetricsPlace
             "/v1/key-pairs/{key_pair}",
             get(key_pairs::get_key_pair).delete(key_pairs::delete_key_pair),
         );
-    let bounded = layers::bounded(bounded, api.limits.request_timeout);
+    // It has a time of its own.
+    let revocations = "/v1/viewer-sessions/revocations";
+    let bounded = layers::timed(bounded, api.limits.request_timeout)
+        .route(revocations, post(viewer_sessions::revoke_viewer_sessions));
+    let bounded = layers::shedding(bounded);
     let metrics = match metrics_place {
         MetricsPlace::Api => get(metrics::get_metrics),
         MetricsPlace::Operations => get(metrics::served_elsewhere),

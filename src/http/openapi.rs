@@ -18,7 +18,7 @@ use utoipa::{
 use super::{
     channels, health, inspect, jwks, key_pairs, metrics,
     problem::{FieldError, Problem, ProblemType},
-    rotations, tokens,
+    rotations, tokens, viewer_sessions,
 };
 
 /// The document's source: every handler of the API.
@@ -36,6 +36,7 @@ use super::{
         key_pairs::delete_key_pair,
         rotations::start_rotation, rotations::list_rotations, rotations::get_rotation,
         rotations::cancel_rotation,
+        viewer_sessions::revoke_viewer_sessions,
         jwks::get_jwks, health::healthz, health::readyz,
         metrics::get_metrics
     ),
@@ -138,7 +139,7 @@ pub fn problems_of(operation_id: &str) -> Vec<ProblemType> {
             &ivs,
             &[P::ChannelNotFound, P::ChannelNotPrivate, P::NoActiveKey, P::ViewerDenied],
         ],
-        "mintTokenBatch" => &[&caller, &body],
+        "mintTokenBatch" | "revokeViewerSessions" => &[&caller, &body],
         "inspectToken" => &[&caller, &body, &[P::ChannelNotFound]],
         "getChannel" | "refreshChannel" => {
             &[&caller, &ivs, &[P::InvalidRequest, P::ChannelNotFound]]

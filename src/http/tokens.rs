@@ -364,6 +364,8 @@ struct Issued {
 
 /// Lookup, signer, signature: the part of a mint that may have to wait.
 async fn issue(api: &Api, requester: Requester<'_>, grant: &Grant) -> Result<Issued, ApiError> {
+    // Before the lookup, so that a refusal tells nothing of the channel.
+    refuse_denied(api, grant)?;
     let looked_up = api.channels.lookup_for_mint(&grant.channel, requester).await;
     let lookup = match looked_up.map_err(super::channels::refuse)? {
         LookupForMint::Found(lookup) => Some(lookup),
@@ -386,6 +388,9 @@ async fn issue(api: &Api, requester: Requester<'_>, grant: &Grant) -> Result<Iss
     }
     let minted =
         mint(grant, &api.policy, &*signer, now, &mut system_rng()).map_err(ApiError::internal)?;
+    // Again: who was denied after the look above may have been revoked by a version that is lower than
+    // the one just stamped. Who is denied after this one is revoked by a higher one.
+    refuse_denied(api, grant)?;
     let playback_url = lookup
         .as_ref()
         .map(|lookup| playback_url(&lookup.channel.playback_url, minted.token.expose()))
@@ -399,6 +404,22 @@ async fn issue(api: &Api, requester: Requester<'_>, grant: &Grant) -> Result<Iss
         playback_url,
         warnings,
     })
+}
+
+fn refuse_denied(api: &Api, grant: &Grant) -> Result<(), ApiError> {
+    let (Some(denials), Some(viewer)) = (api.viewers.denials(), grant.terms.viewer()) else {
+        return Ok(());
+    };
+    match denials.denied_until(&grant.channel, viewer.id(), api.clock.now()) {
+        None => Ok(()),
+        Some(until) => Err(ApiError::new(
+            ProblemType::ViewerDenied,
+            format!(
+                "This viewer was revoked on the channel and gets no new token until {until}. Ask \
+                 again then."
+            ),
+        )),
+    }
 }
 
 fn not_private(grant: &Grant) -> ApiError {

@@ -139,7 +139,8 @@ impl TestApp {
         let channel = emulator.ensure_live_channel(&region, "demo").await.unwrap();
 
         let credential = credential('a');
-        let all = "tokens:mint,tokens:inspect,channels:read,keys:read,keys:write,metrics:read";
+        let all = "tokens:mint,tokens:inspect,channels:read,keys:read,keys:write,viewers:revoke,\
+                   metrics:read";
         let clients = format!("{}\n{}", client('a', all), client('r', "channels:read"));
         let mut variables = vec![
             ("IVS_PLAYBACK_AUTH__IVS__REGIONS".to_owned(), "us-west-2".to_owned()),
@@ -147,6 +148,10 @@ impl TestApp {
             ("IVS_PLAYBACK_AUTH__CHANNELS__ALIASES__DEMO".to_owned(), channel.to_string()),
             ("IVS_PLAYBACK_AUTH__AUDIT__SINK".to_owned(), "off".to_owned()),
             ("IVS_PLAYBACK_AUTH_CLIENTS".to_owned(), clients.clone()),
+            (
+                "IVS_PLAYBACK_AUTH__VIEWERS__DENY_LIST".to_owned(),
+                folder.path().join("denied.jsonl").display().to_string(),
+            ),
             (
                 "IVS_PLAYBACK_AUTH__KEYS__DIR".to_owned(),
                 folder.path().join("keys").display().to_string(),
@@ -193,6 +198,11 @@ impl TestApp {
     /// Where the private keys are.
     pub(crate) fn keys_folder(&self) -> std::path::PathBuf {
         self.folder.path().join("keys")
+    }
+
+    /// Where files of the test are kept.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// Makes the region's first key, as `keys rotate` does.
@@ -248,6 +258,13 @@ impl TestApp {
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         let calls: Value = serde_json::from_slice(&body).unwrap();
         calls["operations"][operation]["statuses"].clone()
+    }
+
+    /// Whether a call of this operation has arrived at the emulator, answered or not.
+    pub(crate) async fn is_asked(&self, operation: &str) -> bool {
+        let request = Request::get("/_emulator/calls").body(Body::empty()).unwrap();
+        let answer = ask(self.emulator.router(), request).await.json();
+        !answer["operations"][operation].is_null()
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {

@@ -19,6 +19,7 @@ mod metrics;
 mod moto;
 mod openapi;
 mod problems;
+mod revocations;
 mod rotations;
 mod stores;
 mod tokens;

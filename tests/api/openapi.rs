@@ -30,6 +30,7 @@ async fn the_document_names_every_operation() {
         "mintToken",
         "mintTokenBatch",
         "refreshChannel",
+        "revokeViewerSessions",
         "startRotation",
     ];
     assert_eq!(operations, BTreeSet::from(expected));

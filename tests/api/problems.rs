@@ -8,17 +8,23 @@ use serde_json::json;
 
 use crate::app::{TestApp, credential};
 
-const POSTS: [&str; 5] = [
+const POSTS: [&str; 6] = [
     "/v1/tokens",
     "/v1/tokens/batch",
     "/v1/tokens/inspect",
     "/v1/key-pairs",
     "/v1/channels/demo/refresh",
+    "/v1/viewer-sessions/revocations",
 ];
 const GETS: [&str; 4] =
     ["/v1/channels/demo", "/v1/key-pairs", "/v1/key-pairs/00:11", "/v1/key-pairs/x%2Fy"];
-const WITH_BODY: [&str; 4] =
-    ["/v1/tokens", "/v1/tokens/batch", "/v1/tokens/inspect", "/v1/key-pairs"];
+const WITH_BODY: [&str; 5] = [
+    "/v1/tokens",
+    "/v1/tokens/batch",
+    "/v1/tokens/inspect",
+    "/v1/key-pairs",
+    "/v1/viewer-sessions/revocations",
+];
 
 #[tokio::test]
 async fn nobody_gets_in_without_a_good_credential() {

@@ -1,0 +1,302 @@
+//! `/v1/viewer-sessions/revocations`: end what viewers watch, and keep them out for a while.
+//!
+//! Each item is judged alone; only what is wrong with the envelope fails the request. A request that
+//! has begun goes on when its caller is gone.
+
+mod item;
+
+use std::time::Duration;
+
+use axum::{
+    extract::{FromRequest, Request, State},
+    response::Response,
+};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use self::item::message;
+pub use self::item::{Item, judge};
+use super::{
+    Api,
+    extract::{Caller, JsonObject, ViewersRevoke},
+    json::Members,
+    layers::{RequestFacts, within},
+    problem::{ApiError, ProblemType},
+    respond::{json, no_store},
+};
+use crate::{
+    access::{
+        ClientId,
+        audit::{Outcome, Revocation},
+    },
+    viewers::{
+        Admission, Crowded, MAX_SESSIONS, NotRevoked, Progress, RevokeError, Revoked, Wanted,
+    },
+};
+
+/// Which sessions to revoke.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the schema of a body that is read member by member")]
+pub struct RevocationRequest {
+    #[schema(min_items = 1, max_items = 500)]
+    viewer_sessions: Vec<ViewerSessionRequest>,
+}
+
+/// Sessions of one viewer on one channel.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[expect(dead_code, reason = "the schema of a body that is read member by member")]
+pub struct ViewerSessionRequest {
+    /// A channel ARN, or a configured alias.
+    #[schema(example = "demo")]
+    channel: String,
+    /// The viewer, as in the token.
+    #[schema(min_length = 1, max_length = 40)]
+    viewer_id: String,
+    /// Sessions of this version and of lower ones end. Absent: all until now, which is the time in Unix
+    /// seconds and `viewers.clock_allowance`.
+    #[schema(nullable = false, minimum = 0, maximum = 2_147_483_647)]
+    viewer_session_versions_less_than_or_equal_to: Option<i32>,
+    /// For how many seconds the viewer gets no new token for the channel, at most 366 days. Absent: a
+    /// new token can be had at once. Of two denials the longer one counts.
+    #[schema(nullable = false, minimum = 1, maximum = 31_622_400)]
+    deny_for: Option<i64>,
+}
+
+/// What became of each viewer session. Both lists are in the order of the request.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct RevocationResponse {
+    /// How many were revoked: the length of results.
+    pub(crate) revoked: usize,
+    pub(crate) results: Vec<RevokedSession>,
+    pub(crate) errors: Vec<SessionError>,
+}
+
+impl RevocationResponse {
+    /// The same of further viewer sessions.
+    pub fn extend(&mut self, further: Self) {
+        self.revoked += further.revoked;
+        self.results.extend(further.results);
+        self.errors.extend(further.errors);
+    }
+}
+
+/// A viewer session that was revoked.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevokedSession {
+    /// As in the request.
+    channel: String,
+    viewer_id: String,
+    /// Sessions of this version and of lower ones have ended.
+    version: i32,
+    /// Who refuses the viewer a new token: `shared`, all replicas; `local`, this one; or `no`.
+    #[schema(example = "no")]
+    pub(crate) denied: &'static str,
+}
+
+/// A viewer session that was not revoked, or is not known to be.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionError {
+    /// As in the request; null where it was no string.
+    #[schema(required)]
+    pub(crate) channel: Option<String>,
+    #[schema(required)]
+    pub(crate) viewer_id: Option<String>,
+    /// As that of a problem.
+    #[schema(example = "channel_not_found")]
+    pub(crate) code: &'static str,
+    /// What happened, and what to do next.
+    pub(crate) message: String,
+}
+
+/// Revoke up to 500 viewer sessions, and deny their viewers new tokens for a while. The same call again does no harm.
+///
+/// Takes about 12 s for 500 and at most 60 s; what is not done by then comes back as `timeout`.
+#[utoipa::path(
+    post, path = "/v1/viewer-sessions/revocations", operation_id = "revokeViewerSessions", tag = "Viewer sessions",
+    request_body = RevocationRequest, responses((status = 200, description = "What became of each", body = RevocationResponse))
+)]
+pub async fn revoke_viewer_sessions(
+    State(api): State<Api>,
+    client: Caller<ViewersRevoke>,
+    facts: RequestFacts,
+    request: Request,
+) -> Result<Response, ApiError> {
+    // The work may take longer than a request usually does, its body may not.
+    let body = JsonObject::from_request(request, &api);
+    let body = within(api.limits.request_timeout, body).await??;
+    let items: Vec<_> = read_envelope(body)?.into_iter().map(|it| judge(&api, it)).collect();
+    let admission = api.viewers.admit(&wanted(&items)).map_err(|it| refuse_crowd(&it))?;
+    let caller = Audited {
+        client_id: client.id().clone(),
+        request_id: facts.request_id().to_owned(),
+        started: api.clock.monotonic(),
+    };
+    let work = {
+        let api = api.clone();
+        async move {
+            let (progress, caller) = (Progress::default(), Some(&caller));
+            carry_out(&api, items, admission, progress, caller).await
+        }
+    };
+    let outcome = api.viewers.in_background(work).await.map_err(ApiError::internal)?;
+    Ok(no_store(json(&outcome)))
+}
+
+/// The same for a caller on this machine, who needs no credential and leaves no audit line.
+///
+/// # Errors
+///
+/// Too many wait already.
+pub async fn revoke_judged(
+    api: &Api,
+    items: Vec<Item>,
+    progress: Progress,
+) -> Result<RevocationResponse, Crowded> {
+    let admission = api.viewers.admit(&wanted(&items))?;
+    Ok(carry_out(api, items, admission, progress, None).await)
+}
+
+/// Who is told of in the audit log.
+struct Audited {
+    client_id: ClientId,
+    request_id: String,
+    /// By the monotonic clock.
+    started: Duration,
+}
+
+fn read_envelope(body: JsonObject) -> Result<Vec<Value>, ApiError> {
+    const POINTER: &str = "/viewerSessions";
+    let mut members = Members::new(body.0);
+    let sessions = members.array("viewerSessions");
+    match &sessions {
+        None if !members.is_faulty() => {
+            let detail = "viewerSessions is required: an array of 1 to 500 objects.";
+            members.violate(POINTER, detail);
+        }
+        Some(sessions) if sessions.is_empty() || sessions.len() > MAX_SESSIONS => {
+            members.violate(POINTER, "viewerSessions must hold 1 to 500 objects.");
+        }
+        None | Some(_) => {}
+    }
+    let violations = members.finish();
+    match sessions {
+        Some(sessions) if violations.is_empty() => Ok(sessions),
+        Some(_) | None => Err(ApiError::invalid(violations)),
+    }
+}
+
+fn wanted(items: &[Item]) -> Vec<Wanted> {
+    items.iter().filter_map(Item::wanted).cloned().collect()
+}
+
+fn refuse_crowd(crowded: &Crowded) -> ApiError {
+    ApiError::new(ProblemType::Overloaded, crowded.to_string()).retry_after(crowded.retry_after)
+}
+
+/// Revokes what can be, tells audit and metrics, and makes the answer.
+async fn carry_out(
+    api: &Api,
+    items: Vec<Item>,
+    admission: Admission,
+    progress: Progress,
+    caller: Option<&Audited>,
+) -> RevocationResponse {
+    let outcomes = api.viewers.revoke(wanted(&items), admission, progress).await;
+    let mut outcomes = outcomes.into_iter();
+    let mut response = RevocationResponse::default();
+    for Item { channel, viewer_id, judged } in items {
+        let (wanted, ended) = match judged {
+            Ok(wanted) => {
+                // There is one for each.
+                let Some(outcome) = outcomes.next() else { break };
+                (Some(wanted), outcome.map_err(Failure::from))
+            }
+            Err(error) => (None, Err(Failure::from(error))),
+        };
+        let code = ended.as_ref().err().map(|it| it.problem.spec().code);
+        api.metrics.revocation(code.unwrap_or("revoked"));
+        if let Some(caller) = caller {
+            audit(api, caller, viewer_id.as_deref(), wanted.as_ref(), &ended);
+        }
+        match ended {
+            Ok(Revoked { version, denied_until }) => response.results.push(RevokedSession {
+                channel: channel.unwrap_or_default(),
+                viewer_id: viewer_id.unwrap_or_default(),
+                version,
+                denied: if denied_until.is_some() { "local" } else { "no" },
+            }),
+            Err(Failure { problem, message, .. }) => {
+                // The layers see a success.
+                api.metrics.refusal(problem.spec().code);
+                let code = problem.spec().code;
+                response.errors.push(SessionError { channel, viewer_id, code, message });
+            }
+        }
+    }
+    response.revoked = response.results.len();
+    response
+}
+
+/// Why a viewer session was not revoked, as the answer says it.
+struct Failure {
+    problem: ProblemType,
+    message: String,
+    left: Option<NotRevoked>,
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self { problem: error.problem(), message: message(&error), left: None }
+    }
+}
+
+impl From<NotRevoked> for Failure {
+    fn from(left: NotRevoked) -> Self {
+        let problem = match left.error {
+            RevokeError::ChannelNotFound => ProblemType::ChannelNotFound,
+            RevokeError::Invalid => ProblemType::InvalidRequest,
+            RevokeError::Denied | RevokeError::Unavailable => ProblemType::IvsUnavailable,
+            RevokeError::Overdue | RevokeError::Stopped => ProblemType::Timeout,
+            RevokeError::NotDenied => ProblemType::Internal,
+        };
+        let mut message = left.error.to_string();
+        if let Some(until) = left.denied_until {
+            message = format!("{message} The viewer is denied until {until} all the same.");
+        }
+        Self { problem, message, left: Some(left) }
+    }
+}
+
+fn audit(
+    api: &Api,
+    caller: &Audited,
+    viewer_id: Option<&str>,
+    wanted: Option<&Wanted>,
+    ended: &Result<Revoked, Failure>,
+) {
+    let took = api.clock.monotonic().saturating_sub(caller.started);
+    let (version, denied_until) = match ended {
+        Ok(revoked) => (Some(revoked.version), revoked.denied_until),
+        Err(Failure { left: Some(left), .. }) => (Some(left.version), left.denied_until),
+        Err(Failure { left: None, .. }) => (None, None),
+    };
+    api.audit.record_revocation(&Revocation {
+        ts: api.clock.now(),
+        request_id: &caller.request_id,
+        client_id: &caller.client_id,
+        channel_arn: wanted.map(|it| &it.channel),
+        region: wanted.map(|it| it.channel.region()),
+        // One that no token can have is any text.
+        viewer_id: viewer_id.filter(|_| wanted.is_some()),
+        viewer_session_version: version,
+        denied_until,
+        outcome: if ended.is_ok() { Outcome::Revoked } else { Outcome::Refused },
+        code: ended.as_ref().err().map(|it| it.problem.spec().code),
+        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+    });
+}
