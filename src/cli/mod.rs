@@ -29,6 +29,7 @@ mod openapi;
 mod output;
 mod serve;
 mod token;
+mod viewers;
 
 /// Playback authorization for Amazon IVS private channels: mints viewer tokens over HTTP, keeps the
 /// playback key pairs that sign them, and carries an IVS-compatible emulator.
@@ -96,6 +97,12 @@ enum Command {
     /// Channels as the service sees them
     #[command(subcommand, after_help = "Example:\n  ivs-playback-auth channels get demo")]
     Channels(channels::ChannelsCommand),
+    /// Viewers: revoke their sessions, and keep them out for a while
+    #[command(
+        subcommand,
+        after_help = "Example:\n  ivs-playback-auth viewers revoke --channel demo --viewer-id alice --deny-for 1h"
+    )]
+    Viewers(viewers::ViewersCommand),
     /// Clients of the HTTP API and their credentials
     #[command(
         subcommand,
@@ -166,6 +173,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Keys(command) => keys::run(&global, command),
         Command::Token(command) => token::run(&global, command),
         Command::Channels(command) => channels::run(&global, command),
+        Command::Viewers(command) => viewers::run(&global, command),
         Command::Clients(command) => clients::run(&global, command),
         Command::Config(command) => config::run(&global, &command),
         Command::Openapi => openapi::run(),
@@ -238,7 +246,8 @@ fn log(settings: &Log) -> Result<(), Failure> {
 
 /// A refusal of the HTTP API, for a person: its rules name members, a command line has flags.
 fn from_api_error(error: &ApiError) -> Failure {
-    const FLAGS: [(&str, &str); 8] = [
+    const FLAGS: [(&str, &str); 10] = [
+        ("viewerSessionVersionsLessThanOrEqualTo", "--version"),
         ("viewerSessionVersion", "--viewer-session-version"),
         ("viewerId", "--viewer-id"),
         ("allowedOrigins", "--origin"),
@@ -246,6 +255,7 @@ fn from_api_error(error: &ApiError) -> Failure {
         ("singleUse", "--single-use"),
         ("maximumResolution", "--max-resolution"),
         ("ttlSeconds", "--ttl"),
+        ("denyFor", "--deny-for"),
         ("channel ", "--channel "),
     ];
     let problem = error.to_problem(None, true);

@@ -94,6 +94,7 @@ fn run_mint(global: &Global, args: MintArgs) -> Result<(), Failure> {
     let config = global.load_config()?;
     super::log_trouble(&config)?;
     let (runtime, app) = super::components(&config, KeyAccess::Managed)?;
+    app.read_denials().map_err(Failure::failed)?;
     let minted = runtime
         .block_on(mint_members(app.api(), args.into_members()))
         .map_err(|error| super::from_api_error(&error))?;
