@@ -318,3 +318,14 @@ fn server_runtime(workers: usize) -> Result<Runtime, Failure> {
         .build()
         .map_err(|error| Failure::Failed(format!("cannot start a runtime: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    /// Two flags of one name would be a panic when the command is called.
+    #[test]
+    fn the_commands_fit_together() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -35,7 +35,10 @@ pub(super) enum ViewersCommand {
     Revoke(RevokeArgs),
 }
 
+// Its --version is that of sessions.
 #[derive(Args, Debug)]
+#[command(disable_version_flag = true)]
+#[command(group = ArgGroup::new("whom").required(true).args(["channel", "file"]))]
 #[command(
     after_help = "Examples:\n  ivs-playback-auth viewers revoke --channel demo --viewer-id alice\n  \
                         ivs-playback-auth viewers revoke --channel demo --viewer-id alice --deny-for 1h\n  \
@@ -51,7 +54,7 @@ pub(super) enum ViewersCommand {
 )]
 pub(super) struct RevokeArgs {
     /// A channel ARN, or an alias of the configuration
-    #[arg(long, requires = "viewer_id", required_unless_present = "file")]
+    #[arg(long, requires = "viewer_id")]
     channel: Option<String>,
     /// The viewer, as in the token
     #[arg(long, requires = "channel")]
@@ -60,7 +63,7 @@ pub(super) struct RevokeArgs {
     #[arg(long, value_name = "N", requires = "channel")]
     version: Option<i64>,
     /// A list of viewers; `-` reads standard input
-    #[arg(long, value_name = "FILE|-", conflicts_with = "channel")]
+    #[arg(long, value_name = "FILE|-")]
     file: Option<PathBuf>,
     /// Let the service on this machine mint no new token for them, such as 1h; needs
     /// `viewers.local_deny`
@@ -96,7 +99,7 @@ fn run_revoke(global: &Global, args: &RevokeArgs) -> Result<(), Failure> {
     if global.json() {
         output::json(&response)?;
     } else {
-        tell(&response, args.file.is_none())?;
+        tell(&response, args)?;
     }
     if response.errors.is_empty() { Ok(()) } else { Err(Failure::Negative) }
 }
@@ -260,41 +263,40 @@ fn write_stderr(text: &str) {
 }
 
 /// What became of them, for people.
-fn tell(response: &RevocationResponse, is_one: bool) -> Result<(), Failure> {
+fn tell(response: &RevocationResponse, args: &RevokeArgs) -> Result<(), Failure> {
     for error in &response.errors {
         let (channel, viewer_id) = (error.channel.as_deref(), error.viewer_id.as_deref());
-        write_stderr(&format!(
-            "{} {}: {}\n",
-            channel.unwrap_or_default(),
-            viewer_id.unwrap_or_default(),
-            error.message
-        ));
+        let (channel, viewer_id) = (channel.unwrap_or_default(), viewer_id.unwrap_or_default());
+        write_stderr(&format!("{channel} {viewer_id}: {}\n", error.message));
     }
-    let denied = response.results.iter().filter(|it| it.denied != "no").count();
-    match (response.revoked, is_one) {
-        (0, true) => Ok(()),
-        (0, false) => output::line("Nobody was revoked."),
-        (_, true) if denied > 0 => output::line(
-            "Revoked, and denied a new token by the service on this machine for that time.",
-        ),
-        (_, true) => output::line(
-            "Revoked. The viewer can get a new token at once; add --deny-for 1h to keep them out.",
-        ),
-        (revoked, false) => {
-            let total = revoked + response.errors.len();
-            output::line(&format!("Revoked {revoked} of {total}."))?;
-            match revoked - denied {
-                0 => output::line(
-                    "The service on this machine denies them new tokens for that time.",
-                ),
-                _ if denied == 0 => output::line(
-                    "The viewers can get new tokens at once; add --deny-for 1h to keep them out.",
-                ),
-                free => output::line(&format!(
-                    "{free} of them can get new tokens at once; the service on this machine denies the \
-                     others for that time."
-                )),
-            }
-        }
+    let (revoked, denied) = (
+        response.revoked,
+        response.results.iter().filter(|session| session.denied != "no").count(),
+    );
+    if args.file.is_none() {
+        return match (revoked, args.deny_for) {
+            (0, _) => Ok(()),
+            (_, Some(time)) => output::line(&format!(
+                "Revoked. The service on this machine gives the viewer no new token for {}.",
+                output::span(time)
+            )),
+            (_, None) => output::line(
+                "Revoked. The viewer can get a new token at once; add --deny-for 1h to keep them \
+                 out.",
+            ),
+        };
     }
+    output::line(&format!("Revoked {revoked} of {}.", revoked + response.errors.len()))?;
+    if denied > 0 {
+        output::line(&format!(
+            "The service on this machine gives {denied} of them no new token for their time."
+        ))?;
+    }
+    if revoked > denied {
+        output::line(&format!(
+            "{} of them can get a new token at once; add --deny-for 1h to keep them out.",
+            revoked - denied
+        ))?;
+    }
+    Ok(())
 }
