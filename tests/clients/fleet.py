@@ -76,13 +76,13 @@ class Process:
 class Fleet:
     """An emulator, and as many `serve` as are started."""
 
-    def __init__(self, binary, folder, settings=None, env=None):
+    def __init__(self, binary, folder, settings=None, env=None, emulator=()):
         self.binary = binary
         self.folder = pathlib.Path(folder)
         self.processes = []
-        emulator = [
+        command = [
             binary, "emulator", "--listen", "127.0.0.1:0", "--auto-live",
-            "--data-dir", str(self.folder / "emulator"),
+            "--data-dir", str(self.folder / "emulator"), *emulator,
         ]  # fmt: skip
         self.env = {
             "PATH": os.environ["PATH"],
@@ -95,7 +95,7 @@ class Fleet:
             "AWS_EC2_METADATA_DISABLED": "true",
             **(env or {}),
         }
-        self.emulator = Process(emulator, self.env, self.folder / "emulator.log")
+        self.emulator = Process(command, self.env, self.folder / "emulator.log")
         self.processes.append(self.emulator)
         self.env["AWS_ENDPOINT_URL_IVS"] = self.emulator.url
         self.write_config(settings or {})
@@ -154,6 +154,17 @@ class Fleet:
         assert not check or done.returncode == 0, done.stderr
         return done
 
+    def cli_started(self, *arguments):
+        """The same without waiting for its end."""
+        return subprocess.Popen(
+            [self.binary, "--config", str(self.config), *arguments],
+            env=self.env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def call(self, process, method, path, body=None, headers=None):
         headers = {"authorization": f"Bearer {self.credential}", **(headers or {})}
         return request(method, process.url + path, body, headers)
@@ -174,11 +185,11 @@ class Fleet:
         """What the edge answers to a viewer who begins with this token."""
         return request("GET", f"{self.channel['playbackUrl']}?token={token}")
 
-    def ivs(self):
+    def ivs(self, region=REGION):
         return boto3.client(
             "ivs",
             endpoint_url=self.emulator.url,
-            region_name=REGION,
+            region_name=region,
             aws_access_key_id="test",
             aws_secret_access_key="test",
             config=botocore.config.Config(retries={"total_max_attempts": 1}),
@@ -202,7 +213,8 @@ class Fleet:
 
 
 SCOPES = [
-    "tokens:mint", "tokens:inspect", "channels:read", "keys:read", "keys:write", "metrics:read",
+    "tokens:mint", "tokens:inspect", "channels:read", "keys:read", "keys:write", "viewers:revoke",
+    "metrics:read",
 ]  # fmt: skip
 
 
