@@ -139,10 +139,10 @@ problems! {
         "Amazon IVS could not be reached, denied the call, or failed, and the answer is not in the cache. Try again after `retry-after`.";
     /// More requests in flight than this process takes.
     Overloaded "overloaded" SERVICE_UNAVAILABLE Warn "Overloaded"
-        "More requests are in flight than this process takes. Try again after `retry-after`, or run more replicas.";
+        "More requests are in flight, or more viewer sessions wait to be revoked, than this process takes. Try again after `retry-after`, or run more replicas.";
     /// The request took longer than `server.request_timeout`.
     Timeout "timeout" GATEWAY_TIMEOUT Warn "Timed out"
-        "The request took longer than `server.request_timeout`. Minting again is safe: it makes another token.";
+        "The request took longer than `server.request_timeout`, or a viewer session was not revoked within 60 s. Again is safe: a mint makes another token, and to revoke twice does no harm.";
 }
 
 impl ProblemType {
