@@ -302,6 +302,28 @@ impl RegionalIvs {
         Ok((channels, answer.next_token.filter(|token| !token.is_empty())))
     }
 
+    /// `ListStreams`, one page of at most 100: the channels that are live, and the token of the next
+    /// page.
+    pub async fn list_streams(
+        &self,
+        next_token: Option<String>,
+    ) -> Result<(Vec<ChannelArn>, Option<String>), IvsError> {
+        let call =
+            self.clients.calls.list_streams().max_results(100).set_next_token(next_token).send();
+        let answer = self.noted("ListStreams", call).await?;
+        let streams = answer.streams.into_iter().map(|stream| channel_arn(stream.channel_arn));
+        let next_token = answer.next_token.filter(|token| !token.is_empty());
+        Ok((streams.collect::<Result<_, _>>()?, next_token))
+    }
+
+    /// `PutMetadata`, without retries: a second try could show viewers the piece twice. A channel
+    /// that is not live is [`IvsError::Conflict`].
+    pub async fn put_metadata(&self, arn: &ChannelArn, metadata: &str) -> Result<(), IvsError> {
+        let call = self.clients.lookups.put_metadata();
+        let call = call.channel_arn(arn.as_str()).metadata(metadata).send();
+        self.noted("PutMetadata", call).await.map(|_| ())
+    }
+
     /// `ListPlaybackKeyPairs`, all pages.
     pub async fn list_playback_key_pairs(&self) -> Result<Vec<KeyPairSummary>, IvsError> {
         let mut pairs = Vec::new();

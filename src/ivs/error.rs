@@ -146,7 +146,7 @@ fn from_service(code: &str, message: &str, status: u16) -> IvsError {
         | "IncompleteSignatureException"
         | "RequestExpired"
         | "RequestTimeTooSkewed" => IvsError::Denied { code: code.to_owned(), message },
-        "ConflictException" => IvsError::Conflict { message },
+        "ConflictException" | "ChannelNotBroadcasting" => IvsError::Conflict { message },
         "ServiceQuotaExceededException" => IvsError::QuotaExceeded { message },
         "ValidationException" | "SerializationException" => IvsError::Invalid { message },
         _ => match status {
@@ -180,6 +180,8 @@ mod tests {
     fn codes_win_over_statuses() {
         assert_eq!(from_service("ThrottlingException", "", 400), IvsError::Throttled);
         assert_eq!(from_service("ResourceNotFoundException", "", 404), IvsError::NotFound);
+        let offline = IvsError::Conflict { message: String::new() };
+        assert_eq!(from_service("ChannelNotBroadcasting", "", 404), offline);
         assert!(matches!(from_service("", "", 503), IvsError::Unavailable { .. }));
         assert_eq!(from_service("Unheard", "", 429), IvsError::Throttled);
     }
