@@ -16,7 +16,9 @@ use crate::{
     clock::Clock,
     config::{Config, ConfigError, CorsOrigin, KeyStore},
     emulator::EmulatorError,
-    http::{self, Api, Components, Limits, health::ShutdownFlag, metrics::MetricsPlace},
+    http::{
+        self, Api, Components, Limits, demo::Demo, health::ShutdownFlag, metrics::MetricsPlace,
+    },
     ivs::{AwsSettings, ConnectError, IvsRegions, arn::Region},
     keys::{
         inventory::Inventory,
@@ -130,6 +132,7 @@ pub struct App {
     api: Api,
     cors_origins: Vec<CorsOrigin>,
     metrics_place: MetricsPlace,
+    demo: Option<Demo>,
     reload_every: Duration,
     /// Whether all channels are read at start.
     warm_up: bool,
@@ -335,6 +338,7 @@ impl App {
                 Some(_) => MetricsPlace::Operations,
                 None => MetricsPlace::Api,
             },
+            demo: None,
             reload_every: config.access.reload_every,
             warm_up: config.channels.warm_up,
             store,
@@ -386,7 +390,8 @@ impl App {
 
     /// The HTTP API.
     pub fn router(&self) -> Router {
-        http::router(self.api.clone(), &self.cors_origins, self.metrics_place)
+        let demo = self.demo.as_ref();
+        http::router(self.api.clone(), &self.cors_origins, self.metrics_place, demo)
     }
 
     /// Metrics and probes, for a listener of their own.
@@ -397,6 +402,11 @@ impl App {
     /// Lets web pages of this machine call, on whatever port they are served.
     pub(super) fn allow_loopback_origins(&mut self) {
         self.cors_origins.push(CorsOrigin::Loopback);
+    }
+
+    /// Serves the demo page, too.
+    pub fn serve_demo(&mut self, demo: Demo) {
+        self.demo = Some(demo);
     }
 
     /// Starts what runs beside the requests.

@@ -28,6 +28,7 @@ use crate::{
     config::{Config, Sources},
     emulator::{Emulator, Options},
     files,
+    http::demo::Demo,
     ivs::{
         IvsRegions,
         arn::{AccountId, ArnError, ChannelArn, Region},
@@ -79,7 +80,7 @@ pub async fn run_dev(options: DevOptions, clock: Clock) -> Result<(), StartError
 
     let emulator = Emulator::open(
         Options {
-            public_url: options.public_url,
+            public_url: options.public_url.clone(),
             auto_live: options.auto_live,
             ..Options::new(folder.path("emulator"), account())
         },
@@ -89,7 +90,7 @@ pub async fn run_dev(options: DevOptions, clock: Clock) -> Result<(), StartError
     let emulator_url = loopback_url(emulator_listener.address());
     let emulator = Running::start_with(emulator_listener, emulator.router(), connections());
 
-    folder.credential(&clock)?;
+    let credential = folder.credential(&clock)?;
     let service_url = loopback_url(listener.address());
     let place = Place { folder: &folder, channel: &channel, service: listener.address() };
     folder.write("config.toml", &place.config())?;
@@ -111,6 +112,11 @@ pub async fn run_dev(options: DevOptions, clock: Clock) -> Result<(), StartError
     let driver = folder.driver()?;
     let mut app = App::build_as(driver, &config, ivs, instruments).await?;
     app.allow_loopback_origins();
+    let public_url = options.public_url.as_ref();
+    let playback_origin =
+        public_url.map_or_else(|| emulator_url.clone(), |it| it.origin().ascii_serialization());
+    let (address, rng) = (listener.address(), &mut system_rng());
+    app.serve_demo(Demo::new(address, credential.reveal(), playback_origin, rng));
     app.ensure_first_key(&region()).await?;
     app.start_background();
 
@@ -189,7 +195,7 @@ impl DataFolder {
     ///
     /// The file comes first: whatever moment the process is killed at, the next start finds either
     /// no credential or one that it makes known again.
-    fn credential(&self, clock: &Clock) -> Result<(), StartError> {
+    fn credential(&self, clock: &Clock) -> Result<Credential, StartError> {
         let path = self.path("api-key");
         let credential = match fs::read_to_string(&path) {
             Ok(text) => {
@@ -220,7 +226,7 @@ impl DataFolder {
             })?;
             file.add(&client)?;
         }
-        Ok(())
+        Ok(credential)
     }
 }
 
@@ -244,8 +250,8 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn settings(&self) -> [(&'static str, String); 10] {
-        [
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![
             ("server.listen", self.service.to_string()),
             ("ivs.regions", REGION.to_owned()),
             ("ivs.account_id", ACCOUNT.to_owned()),
@@ -257,6 +263,11 @@ impl Place<'_> {
             ("viewers.local_deny", true.to_string()),
             ("viewers.deny_list", self.folder.path("denied-viewers.jsonl").display().to_string()),
             ("channels.aliases.demo", self.channel.to_string()),
+            // Short enough to watch a rotation. The old pair still lives as long as its tokens may.
+            ("keys.max_staleness", "5m".to_owned()),
+            ("rotation.propagation_wait", "10s".to_owned()),
+            ("rotation.drain_margin", "1m".to_owned()),
+            ("rotation.reconcile_every", "5s".to_owned()),
         ]
     }
 
@@ -322,6 +333,7 @@ fn introduce(service: &str, emulator: &str, channel: &ChannelArn, folder: &DataF
         "
 Everything here is emulated; not for production.
 
+  demo page        {service}/
   token service    {service}
   emulated IVS at  {emulator} ({REGION}, account {ACCOUNT})
   private channel  {channel} (alias {CHANNEL}, live)

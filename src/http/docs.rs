@@ -74,7 +74,8 @@ pub async fn problem(code: PathText) -> Result<Response, ApiError> {
     ))
 }
 
-fn page(title: &str, body: &str) -> Response {
+/// A small page; `body` is HTML.
+pub(super) fn page(title: &str, body: &str) -> Response {
     let html = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width\"><title>{0}</title><style>{STYLE}</style></head><body>\

@@ -31,9 +31,10 @@ use crate::{
     viewers::ViewerSessions,
 };
 
-use self::metrics::MetricsPlace;
+use self::{demo::Demo, metrics::MetricsPlace};
 
 pub mod channels;
+pub mod demo;
 pub mod docs;
 pub mod extract;
 pub mod health;
@@ -141,8 +142,13 @@ pub struct Limits {
     pub request_timeout: Duration,
 }
 
-/// The whole HTTP API; `/metrics` only where that is its place.
-pub fn router(api: Api, cors_origins: &[CorsOrigin], metrics_place: MetricsPlace) -> Router {
+/// The whole HTTP API; `/metrics` only where that is its place, a page at `/` only with `demo`.
+pub fn router(
+    api: Api,
+    cors_origins: &[CorsOrigin],
+    metrics_place: MetricsPlace,
+    demo: Option<&Demo>,
+) -> Router {
     let bounded = Router::new()
         .route("/v1/tokens", post(tokens::mint_token))
         .route("/v1/tokens/batch", post(tokens::mint_token_batch))
@@ -167,12 +173,14 @@ pub fn router(api: Api, cors_origins: &[CorsOrigin], metrics_place: MetricsPlace
     let bounded = layers::timed(bounded, api.limits.request_timeout)
         .route(revocations, post(viewer_sessions::revoke_viewer_sessions));
     let bounded = layers::shedding(bounded);
+    let demo = demo.map(|demo| demo.routes(bounded.clone(), &api.clock)).unwrap_or_default();
     let metrics = match metrics_place {
         MetricsPlace::Api => get(metrics::get_metrics),
         MetricsPlace::Operations => get(metrics::served_elsewhere),
     };
     let instruments = api.instruments();
     let routes = bounded
+        .merge(demo)
         .route("/.well-known/jwks.json", get(jwks::get_jwks))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))

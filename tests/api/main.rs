@@ -9,6 +9,7 @@
 
 mod app;
 mod channels;
+mod demo;
 mod health;
 mod ivs;
 mod key_pairs;

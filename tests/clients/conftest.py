@@ -69,6 +69,7 @@ class Dev:
         self.folder = pathlib.Path(folder)
         self.arguments = list(arguments)
         self.env = env
+        self.listen = "127.0.0.1:0"
         self.start()
 
     def start(self):
@@ -78,7 +79,7 @@ class Dev:
                 self.binary,
                 "dev",
                 "--listen",
-                "127.0.0.1:0",
+                self.listen,
                 "--emulator-listen",
                 "127.0.0.1:0",
                 "--data-dir",

@@ -120,12 +120,15 @@ def test_no_log_holds_a_secret(start_dev, level):
     dev.call("POST", "/v1/key-pairs", {"name": "second"})
     dev.call("GET", "/v1/channels/demo", credential=dev.credential + "x")
     dev.call("POST", "/v1/tokens", {"channel": "demo", "viewerId": "x" * 50})
+    cookie = request("GET", dev.url + "/").headers["set-cookie"].split(";")[0]
+    as_page = {"cookie": cookie, "sec-fetch-site": "same-origin"}
+    assert request("GET", dev.url + "/demo/v1/key-pairs", headers=as_page).status == 200
     pems = [path.read_text() for path in dev.data_dir.rglob("*.pem")]
     credential = dev.credential
     dev.stop()
 
     written = (pathlib.Path(dev.folder) / "log.txt").read_text() + "\n".join(dev.output)
-    secrets = [credential, credential.rsplit("_", 1)[1]]
+    secrets = [credential, credential.rsplit("_", 1)[1], cookie.split("=")[1]]
     secrets += [token["token"].rsplit(".", 1)[1] for token in tokens]
     secrets += [line for pem in pems for line in pem.splitlines() if len(line) >= 40]
     assert len(secrets) > 10

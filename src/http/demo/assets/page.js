@@ -1,0 +1,473 @@
+// @ts-check
+/** The demo page: what its buttons do, and what is shown of the answers. */
+
+import { MediaSourcePlayer } from './media-source-player.js';
+import { followPlaylist, followTracks, textOf, tracksHaveMetadata } from './metadata.js';
+import { playPrivate } from './private-playback.js';
+import { ServiceError, call } from './service.js';
+import { decode, explain, recognise } from './token.js';
+
+/** How long a player may stand still here, where the network is none, in milliseconds. */
+const STALL_TIMEOUT = 3000;
+
+/** How often keys are looked at, in milliseconds: while one rotates, and otherwise. */
+const LOOK_OFTEN = 1000;
+const LOOK_RARELY = 10_000;
+
+const PHASES = ['generating', 'importing', 'propagating', 'draining', 'retiring', 'done'];
+const OVER = ['done', 'cancelled', 'failed'];
+
+/** @param {string} id @returns {any} */
+const $ = (id) => document.getElementById(id);
+/** @type {HTMLVideoElement} */
+const video = $('video');
+
+/** The playback under way, and how to end what belongs to it. @type {{ end: () => void } | null} */
+let watching = null;
+/** The last token. @type {any} */
+let minted = null;
+
+// ---- Channels and tokens
+
+async function loadChannels() {
+  const { channels } = await call('GET', '/channels');
+  const chosen = $('channel').value;
+  $('channel').replaceChildren(
+    ...channels.map((/** @type {any} */ channel) => {
+      const name = channel.name || channel.arn.split('/').at(-1);
+      return new Option(channel.live ? name : `${name} (offline)`, channel.arn);
+    }),
+  );
+  if (channels.some((/** @type {any} */ channel) => channel.arn === chosen)) $('channel').value = chosen;
+  if (channels.length === 0)
+    throw new ServiceError({
+      title: 'No private channel',
+      detail: 'Make one: aws ivs create-channel --authorized.',
+    });
+}
+
+/** What the form asks for, as the body of `POST /v1/tokens`. */
+function readForm() {
+  const form = new FormData($('mint-form'));
+  const text = (/** @type {string} */ name) => String(form.get(name) ?? '').trim();
+  const origins = text('origins')
+    .split(/[\s,]+/)
+    .filter(Boolean);
+  return {
+    channel: text('channel'),
+    ...(text('viewerId') && { viewerId: text('viewerId') }),
+    ...(origins.length > 0 && { allowedOrigins: origins }),
+    ...(form.has('strictOriginEnforcement') && { strictOriginEnforcement: true }),
+    ...(form.has('singleUse') && { singleUse: true }),
+    ...(text('maximumResolution') && { maximumResolution: text('maximumResolution') }),
+    ...(text('ttlSeconds') && { ttlSeconds: Number(text('ttlSeconds')) }),
+  };
+}
+
+/**
+ * @param {object} request
+ * @param {AbortSignal} [signal]
+ */
+async function mint(request, signal) {
+  minted = await call('POST', '/v1/tokens', request, signal);
+  showToken();
+  showKeys();
+  return minted;
+}
+
+function showToken() {
+  const { header, claims } = decode(minted.token) ?? { header: {}, claims: {} };
+  $('token-empty').hidden = true;
+  $('token').hidden = false;
+  $('claims').replaceChildren(
+    ...explain(claims).map(({ claim, value, meaning }) =>
+      element(
+        'tr',
+        {},
+        element('td', {}, element('code', {}, claim)),
+        element('td', {}, element('code', {}, value)),
+        element('td', {}, meaning),
+      ),
+    ),
+  );
+  const facts = {
+    Header: JSON.stringify(header),
+    'Signed by': minted.keyPairArn,
+    'Token id': minted.tokenId,
+    'Refresh after': new Date(minted.refreshAfter).toLocaleTimeString(),
+    Warnings: minted.warnings.map((/** @type {any} */ it) => it.detail).join(' '),
+  };
+  const shown = Object.entries(facts).filter(([, value]) => value);
+  $('token-facts').replaceChildren(
+    ...shown.flatMap(([name, value]) => [element('dt', {}, name), element('dd', {}, value)]),
+  );
+  $('token-text').textContent = minted.token;
+}
+
+// ---- Playback
+
+/** Plays what the form asks for; settled when it plays, cannot, or waits for the viewer. */
+async function play() {
+  watching?.end();
+  const request = readForm();
+  const isNative = $('player').value === 'native';
+  const player = isNative ? null : new MediaSourcePlayer();
+  /** @type {(() => void)[]} */
+  const ends = [];
+  /** What the edge answered, where the page may see it. @type {any} */
+  let refusal = null;
+  player?.on('hlsError', (_, data) => (refusal = data));
+  player?.attachMedia(video);
+  const playback = playPrivate(player ?? video, ({ signal }) => mint(request, signal), {
+    stallTimeout: STALL_TIMEOUT,
+  });
+  watching = {
+    end() {
+      playback.stop();
+      player?.destroy();
+      for (const end of ends) end();
+      if (watching === this) watching = null;
+    },
+  };
+  const mine = watching;
+  const isCurrent = () => watching === mine;
+  $('playback-problem').replaceChildren();
+  $('revocation').textContent = '';
+  $('arrived').replaceChildren();
+  const states = {
+    fetching: 'Minting…',
+    loading: 'Loading…',
+    waiting: 'Press play: this browser does not start by itself.',
+    playing: 'Playing.',
+    stopped: 'Stopped.',
+    failed: 'Not playing.',
+  };
+  let hasStarted = false;
+  const show = () => {
+    if (!isCurrent()) return;
+    if (playback.state === 'playing' && !hasStarted) {
+      hasStarted = true;
+      ends.push(...followMetadata(player, request));
+    }
+    $('playback').textContent = states[playback.state];
+    $('stop').disabled = playback.state === 'stopped' || playback.state === 'failed';
+    $('revoke').disabled = !minted?.viewerId;
+  };
+  playback.addEventListener('statechange', show);
+  playback.addEventListener('error', (event) => {
+    const { detail: error } = /** @type {CustomEvent} */ (event);
+    if (!isCurrent()) return;
+    // What is buffered would play on for some seconds.
+    video.pause();
+    showPlaybackError(error, refusal);
+    for (const end of ends) end();
+  });
+  show();
+  await new Promise((resolve) => {
+    playback.addEventListener('statechange', () => {
+      if (playback.state !== 'fetching' && playback.state !== 'loading') resolve(null);
+    });
+  });
+}
+
+/**
+ * Metadata while it plays, in the way that the player allows. Answers with what ends it.
+ *
+ * @param {MediaSourcePlayer | null} player
+ * @param {object} request
+ */
+function followMetadata(player, request) {
+  const show = (/** @type {string | null} */ text) => {
+    if (text !== null) $('arrived').append(element('li', {}, element('code', {}, text)));
+  };
+  if (player) {
+    player.on('dateRange', (_, range) => show(textOf(range)));
+    return [];
+  }
+  if (tracksHaveMetadata()) return [followTracks(video, show)];
+  return [followPlaylist(() => call('POST', '/v1/tokens', request), show)];
+}
+
+/**
+ * @param {import('./private-playback.js').PrivatePlaybackError} error
+ * @param {any} refusal
+ */
+function showPlaybackError(error, refusal) {
+  if (error.cause instanceof ServiceError) {
+    showProblem('playback-problem', error.cause);
+    return;
+  }
+  const { code, text } = refusal?.response ?? {};
+  const answer = code
+    ? ` The edge answered ${code}: ${text}`
+    : refusal
+      ? ' The edge gave no answer that this page may read: its origin is refused, or nothing is there.'
+      : '';
+  const hint =
+    refusal || $('player').value !== 'native'
+      ? ''
+      : " The browser's own player does not say why; the Media Source player does.";
+  const where = showProblem('playback-problem', {
+    title: 'Not playing',
+    detail: error.message + answer + hint,
+  });
+  if (!minted) return;
+  const why = element('button', { type: 'button', class: 'plain' }, 'Why?');
+  // What the edge said is about the URL that it was asked for.
+  why.addEventListener('click', () => {
+    $('pasted').value = text || minted.playbackUrl;
+    void act(why, 'inspect-problem', () =>
+      inspect({ playbackUrl: minted.playbackUrl, ...(text && { edgeError: text }) }),
+    );
+  });
+  where.append(why);
+}
+
+async function revoke() {
+  const { channelArn, viewerId } = minted;
+  const viewerSessions = [{ channel: channelArn, viewerId }];
+  const answer = await call('POST', '/v1/viewer-sessions/revocations', { viewerSessions });
+  const [failed] = answer.errors;
+  if (failed) throw new ServiceError({ title: 'Not revoked', detail: failed.message, code: failed.code });
+  $('revocation').textContent =
+    `Revoked up to version ${answer.results[0].version}: the player stops when it asks for more. A new token plays again at once.`;
+}
+
+async function putMetadata() {
+  await call('POST', '/metadata', { channel: $('channel').value, metadata: $('metadata').value });
+}
+
+// ---- Keys
+
+/** @type {any} */ let rotation = null;
+/** @type {any[]} */ let pairs = [];
+let looking = 0;
+
+/** Looks at keys now, and again after a while. */
+async function lookAtKeys() {
+  clearTimeout(looking);
+  try {
+    if (!document.hidden) {
+      const [{ keyPairs }, { rotations }] = await Promise.all([
+        call('GET', '/v1/key-pairs'),
+        call('GET', '/v1/key-pairs/rotations'),
+      ]);
+      rotation = rotations[0] ?? null;
+      pairs = keyPairs;
+      showKeys();
+      showRotation();
+    }
+  } finally {
+    const isBusy = rotation && !OVER.includes(rotation.phase) && rotation.phase !== 'draining';
+    clearTimeout(looking);
+    looking = setTimeout(() => void lookAtKeys().catch(() => {}), isBusy ? LOOK_OFTEN : LOOK_RARELY);
+  }
+}
+
+function showKeys() {
+  const rows = pairs.map((pair) => {
+    const arn = pair.arn ?? '';
+    const signed = arn && arn === minted?.keyPairArn ? ' Signed the token above.' : '';
+    const until = pair.retiresAt ? new Date(pair.retiresAt).toLocaleTimeString() : '';
+    const row = element(
+      'tr',
+      {},
+      element('td', {}, element('span', { class: `state ${pair.state}` }, pair.state)),
+      element('td', {}, element('code', {}, arn.split('/').at(-1) || pair.fingerprint), signed),
+      element('td', {}, until && `until ${until}`),
+      element('td', {}),
+    );
+    if (pair.state === 'draining' && arn) {
+      const button = element('button', { type: 'button', class: 'plain' }, 'Delete now');
+      button.addEventListener('click', async () => {
+        await act(button, 'keys-problem', () =>
+          call('DELETE', `/v1/key-pairs/${encodeURIComponent(arn)}?force=true`),
+        );
+        await lookAtKeys().catch(() => {});
+      });
+      row.lastElementChild?.append(button);
+    }
+    return row;
+  });
+  // A button that is busy is not pulled away.
+  if ($('pairs').querySelector('[aria-busy=true]')) return;
+  const text = (/** @type {Element[]} */ of) => of.map((row) => row.textContent).join();
+  if (text(rows) === text([...$('pairs').children])) return;
+  const hadFocus = $('pairs').contains(document.activeElement);
+  $('pairs').replaceChildren(...rows);
+  if (hadFocus) $('pairs').closest('[tabindex]').focus({ preventScroll: true });
+}
+
+function showRotation() {
+  const isOpen = rotation !== null && !OVER.includes(rotation.phase);
+  $('cancel').hidden = !isOpen || !PHASES.slice(0, 3).includes(rotation.phase);
+  $('phases').hidden = rotation === null;
+  if (rotation === null) return;
+  const phases = PHASES.includes(rotation.phase) ? PHASES : [...PHASES.slice(0, 3), rotation.phase];
+  $('phases').replaceChildren(
+    ...phases.map((phase) =>
+      element('li', phase === rotation.phase ? { 'aria-current': 'step' } : {}, phase),
+    ),
+  );
+  const next =
+    isOpen && rotation.nextStep && rotation.nextAt
+      ? `Next: ${rotation.nextStep} at ${new Date(rotation.nextAt).toLocaleTimeString()}.`
+      : '';
+  const text = rotation.error ? `${rotation.error.detail} ${next}` : next;
+  // Said again only when it changes: it is read aloud.
+  if ($('rotation').textContent !== text) $('rotation').textContent = text;
+}
+
+/** @param {'graceful' | 'emergency'} mode */
+async function rotate(mode) {
+  await call('POST', '/v1/key-pairs/rotations', { mode });
+  await lookAtKeys();
+}
+
+// ---- Inspection
+
+/** @param {object} subject */
+async function inspect(subject) {
+  const isHere = new FormData($('inspect-form')).has('here');
+  const found = await call('POST', '/v1/tokens/inspect', {
+    ...subject,
+    ...(isHere && { origin: location.origin }),
+  });
+  const [state, verdict] =
+    found.valid === true
+      ? ['valid', 'Nothing is wrong with it.']
+      : found.valid === false
+        ? ['invalid', 'IVS refuses it.']
+        : ['unclear', 'Nothing is known to be wrong with it.'];
+  const findings = found.findings.map((/** @type {any} */ it) =>
+    element('li', {}, element('span', { class: `state ${it.severity}` }, it.code), ` ${it.detail}`),
+  );
+  const unchecked =
+    found.notChecked.length > 0 ? [element('p', {}, `Not checked: ${found.notChecked.join(', ')}.`)] : [];
+  $('findings').replaceChildren(
+    element('p', {}, element('span', { class: `state ${state}` }, verdict)),
+    element('ul', { class: 'findings' }, ...findings),
+    ...unchecked,
+  );
+  $('inspect').scrollIntoView({ block: 'nearest' });
+}
+
+// ---- The page
+
+/**
+ * Does what a button is for: one at a time, and what goes wrong is shown.
+ *
+ * @param {any} button
+ * @param {string} problems The id of where problems are shown.
+ * @param {() => Promise<unknown>} action
+ */
+async function act(button, problems, action) {
+  if (button.getAttribute('aria-busy') === 'true') return;
+  const hadFocus = document.activeElement === button;
+  button.setAttribute('aria-busy', 'true');
+  button.disabled = true;
+  $(problems).replaceChildren();
+  try {
+    await action();
+  } catch (error) {
+    showProblem(problems, error);
+  } finally {
+    button.removeAttribute('aria-busy');
+    button.disabled = false;
+    // A button that is disabled loses the focus, and who uses the keyboard their place.
+    if (hadFocus && document.activeElement === document.body) button.focus({ preventScroll: true });
+  }
+}
+
+/**
+ * @param {string} id
+ * @param {any} error A ServiceError, or something with a title and a detail.
+ * @returns {Element}
+ */
+function showProblem(id, error) {
+  const problem =
+    error instanceof ServiceError
+      ? error.problem
+      : { title: error.title ?? 'It did not work', detail: error.detail ?? error.message };
+  const shown = $('problem-template').content.cloneNode(true).firstElementChild;
+  shown.querySelector('strong').textContent = problem.code
+    ? `${problem.title} (${problem.code})`
+    : problem.title;
+  shown.querySelector('p').textContent = problem.detail ?? '';
+  const errors = (problem.errors ?? []).map((/** @type {any} */ it) =>
+    element('li', {}, `${it.pointer}: ${it.detail}`),
+  );
+  shown.querySelector('ul').replaceChildren(...errors);
+  if (problem.type?.startsWith('/docs/')) shown.querySelector('a').href = problem.type;
+  $(id).replaceChildren(shown);
+  return shown;
+}
+
+/**
+ * @param {string} name
+ * @param {Record<string, string>} attributes
+ * @param {...(Node | string)} children
+ */
+function element(name, attributes, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+/**
+ * @param {string} id
+ * @param {string} problems
+ * @param {() => Promise<unknown>} action
+ */
+function onClick(id, problems, action) {
+  $(id).addEventListener('click', () => void act($(id), problems, action));
+}
+
+/**
+ * @param {string} id
+ * @param {string} problems
+ * @param {() => Promise<unknown>} action
+ */
+function onSubmit(id, problems, action) {
+  $(id).addEventListener('submit', (/** @type {SubmitEvent} */ event) => {
+    event.preventDefault();
+    void act($(id).querySelector('[type=submit]'), problems, action);
+  });
+}
+
+function offerPlayers() {
+  const isNative = video.canPlayType('application/vnd.apple.mpegurl') !== '';
+  const native = new Option("The browser's own", 'native', isNative, isNative);
+  const own = new Option('Media Source', 'media-source', !isNative, !isNative);
+  native.disabled = !isNative;
+  own.disabled = !MediaSourcePlayer.isSupported();
+  $('player').replaceChildren(native, own);
+}
+
+offerPlayers();
+$('origins').value = location.origin;
+onClick('channels-again', 'mint-problem', loadChannels);
+onSubmit('mint-form', 'mint-problem', play);
+onClick('mint-only', 'mint-problem', () => mint(readForm()));
+onClick('revoke', 'revoke-problem', revoke);
+onClick('rotate', 'keys-problem', () => rotate('graceful'));
+onClick('emergency', 'keys-problem', async () => {
+  if (confirm('Delete the pair that signs, at once? Tokens that it signed cannot start playback any more.'))
+    await rotate('emergency');
+});
+onClick('cancel', 'keys-problem', async () => {
+  await call('DELETE', `/v1/key-pairs/rotations/${rotation.id}`);
+  await lookAtKeys();
+});
+onClick('copy', 'mint-problem', () => navigator.clipboard.writeText(minted.playbackUrl));
+onClick('inspect-token', 'inspect-problem', () => {
+  $('pasted').value = minted.token;
+  return inspect({ token: minted.token });
+});
+onSubmit('metadata-form', 'metadata-problem', putMetadata);
+onSubmit('inspect-form', 'inspect-problem', () => inspect(recognise($('pasted').value)));
+$('stop').addEventListener('click', () => watching?.end());
+document.addEventListener('visibilitychange', () => !document.hidden && void lookAtKeys().catch(() => {}));
+void act($('channels-again'), 'mint-problem', loadChannels);
+void lookAtKeys().catch((error) => showProblem('keys-problem', error));

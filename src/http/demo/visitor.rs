@@ -1,0 +1,287 @@
+//! Who may use the page: browsers on this machine, and in them this page alone.
+//!
+//! Three things are asked, each against another attack. The peer must be this machine, since whoever
+//! acts on the page acts with every scope. `Host` must be one of ours: a web site whose name is made
+//! to resolve to 127.0.0.1 (DNS rebinding) is of our origin to the browser, but has its own name
+//! there. And a call must come from this page: a page on another port of this machine is same-site
+//! and would get our cookie sent along.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::{
+    extract::{ConnectInfo, Request, State},
+    http::{
+        HeaderMap, HeaderValue, Method, StatusCode, Uri,
+        header::{AUTHORIZATION, COOKIE, HOST, ORIGIN},
+        uri::Authority,
+    },
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use super::{Demo, Inner};
+use crate::{
+    http::{
+        docs,
+        problem::{ApiError, ProblemType},
+    },
+    secret::{ExposeSecret, constant_time_eq},
+};
+
+/// What browsers say of where a request comes from.
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
+
+/// Refuses whoever is not on this machine, and a `Host` that is not ours.
+pub(super) async fn only_here(State(demo): State<Demo>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|it| it.0.ip());
+    if !peer.is_some_and(|peer| peer.to_canonical().is_loopback()) {
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "This page is for this machine",
+            &format!(
+                "<p>The demo page acts with every right, so it opens only in a browser on the \
+                 machine where <code>dev</code> runs: <code>http://localhost:{}/</code> there. The \
+                 HTTP API is served here as everywhere, to callers with a credential.</p>",
+                demo.0.address.port()
+            ),
+        );
+    }
+    if !demo.0.is_called(request.uri(), request.headers()) {
+        let port = demo.0.address.port();
+        return refuse(
+            StatusCode::MISDIRECTED_REQUEST,
+            "This page has another name",
+            &format!(
+                "<p>It is at <a href=\"http://localhost:{port}/\">http://localhost:{port}/</a>. Other \
+                 names are refused, so that no web site can reach it through a name of its own.</p>"
+            ),
+        );
+    }
+    next.run(request).await
+}
+
+/// Puts the credential in the place of the cookie, for calls of the page itself.
+pub(super) async fn stand_in(
+    State(demo): State<Demo>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let headers = request.headers();
+    if !is_of_this_page(request.method(), headers) {
+        return ApiError::new(
+            ProblemType::Forbidden,
+            "Only the demo page itself may call this. From elsewhere call the API under /v1, with a \
+             credential.",
+        )
+        .into_response();
+    }
+    if !demo.0.is_visitor(headers) {
+        return ApiError::new(
+            ProblemType::Forbidden,
+            "The page's cookie is missing, or of an earlier start of dev. Load the page again.",
+        )
+        .into_response();
+    }
+    let bearer = format!("Bearer {}", demo.0.credential.expose_secret());
+    let mut bearer = match HeaderValue::try_from(bearer) {
+        Ok(bearer) => bearer,
+        Err(error) => return ApiError::internal(error).into_response(),
+    };
+    bearer.set_sensitive(true);
+    let headers = request.headers_mut();
+    headers.remove(COOKIE);
+    headers.insert(AUTHORIZATION, bearer);
+    next.run(request).await
+}
+
+impl Inner {
+    /// Whether the request names us: the address listened on, or `localhost` on whatever port,
+    /// since a tunnel may have another.
+    fn is_called(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        let mut hosts = headers.get_all(HOST).iter();
+        let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+        let Ok(host) = Authority::try_from(host.as_bytes()) else { return false };
+        // A request line may name a host, too, and then it counts.
+        [Some(&host), uri.authority()].into_iter().flatten().all(|name| self.is_ours(name))
+    }
+
+    fn is_ours(&self, name: &Authority) -> bool {
+        if name.as_str().contains('@') {
+            return false;
+        }
+        if name.host().eq_ignore_ascii_case("localhost") {
+            return true;
+        }
+        let literal = name.host().trim_start_matches('[').trim_end_matches(']');
+        let Ok(ip) = literal.parse::<IpAddr>() else { return false };
+        let listens_there = ip == self.address.ip()
+            || (self.address.ip().is_unspecified() && ip.to_canonical().is_loopback());
+        listens_there && name.port_u16().unwrap_or(80) == self.address.port()
+    }
+
+    /// Whether the cookie is there. Several of the name may be sent, of other paths.
+    fn is_visitor(&self, headers: &HeaderMap) -> bool {
+        let expected = self.cookie.expose_secret().as_bytes();
+        headers
+            .get_all(COOKIE)
+            .iter()
+            .filter_map(|cookies| cookies.to_str().ok())
+            .flat_map(|cookies| cookies.split(';'))
+            .filter_map(|cookie| cookie.trim().split_once('='))
+            .filter(|(name, _)| *name == self.cookie_name)
+            .any(|(_, value)| constant_time_eq(value.as_bytes(), expected))
+    }
+}
+
+/// By what the browser says, which no page can change. `Host` was checked before.
+fn is_of_this_page(method: &Method, headers: &HeaderMap) -> bool {
+    let one = |name: &str| {
+        let mut values = headers.get_all(name).iter();
+        let value = values.next();
+        if values.next().is_some() { Some("") } else { value.map(|it| it.to_str().unwrap_or("")) }
+    };
+    let host = one(HOST.as_str()).unwrap_or("");
+    let origin = one(ORIGIN.as_str()).map(|origin| {
+        origin.strip_prefix("http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+    });
+    let site = one(SEC_FETCH_SITE).map(|site| site == "same-origin");
+    match (origin, site) {
+        (Some(false), _) | (_, Some(false)) => false,
+        (Some(true), _) | (_, Some(true)) => true,
+        // Browsers without either header send one of them with whatever changes something.
+        (None, None) => matches!(*method, Method::GET | Method::HEAD),
+    }
+}
+
+fn refuse(status: StatusCode, title: &str, body: &str) -> Response {
+    (status, docs::page(title, body)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    fn demo(address: &str) -> Demo {
+        let playback_origin = "http://127.0.0.1:8090".to_owned();
+        let rng = &mut StdRng::seed_from_u64(1);
+        Demo::new(address.parse().unwrap(), "ipa_x".into(), playback_origin, rng)
+    }
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            let name = axum::http::HeaderName::try_from(*name).unwrap();
+            headers.append(name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn is_called(address: &str, hosts: &[&str]) -> bool {
+        let hosts: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
+        demo(address).0.is_called(&Uri::from_static("/"), &headers(&hosts))
+    }
+
+    #[test]
+    fn a_host_is_the_address_listened_on_or_localhost() {
+        for (address, host) in [
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("127.0.0.1:8080", "localhost:8080"),
+            ("127.0.0.1:8080", "LocalHost:9000"),
+            ("127.0.0.1:80", "127.0.0.1"),
+            ("[::1]:8080", "[::1]:8080"),
+            ("0.0.0.0:8080", "127.0.0.1:8080"),
+            ("[::]:8080", "[::1]:8080"),
+            ("192.0.2.1:8080", "192.0.2.1:8080"),
+        ] {
+            assert!(is_called(address, &[host]), "{address} {host}");
+        }
+        for hosts in [
+            &["evil.example:8080"][..],
+            &["127.0.0.1:8081"],
+            &["127.0.0.1"],
+            &["127.0.0.2:8080"],
+            &["localhost.evil.example:8080"],
+            &["localhost@evil.example"],
+            &["evil@localhost"],
+            &["127.0.0.1.nip.io:8080"],
+            &["0.0.0.0:8080"],
+            &[""],
+            &[],
+            &["localhost:8080", "evil.example"],
+        ] {
+            assert!(!is_called("127.0.0.1:8080", hosts), "{hosts:?}");
+        }
+        assert!(!is_called("0.0.0.0:8080", &["192.0.2.1:8080"]));
+    }
+
+    #[test]
+    fn a_host_in_the_request_line_counts_too() {
+        let demo = demo("127.0.0.1:8080");
+        let headers = headers(&[("host", "localhost:8080")]);
+        assert!(demo.0.is_called(&Uri::from_static("http://localhost:8080/"), &headers));
+        assert!(!demo.0.is_called(&Uri::from_static("http://evil.example/"), &headers));
+    }
+
+    #[test]
+    fn a_call_comes_from_this_page() {
+        let get = |pairs: &[_]| is_of_this_page(&Method::GET, &headers(pairs));
+        let post = |pairs: &[_]| is_of_this_page(&Method::POST, &headers(pairs));
+        let host = ("host", "localhost:8080");
+        let own = ("origin", "http://localhost:8080");
+        let same = ("sec-fetch-site", "same-origin");
+        assert!(get(&[host]) && get(&[host, same]));
+        assert!(post(&[host, own]) && post(&[host, same]) && post(&[host, own, same]));
+        assert!(!post(&[host]));
+        for wrong in [
+            ("origin", "http://localhost:3000"),
+            ("origin", "https://localhost:8080"),
+            ("origin", "null"),
+            ("sec-fetch-site", "same-site"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "none"),
+        ] {
+            assert!(!get(&[host, wrong]) && !post(&[host, wrong]), "{wrong:?}");
+            assert!(!post(&[host, own, wrong]) || wrong.0 == "sec-fetch-site", "{wrong:?}");
+            assert!(!post(&[host, same, wrong]), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_cookie_is_found_among_others_and_never_shown() {
+        let demo = demo("127.0.0.1:8080");
+        let set = demo.set_cookie();
+        let set = set.expose_secret();
+        let (cookie, attributes) = set.split_once(';').unwrap();
+        assert_eq!(attributes, " Path=/demo; HttpOnly; SameSite=Strict");
+        let (name, value) = cookie.split_once('=').unwrap();
+        assert_eq!((name, value.len()), ("ivs-playback-auth-demo-8080", 64));
+        let is_visitor = |cookies: &str| demo.0.is_visitor(&headers(&[("cookie", cookies)]));
+        assert!(is_visitor(cookie));
+        assert!(is_visitor(&format!("a=b; {name}=old; {cookie}")));
+        assert!(!is_visitor(&format!("{name}={}", &value[1..])));
+        assert!(!is_visitor(&format!("x{cookie}")));
+        assert!(!is_visitor(name) && !is_visitor(""));
+        assert!(!format!("{demo:?}").contains(value));
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_it_panic(host in "\\PC{0,40}", cookie in "\\PC{0,40}") {
+            let demo = demo("127.0.0.1:8080");
+            let mut headers = HeaderMap::new();
+            for (name, value) in [(HOST, &host), (COOKIE, &cookie), (ORIGIN, &host)] {
+                if let Ok(value) = HeaderValue::from_str(value) {
+                    headers.insert(name, value);
+                }
+            }
+            let called = demo.0.is_called(&Uri::from_static("/"), &headers);
+            prop_assert!(!called || host.to_ascii_lowercase().starts_with("localhost")
+                || host == "127.0.0.1:8080");
+            prop_assert!(!demo.0.is_visitor(&headers));
+            is_of_this_page(&Method::POST, &headers);
+        }
+    }
+}
