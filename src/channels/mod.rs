@@ -21,8 +21,8 @@
 //! - `flights` asks again where IVS throttled, for as long as somebody waits, at a rate that is
 //!   halved each time; and asks once, by `GetChannel`, for what a batch did not answer.
 //! - Any other failure is answered to those who wait. The next caller starts another lookup.
-//! - `warm_up` lists again after a pause. `ListChannels` has the SDK's retries below that, since
-//!   nobody waits for it.
+//! - `warm_up` asks again after a pause, for what is missing of a page or for the list. `ListChannels`
+//!   has the SDK's retries below that, since nobody waits for it.
 
 mod answers;
 mod channel;

@@ -8,30 +8,26 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::gather::Gatherer;
+use super::{LookupError, flights::Outcome, gather::Gatherer};
 use crate::ivs::{
     ChannelSummary, IvsError,
+    arn::ChannelArn,
     budget::{Budget, Stopwatch},
 };
 
-/// How long to wait after a page that could not be read.
+/// How long to wait after what could not be read.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Reads every private channel of the region, however long it takes IVS to answer. Returns how many
-/// there are.
+/// it read.
 pub(super) async fn warm_up(gatherer: &Gatherer) -> usize {
     let settings = gatherer.shared().settings;
     let (mut pages, mut read, mut next_token) = (Pages::new(settings.calls_per_second), 0, None);
     loop {
         match pages.next(gatherer, next_token.clone()).await {
             Ok((channels, token)) => {
-                let channels = channels.iter().filter(|channel| channel.authorized);
-                let waits: Vec<_> = channels
-                    .filter(|channel| gatherer.shared().memory.seen(&channel.arn).is_none())
-                    .filter_map(|channel| gatherer.fetch_in_background(&channel.arn))
-                    .collect();
-                let outcomes = join_all(waits.into_iter().map(super::flights::Flight::outcome));
-                read += outcomes.await.iter().flatten().flatten().count();
+                let channels = channels.into_iter().filter(|channel| channel.authorized);
+                read += read_all(gatherer, channels.map(|channel| channel.arn).collect()).await;
                 next_token = token;
                 let full = u64::try_from(read).unwrap_or(u64::MAX) >= settings.capacity;
                 if next_token.is_none() || full {
@@ -45,6 +41,36 @@ pub(super) async fn warm_up(gatherer: &Gatherer) -> usize {
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+}
+
+/// Reads those of the channels that are not remembered, again after a pause where IVS does not tell.
+/// Returns how many there are.
+async fn read_all(gatherer: &Gatherer, mut channels: Vec<ChannelArn>) -> usize {
+    let mut read = 0;
+    loop {
+        channels.retain(|arn| gatherer.shared().memory.seen(arn).is_none());
+        let waits = channels.iter().map(|arn| {
+            // Without room for it, it is not read this time.
+            let flight = gatherer.fetch_in_background(arn);
+            async { flight?.outcome().await }
+        });
+        let outcomes = join_all(waits).await;
+        read += outcomes.iter().flatten().flatten().count();
+        let mut outcomes = outcomes.into_iter();
+        channels.retain(|_| !is_told(outcomes.next().flatten().as_ref()));
+        if channels.is_empty() {
+            return read;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Whether IVS told of the channel; that it is absent or hidden will do.
+fn is_told(outcome: Option<&Outcome>) -> bool {
+    match outcome {
+        Some(Ok(_) | Err(LookupError::NotFound | LookupError::Denied)) => true,
+        None | Some(Err(LookupError::Throttled { .. } | LookupError::Unavailable { .. })) => false,
     }
 }
 
@@ -81,7 +107,10 @@ impl Pages {
 mod tests {
     use std::{
         collections::VecDeque,
-        sync::{Arc, Mutex},
+        sync::{
+            Arc, Mutex,
+            atomic::{AtomicUsize, Ordering},
+        },
     };
 
     use futures_util::future::BoxFuture;
@@ -89,7 +118,9 @@ mod tests {
 
     use super::{
         super::{
-            ChannelDirectory, Requester, Settings,
+            Settings,
+            gather::Shared,
+            memory::{Memory, Turn},
             source::{ChannelSource, ListedPage},
             tests::SETTINGS,
         },
@@ -97,16 +128,19 @@ mod tests {
     };
     use crate::{
         clock::{Clock, Timestamp},
-        ivs::{BatchGetChannel, Channel, arn::ChannelArn},
+        ivs::{BatchGetChannel, Channel},
         telemetry::metrics::Metrics,
     };
 
-    /// Has every channel, and lists what it was told to.
+    /// Lists what it was told to; a batch has every channel, but for the first ones that fail. Alone,
+    /// a channel is absent or hidden.
     #[derive(Debug)]
     struct Listing {
         pages: Mutex<VecDeque<ListedPage>>,
+        failures: Mutex<VecDeque<IvsError>>,
         listed: Mutex<Vec<(Option<String>, Duration)>>,
         batches: Mutex<Vec<usize>>,
+        singles: AtomicUsize,
         time: Stopwatch,
     }
 
@@ -115,7 +149,9 @@ mod tests {
             &'a self,
             _: &'a ChannelArn,
         ) -> BoxFuture<'a, Result<Channel, IvsError>> {
-            unreachable!("a batch answers clearly")
+            let gone = self.singles.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
+            let error = if gone { IvsError::NotFound } else { denied() };
+            Box::pin(async { Err(error) })
         }
 
         fn batch_get_channel<'a>(
@@ -123,6 +159,9 @@ mod tests {
             arns: &'a [ChannelArn],
         ) -> BoxFuture<'a, Result<BatchGetChannel, IvsError>> {
             self.batches.lock().unwrap().push(arns.len());
+            if let Some(failure) = self.failures.lock().unwrap().pop_front() {
+                return Box::pin(async { Err(failure) });
+            }
             let channel = |arn: &ChannelArn| Channel {
                 arn: arn.clone(),
                 name: String::new(),
@@ -153,27 +192,44 @@ mod tests {
         format!("arn:aws:ivs:us-west-2:123456789012:channel/{id}").parse().unwrap()
     }
 
-    async fn warmed(pages: impl IntoIterator<Item = ListedPage>) -> Arc<Listing> {
+    fn denied() -> IvsError {
+        IvsError::Denied { code: "AccessDeniedException".to_owned(), message: String::new() }
+    }
+
+    fn bench(
+        pages: impl IntoIterator<Item = ListedPage>,
+        failures: impl IntoIterator<Item = IvsError>,
+    ) -> (Gatherer, Arc<Listing>) {
         let listing = Arc::new(Listing {
             pages: Mutex::new(pages.into_iter().collect()),
+            failures: Mutex::new(failures.into_iter().collect()),
             listed: Mutex::default(),
             batches: Mutex::default(),
+            singles: AtomicUsize::new(0),
             time: Stopwatch::start(),
         });
+        let settings = Settings { calls_per_second: 4.0, ..SETTINGS };
+        let shared = Shared {
+            settings,
+            memory: Memory::new(settings.capacity),
+            clock: Clock::manual(Timestamp::from_unix_seconds(0)).0,
+            tasks: TaskTracker::new(),
+            metrics: Metrics::default(),
+            next_complaint: Turn::default(),
+        };
         let source: Arc<dyn ChannelSource> = Arc::clone(&listing) as Arc<dyn ChannelSource>;
-        let (clock, _) = Clock::manual(Timestamp::from_unix_seconds(0));
-        let directory = ChannelDirectory::with_sources(
-            [("us-west-2".parse().unwrap(), source)],
-            Settings { calls_per_second: 4.0, ..SETTINGS },
-            clock,
-            TaskTracker::new(),
-            Metrics::default(),
-        );
-        directory.warm_up().await;
-        let batches = listing.batches.lock().unwrap().len();
-        directory.lookup(&arn(0), Requester::LOCAL).await.unwrap();
-        assert_eq!(listing.batches.lock().unwrap().len(), batches, "remembered");
+        (Gatherer::new(Arc::new(shared), "us-west-2".parse().unwrap(), source), listing)
+    }
+
+    async fn warmed(pages: impl IntoIterator<Item = ListedPage>) -> Arc<Listing> {
+        let (gatherer, listing) = bench(pages, []);
+        warm_up(&gatherer).await;
+        assert!(remembers(&gatherer, 0));
         listing
+    }
+
+    fn remembers(gatherer: &Gatherer, id: u32) -> bool {
+        gatherer.shared().memory.seen(&arn(id)).is_some()
     }
 
     #[tokio::test(start_paused = true)]
@@ -204,5 +260,33 @@ mod tests {
         let listed = listing.listed.lock().unwrap();
         assert_eq!(listed[2].0, None);
         assert!(listed[2].1 >= listed[1].1 + PAUSE);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn channels_that_could_not_be_read_are_read_before_the_next_page() {
+        let pages = [Ok(page(0..60, true, Some("two"))), Ok(page(60..70, true, None))];
+        let (gatherer, listing) = bench(pages, [IvsError::TimedOut, IvsError::Throttled]);
+        assert_eq!(warm_up(&gatherer).await, 70);
+        assert!((0..70).all(|id| remembers(&gatherer, id)));
+        let listed = listing.listed.lock().unwrap();
+        assert_eq!(listed.len(), 2, "no page is listed again for it");
+        assert!(listed[1].1 >= PAUSE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn channels_for_which_there_is_no_room_are_read_later() {
+        let (gatherer, _) = bench([Ok(page(0..10, true, None))], []);
+        let mut others = 1000..;
+        while gatherer.fetch_in_background(&arn(others.next().unwrap())).is_some() {}
+        assert_eq!(warm_up(&gatherer).await, 10);
+        assert!((0..10).all(|id| remembers(&gatherer, id)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn channels_that_are_absent_or_hidden_are_given_up() {
+        let pages = [Ok(page(0..10, true, Some("two"))), Ok(page(10..20, true, None))];
+        let (gatherer, listing) = bench(pages, [denied()]);
+        assert_eq!(warm_up(&gatherer).await, 10);
+        assert_eq!(listing.singles.load(Ordering::SeqCst), 10, "each once");
+        assert!(!remembers(&gatherer, 0) && remembers(&gatherer, 10));
     }
 }
