@@ -12,7 +12,7 @@ use super::{
     fairness::Requester,
     flights::Outcome,
     gather::{Gatherer, Shared},
-    memory::{Memory, REFRESH_PAUSE, Seen, Turn},
+    memory::{Memory, REFRESH_PAUSE, Seen, Since, Turn},
     policy::{Verdict, judge},
     source::ChannelSource,
     warm_up::warm_up,
@@ -121,7 +121,7 @@ impl ChannelDirectory {
         } else if self.is_absent(arn, now, shared.settings.not_found_for) {
             return counters.count(Err(LookupError::NotFound));
         }
-        counters.count(self.fetch(arn, requester, now).await)
+        counters.count(self.fetch(arn, requester, Since::Learned(now)).await)
     }
 
     /// As [`ChannelDirectory::lookup`], but with `channels.on_unavailable = "mint"` an IVS that
@@ -166,7 +166,7 @@ impl ChannelDirectory {
         } else if self.is_absent(arn, now, REFRESH_PAUSE) {
             return counters.count(Err(LookupError::NotFound));
         }
-        counters.count(self.fetch(arn, requester, now).await)
+        counters.count(self.fetch(arn, requester, Since::Asked(now)).await)
     }
 
     /// Reads every private channel of every region, so that their first viewers find them
@@ -190,7 +190,7 @@ impl ChannelDirectory {
     ) -> Result<Lookup, LookupError> {
         let Inner { regions, counters, .. } = &*self.0;
         if regions.get(arn.region()).is_some_and(|gatherer| gatherer.is_under_way(arn)) {
-            return counters.count(self.fetch(arn, requester, now).await);
+            return counters.count(self.fetch(arn, requester, Since::Asked(now)).await);
         }
         let verdict = if seen.answered.asked.until(now) < REFRESH_PAUSE {
             Verdict::Fresh
@@ -225,12 +225,12 @@ impl ChannelDirectory {
         &self,
         arn: &ChannelArn,
         requester: Requester<'_>,
-        asked: Moment,
+        since: Since,
     ) -> Result<Lookup, LookupError> {
         let Some(gatherer) = self.0.regions.get(arn.region()) else {
             return Err(LookupError::NotFound);
         };
-        let outcome: Outcome = gatherer.fetch(arn, requester, asked).await;
+        let outcome: Outcome = gatherer.fetch(arn, requester, since).await;
         outcome.map(|seen| seen.lookup(Freshness::Fresh))
     }
 

@@ -16,9 +16,9 @@ use super::{
     LookupError, Settings,
     answers::{self, Answer, RETRY_AFTER},
     desk::Operation,
-    fairness::Requester,
+    fairness::{Line, Requester},
     flights::{Flight, Flights, Landing, Next, Outcome},
-    memory::{Answered, Memory, Turn},
+    memory::{Answered, Memory, REFRESH_PAUSE, Since, Turn},
     source::ChannelSource,
 };
 use crate::{
@@ -81,15 +81,27 @@ impl Gatherer {
         Self(Arc::new(Inner { shared, region, source, stopwatch, flights, answered }))
     }
 
-    /// What IVS says of the channel, not before `asked`. Waits for no longer than the deadline.
+    /// What IVS says of the channel, since then. Waits for no longer than the deadline.
+    ///
+    /// A call that is under way already may have been asked too early. Then it is asked once more,
+    /// unless that was within the last second.
     pub(super) async fn fetch(
         &self,
         arn: &ChannelArn,
         requester: Requester<'_>,
-        asked: Moment,
+        since: Since,
     ) -> Outcome {
         let began = self.0.stopwatch.elapsed();
-        let outcome = self.wait_for(arn, requester, asked, began).await;
+        let line = requester.line();
+        let memory = &self.0.shared.memory;
+        // A call may have landed between the look into memory and now.
+        let mut outcome = self.wait_for(arn, &line, began, || memory.said(arn, since)).await;
+        if self.is_too_early(arn, &outcome, since) {
+            let first = outcome.clone();
+            let recent = || (!self.may_ask_again(arn, &first)).then(|| first.clone());
+            let known = || memory.said(arn, since).or_else(recent);
+            outcome = self.wait_for(arn, &line, began, known).await;
+        }
         self.0.shared.metrics.channel_wait(self.0.stopwatch.elapsed().saturating_sub(began));
         outcome
     }
@@ -119,33 +131,58 @@ impl Gatherer {
         &self.0.shared
     }
 
+    /// What the lookup of the channel comes to that is under way, or else what is `known`, or else
+    /// what another lookup comes to.
     async fn wait_for(
         &self,
         arn: &ChannelArn,
-        requester: Requester<'_>,
-        asked: Moment,
+        line: &Line,
         began: Duration,
+        known: impl FnOnce() -> Option<Outcome>,
     ) -> Outcome {
-        let deadline = self.0.shared.settings.deadline;
-        let line = requester.line();
         let flight = {
             let mut flights = self.0.lock();
-            let flight = match flights.join(arn, Some(&line)) {
+            let flight = match flights.join(arn, Some(line)) {
                 Some(flight) => flight,
-                None => match self.0.shared.memory.learned_since(arn, asked) {
-                    // A call landed between the look into memory and now.
+                None => match known() {
                     Some(outcome) => return outcome,
-                    None => flights.start(arn, &line, began)?,
+                    None => flights.start(arn, line, self.0.stopwatch.elapsed())?,
                 },
             };
             self.0.serve(&mut flights);
             flight
         };
-        match tokio::time::timeout(deadline, flight.outcome()).await {
+        let waited = self.0.stopwatch.elapsed().saturating_sub(began);
+        let left = self.0.shared.settings.deadline.saturating_sub(waited);
+        match tokio::time::timeout(left, flight.outcome()).await {
             Ok(Some(outcome)) => outcome,
             Ok(None) => Err(LookupError::Unavailable { retry_after: RETRY_AFTER }),
-            Err(_) => Err(self.0.lock().overdue(arn, &line, self.0.stopwatch.elapsed())),
+            Err(_) => Err(self.0.lock().overdue(arn, line, self.0.stopwatch.elapsed())),
         }
+    }
+
+    /// Whether the call that this came of may have been made too early.
+    fn is_too_early(&self, arn: &ChannelArn, outcome: &Outcome, since: Since) -> bool {
+        let answered = match outcome {
+            Ok(seen) => Some(seen.answered),
+            Err(LookupError::NotFound) => self.0.shared.memory.absent(arn),
+            Err(
+                LookupError::Denied
+                | LookupError::Throttled { .. }
+                | LookupError::Unavailable { .. },
+            ) => None,
+        };
+        answered.is_some_and(|answered| !since.admits(answered))
+    }
+
+    /// Whether it is a second since IVS was asked what it said, and nobody else asks again.
+    fn may_ask_again(&self, arn: &ChannelArn, said: &Outcome) -> bool {
+        let now = Moment::of(&self.0.shared.clock);
+        if let Ok(seen) = said {
+            return seen.next_try.take(now, REFRESH_PAUSE);
+        }
+        let absent = self.0.shared.memory.absent(arn);
+        absent.is_some_and(|absent| absent.asked.until(now) >= REFRESH_PAUSE)
     }
 }
 

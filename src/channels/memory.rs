@@ -55,6 +55,24 @@ pub(super) struct Answered {
     pub(super) learned: Duration,
 }
 
+/// How new an answer must be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Since {
+    /// It was not there before: will do for a caller that found nothing by then.
+    Learned(Moment),
+    /// IVS was not asked before: says what holds now, whatever was changed by then.
+    Asked(Moment),
+}
+
+impl Since {
+    pub(super) fn admits(self, answered: Answered) -> bool {
+        match self {
+            Self::Learned(moment) => answered.learned >= moment.monotonic,
+            Self::Asked(moment) => answered.asked.monotonic >= moment.monotonic,
+        }
+    }
+}
+
 impl Memory {
     pub(super) fn new(capacity: u64) -> Self {
         let absent = Cache::builder()
@@ -79,13 +97,13 @@ impl Memory {
         self.seen.entry_count()
     }
 
-    /// What IVS said since `moment`, if anything.
-    pub(super) fn learned_since(&self, arn: &ChannelArn, moment: Moment) -> Option<Outcome> {
-        let since = |answered: &Answered| answered.learned >= moment.monotonic;
-        if let Some(seen) = self.seen.get(arn).filter(|seen| since(&seen.answered)) {
+    /// What IVS said that is new enough, if anything.
+    pub(super) fn said(&self, arn: &ChannelArn, since: Since) -> Option<Outcome> {
+        if let Some(seen) = self.seen.get(arn).filter(|seen| since.admits(seen.answered)) {
             return Some(Ok(seen));
         }
-        self.absent.get(arn).filter(since).map(|_| Err(LookupError::NotFound))
+        let absent = self.absent.get(arn).filter(|absent| since.admits(*absent));
+        absent.map(|_| Err(LookupError::NotFound))
     }
 
     /// Remembers what IVS said of the channel `arn`.

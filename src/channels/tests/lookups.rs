@@ -183,6 +183,55 @@ async fn refreshes_at_the_same_time_share_a_call() {
 }
 
 #[tokio::test]
+async fn a_refresh_takes_nothing_that_was_asked_for_before_it() {
+    let bench = Bench::start(SETTINGS).await;
+    bench.freshness().await.unwrap();
+    bench.advance(60);
+    bench.set(Mode::HoldAnswer);
+    assert_eq!(bench.freshness().await, Ok(Freshness::Stale));
+    bench.until_held().await;
+    bench.set_authorized(false).await;
+    bench.advance(1);
+    let refreshes = join_all((0..10).map(|_| bench.refresh(&bench.demo)));
+    let (found, ()) = tokio::join!(refreshes, async { bench.set(Mode::Pass) });
+    assert!(found.iter().all(|it| !it.as_ref().unwrap().channel.authorized));
+    assert_eq!(bench.calls(), 3, "one for all of them");
+}
+
+#[tokio::test]
+async fn a_refresh_within_a_second_takes_what_is_under_way() {
+    let bench = Bench::start(SETTINGS).await;
+    bench.freshness().await.unwrap();
+    bench.advance(60);
+    bench.set(Mode::HoldAnswer);
+    assert_eq!(bench.freshness().await, Ok(Freshness::Stale));
+    bench.until_held().await;
+    bench.time.advance(Duration::from_millis(999));
+    let refresh = bench.refresh(&bench.demo);
+    let (refreshed, ()) = tokio::join!(refresh, async { bench.set(Mode::Pass) });
+    assert_eq!(refreshed.unwrap().freshness, Freshness::Fresh);
+    assert_eq!(bench.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_refresh_does_not_believe_in_an_absence_from_before_it() {
+    let bench = Bench::start(SETTINGS).await;
+    let absent: ChannelArn = ABSENT.parse().unwrap();
+    bench.set(Mode::HoldAnswer);
+    let refreshes = async {
+        bench.until_held().await;
+        bench.advance(1);
+        let refreshes = join_all((0..10).map(|_| bench.refresh(&absent)));
+        tokio::join!(refreshes, async { bench.set(Mode::Pass) }).0
+    };
+    let (first, others) = tokio::join!(bench.lookup(&absent), refreshes);
+    for outcome in others.into_iter().chain([first]) {
+        assert_eq!(outcome.unwrap_err(), LookupError::NotFound);
+    }
+    assert_eq!(bench.calls(), 2, "one more for all of the refreshes");
+}
+
+#[tokio::test]
 async fn refresh_of_an_absent_channel_is_asked_again_sooner_than_a_lookup() {
     let bench = Bench::start(SETTINGS).await;
     let absent: ChannelArn = ABSENT.parse().unwrap();

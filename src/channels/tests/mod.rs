@@ -56,7 +56,10 @@ const ALICE: Requester<'_> = Requester::client("alice");
 #[derive(Clone, Copy, Debug)]
 enum Mode {
     Pass,
+    /// Holds the call.
     Hold,
+    /// Passes the call and holds its answer.
+    HoldAnswer,
     Answer(StatusCode, &'static str),
     /// Answers a batch with what is made of its ARNs; other calls pass.
     Batch(fn(&[Value]) -> Value),
@@ -73,6 +76,8 @@ const BROKEN: Mode = Mode::Answer(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnava
 struct Gate {
     batches: AtomicUsize,
     singles: AtomicUsize,
+    /// Answers that are held, or were.
+    held: AtomicUsize,
     mode: watch::Sender<Mode>,
 }
 
@@ -104,6 +109,13 @@ impl Gate {
                 let cut = Err(std::io::Error::other("cut"));
                 Response::new(Body::from_stream(futures_util::stream::iter([part, cut])))
             }
+            Mode::HoldAnswer => {
+                let answer = next.run(request).await;
+                gate.held.fetch_add(1, Ordering::SeqCst);
+                let mut mode = gate.mode.subscribe();
+                mode.wait_for(|mode| !matches!(mode, Mode::HoldAnswer)).await.unwrap();
+                answer
+            }
             Mode::Pass | Mode::Batch(_) | Mode::Hold => next.run(request).await,
         }
     }
@@ -133,6 +145,7 @@ impl Bench {
         let gate = Arc::new(Gate {
             batches: AtomicUsize::new(0),
             singles: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
             mode: watch::Sender::new(Mode::Pass),
         });
         let layer = axum::middleware::from_fn_with_state(Arc::clone(&gate), Gate::pass);
@@ -184,6 +197,12 @@ impl Bench {
 
     async fn until_calls(&self, calls: usize) {
         while self.calls() < calls {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn until_held(&self) {
+        while self.gate.held.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
         }
     }
