@@ -1,7 +1,7 @@
 //! What AWS has no call for: `/_emulator`.
 //!
-//! Calls here are not signed. They carry no CORS headers, so that a page on another origin cannot
-//! make them with a browser.
+//! Calls here are not signed. Their answers carry no CORS headers, so that no page of another origin
+//! reads them; `browsers` keeps pages from changing anything.
 
 use std::sync::Arc;
 

@@ -12,10 +12,12 @@
 //! - `edge`: playback, `GET /api/video/v1/….m3u8?token=…`
 //! - `control`: what AWS has no call for, such as a stream that goes live
 //! - `faults`, `calls`: IVS on a bad day, and what it was asked
+//! - `browsers`: keeps web pages from changing any of these
 //! - `rates`: how often it may be asked
 //! - `store`: the durable state behind all of them
 
 mod api;
+mod browsers;
 mod calls;
 mod control;
 mod edge;
@@ -132,6 +134,7 @@ impl Emulator {
         control::router(&self.0)
             .merge(faults::router(&self.0))
             .merge(calls::router(&self.0))
+            .route_layer(middleware::from_fn_with_state(shared(), browsers::refuse_pages))
             .merge(edge)
             .fallback_service(api::service(&self.0))
             .layer(middleware::from_fn(ids::stamp_request_id))

@@ -13,7 +13,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Answer, REGION, TestEmulator, key, pem, signed};
+use crate::support::{Answer, REGION, TestEmulator, encode, key, pem, signed};
 
 async fn ask(test: &TestEmulator, method: Method, path: &str, body: &str) -> Answer {
     let request = Request::builder().method(method).uri(path).body(Body::from(body.to_owned()));
@@ -270,20 +270,39 @@ async fn faults_are_listed_with_what_they_did_and_forgotten_at_a_restart() {
 }
 
 #[tokio::test]
-async fn a_page_of_another_origin_cannot_set_faults() {
+async fn a_web_page_can_change_nothing() {
     let test = TestEmulator::start();
-    let post = async |origin: &str| {
-        let request = Request::post("/_emulator/faults")
-            .header("host", "127.0.0.1:8090")
-            .header("origin", origin)
-            .body(Body::from(r#"{"kind": "cut", "operations": "*", "count": 1}"#));
-        test.send(request.unwrap()).await
-    };
-    for origin in ["https://evil.example", "null", "http://127.0.0.1:80900", ""] {
-        let refused = post(origin).await;
-        assert_eq!(refused.error(), (403, "AccessDeniedException".to_owned()), "{origin}");
+    let channel = encode(&test.channel(&json!({})).await);
+    let stream = format!("/_emulator/streams/{channel}");
+    let cut = r#"{"kind": "cut", "operations": "*", "count": 1}"#;
+    let changes = [
+        (Method::POST, "/_emulator/faults", cut, StatusCode::CREATED),
+        (Method::DELETE, "/_emulator/faults/1", "", StatusCode::NO_CONTENT),
+        (Method::DELETE, "/_emulator/faults", "", StatusCode::NO_CONTENT),
+        (Method::PUT, &stream, "", StatusCode::OK),
+        (Method::DELETE, &stream, "", StatusCode::NO_CONTENT),
+    ];
+    for (method, path, body, done) in changes {
+        let call = async |host: &str, origin: &str| {
+            let request = Request::builder().method(&method).uri(path);
+            let request = request.header("host", host).header("origin", origin);
+            test.send(request.body(Body::from(body)).unwrap()).await
+        };
+        for (host, origin) in [
+            ("127.0.0.1:8090", "https://evil.example"),
+            ("127.0.0.1:8090", "null"),
+            ("127.0.0.1:8090", "http://127.0.0.1:80900"),
+            ("127.0.0.1:8090", ""),
+            // A name that leads here since the page was loaded.
+            ("evil.test:8090", "http://evil.test:8090"),
+        ] {
+            let refused = call(host, origin).await;
+            let expected = (403, "AccessDeniedException".to_owned());
+            assert_eq!(refused.error(), expected, "{method} {path} of {origin}");
+        }
+        let own = call("127.0.0.1:8090", "http://127.0.0.1:8090").await;
+        assert_eq!(own.status, done, "{method} {path}");
     }
-    assert_eq!(post("http://127.0.0.1:8090").await.status, StatusCode::CREATED);
 }
 
 #[tokio::test]
