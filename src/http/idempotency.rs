@@ -15,40 +15,30 @@ use crate::{access::Client, keys::keyring::IdempotencyRecord};
 /// The longest key, in characters.
 const MAX_LENGTH: usize = 255;
 
-/// A request, and the name that its caller gave it.
-#[derive(Debug)]
-pub(super) struct NamedRequest {
-    key: Option<String>,
-    body_hash: String,
+/// What is kept of a request with this body; nothing where its caller gave it no name.
+///
+/// # Errors
+///
+/// The header is there twice, or is no key.
+pub(super) fn record(
+    headers: &HeaderMap,
+    client: &Client,
+    body: &Map<String, Value>,
+) -> Result<Option<IdempotencyRecord>, ApiError> {
+    let Some(key) = key(headers)? else { return Ok(None) };
+    let body = serde_json::to_vec(body).map_err(ApiError::internal)?;
+    Ok(Some(IdempotencyRecord {
+        key_hash: hash(&[client.id().as_str().as_bytes(), key.as_bytes()]),
+        request_hash: hash(&[&body]),
+    }))
 }
 
-impl NamedRequest {
-    /// Reads the header, for a request with this body.
-    ///
-    /// # Errors
-    ///
-    /// The header is there twice, or is no key.
-    pub(super) fn read(headers: &HeaderMap, body: &Map<String, Value>) -> Result<Self, ApiError> {
-        let body = serde_json::to_vec(body).map_err(ApiError::internal)?;
-        Ok(Self { key: key(headers)?, body_hash: hash(&[&body]) })
-    }
-
-    /// What is kept of it; nothing where the request has no name.
-    pub(super) fn record(self, client: &Client) -> Option<IdempotencyRecord> {
-        let key = self.key?;
-        Some(IdempotencyRecord {
-            key_hash: hash(&[client.id().as_str().as_bytes(), key.as_bytes()]),
-            request_hash: self.body_hash,
-        })
-    }
-}
-
-fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
     let key = value.to_str().ok().filter(|key| (1..=MAX_LENGTH).contains(&key.len()));
     match (key, values.next()) {
-        (Some(key), None) => Ok(Some(key.to_owned())),
+        (Some(key), None) => Ok(Some(key)),
         (None | Some(_), _) => Err(ApiError::invalid_member(
             "",
             format!(
@@ -95,7 +85,7 @@ mod tests {
             headers
         };
         assert_eq!(key(&headers(&[])).unwrap(), None);
-        assert_eq!(key(&headers(&["k1"])).unwrap(), Some("k1".to_owned()));
+        assert_eq!(key(&headers(&["k1"])).unwrap(), Some("k1"));
         for refused in [&["k1", "k1"][..], &[""], &["é"], &[&"k".repeat(MAX_LENGTH + 1)]] {
             assert!(key(&headers(refused)).is_err(), "{refused:?}");
         }

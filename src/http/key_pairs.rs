@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::{
     Api,
     extract::{Caller, JsonObject, KeysRead, KeysWrite, PathText, QueryParameters},
-    idempotency::NamedRequest,
+    idempotency,
     json::Members,
     problem::{ApiError, ProblemType},
     regions,
@@ -132,7 +132,7 @@ pub async fn create_key_pair(
     headers: HeaderMap,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
-    let named = NamedRequest::read(&headers, &body.0)?;
+    let idempotency = idempotency::record(&headers, &client, &body.0)?;
     let mut members = Members::new(body.0);
     let region = regions::of_member(&api, &mut members);
     let name = members.string("name");
@@ -151,7 +151,6 @@ pub async fn create_key_pair(
     let (Some(region), Ok(label), []) = (region, label, violations.as_slice()) else {
         return Err(ApiError::invalid(violations));
     };
-    let idempotency = named.record(&client);
     let operations = operations(&api, &region)?;
     let made = match public_key {
         Some(key) => {

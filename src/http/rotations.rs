@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::{
     Api,
     extract::{Caller, JsonObject, KeysRead, KeysWrite, PathText, QueryParameters},
-    idempotency::NamedRequest,
+    idempotency,
     json::Members,
     key_pairs::refuse_operation,
     problem::{ApiError, ProblemType},
@@ -115,7 +115,7 @@ pub async fn start_rotation(
     headers: HeaderMap,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
-    let named = NamedRequest::read(&headers, &body.0)?;
+    let idempotency = idempotency::record(&headers, &client, &body.0)?;
     let mut members = Members::new(body.0);
     let region = regions::of_member(&api, &mut members);
     let mode = mode(&mut members);
@@ -124,12 +124,8 @@ pub async fn start_rotation(
         return Err(ApiError::invalid(violations));
     };
     let rotator = rotator(&api, &region)?;
-    let request = Begin {
-        mode,
-        requested_by: client.id().to_string(),
-        idempotency: named.record(&client),
-        new_keyring: false,
-    };
+    let request =
+        Begin { mode, requested_by: client.id().to_string(), idempotency, new_keyring: false };
     let begun = rotator.operations().begin_rotation(request).await.map_err(refuse_operation)?;
     if let (Begun::UnderWay(id), RotationMode::Graceful) = (&begun, mode) {
         return Err(under_way(id));
