@@ -9,12 +9,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use prometheus_client::{
     encoding::text,
-    metrics::{
-        counter::Counter,
-        family::{Family, MetricConstructor},
-        gauge::Gauge,
-        histogram::Histogram,
-    },
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 use std::sync::atomic::AtomicU64;
@@ -29,23 +24,13 @@ const DURATIONS: [f64; 12] =
 const BATCH_SIZES: [f64; 6] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0];
 
 type Labels<const N: usize> = [(&'static str, String); N];
-type Seconds<const N: usize> = Family<Labels<N>, Histogram, InSeconds>;
+type Seconds<const N: usize> = Family<Labels<N>, Histogram>;
 
 /// How many calls there were, and how long they took.
 ///
 /// Cheap to clone: clones count into the same registry.
 #[derive(Clone, Default)]
 pub struct Metrics(Arc<Families>);
-
-/// Makes the histograms of a family.
-#[derive(Clone, Copy, Debug)]
-struct InSeconds;
-
-impl MetricConstructor<Histogram> for InSeconds {
-    fn new_metric(&self) -> Histogram {
-        Histogram::new(DURATIONS)
-    }
-}
 
 struct Families {
     registry: Registry,
@@ -206,16 +191,17 @@ impl fmt::Debug for Metrics {
 
 impl Default for Families {
     fn default() -> Self {
+        let in_seconds: fn() -> Histogram = || Histogram::new(DURATIONS);
         let mut families = Self {
             registry: Registry::with_prefix(PREFIX),
             mints: Family::default(),
             refusals: Family::default(),
-            requests: Family::new_with_constructor(InSeconds),
+            requests: Family::new_with_constructor(in_seconds),
             ivs_calls: Family::default(),
-            ivs_call_seconds: Family::new_with_constructor(InSeconds),
+            ivs_call_seconds: Family::new_with_constructor(in_seconds),
             channel_lookups: Family::default(),
             channel_batches: Histogram::new(BATCH_SIZES),
-            channel_waits: Histogram::new(DURATIONS),
+            channel_waits: in_seconds(),
             channel_throttles: Counter::default(),
             key_state: Family::default(),
             keyring_age: Family::default(),
