@@ -22,7 +22,7 @@ const ALL: &str = "*";
 /// An hour: longer than any client waits.
 const MAX_DELAY_MILLIS: i64 = 3_600_000;
 
-/// Every kind of fault.
+/// Every kind of fault, as callers write it.
 const KINDS: &[&str] = &[
     "accept_duplicates",
     "cut",
@@ -56,6 +56,22 @@ const fn text(min: usize, max: usize, form: Form) -> Shape {
     Shape::Text(Text { min, max, form })
 }
 
+/// What is to go wrong; one of [`KINDS`].
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    AcceptDuplicates,
+    Cut,
+    Error,
+    FailItem,
+    LateAnswer,
+    LostAnswer,
+    OmitItem,
+    RepeatItem,
+    Slow,
+    Throttle,
+}
+
 /// The members, once each meets its constraint.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -64,7 +80,7 @@ struct Input {
     count: Option<u64>,
     delay_ms: Option<u64>,
     every: Option<u64>,
-    kind: String,
+    kind: Kind,
     operations: Option<Vec<String>>,
     region: Option<String>,
     seconds: Option<u64>,
@@ -85,7 +101,7 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<Fault, ApiError> {
         return Err(ApiError::new(ErrorCode::Validation, message));
     }
     let given = api::validate::members("fault", MEMBERS, &given)?;
-    let input: Input = serde_json::from_value(Value::Object(given.clone())).map_err(|_| {
+    let input = Input::deserialize(&given).map_err(|_| {
         tracing::error!("the members of a fault do not fit its type");
         ApiError::internal()
     })?;
@@ -101,38 +117,64 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<Fault, ApiError> {
     })
 }
 
+impl Kind {
+    /// The members that say more of it, which no other kind takes.
+    const fn details(self) -> &'static [&'static str] {
+        match self {
+            Self::Error => &["code", "status"],
+            Self::FailItem => &["code"],
+            Self::LateAnswer | Self::Slow => &["delayMs"],
+            Self::AcceptDuplicates
+            | Self::Cut
+            | Self::LostAnswer
+            | Self::OmitItem
+            | Self::RepeatItem
+            | Self::Throttle => &[],
+        }
+    }
+
+    /// The only operations that it can strike; nothing where it strikes any.
+    const fn only_operations(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::AcceptDuplicates => Some(&["ImportPlaybackKeyPair"]),
+            Self::FailItem | Self::OmitItem | Self::RepeatItem => {
+                Some(&["BatchGetChannel", "BatchGetStreamKey"])
+            }
+            Self::Cut
+            | Self::Error
+            | Self::LateAnswer
+            | Self::LostAnswer
+            | Self::Slow
+            | Self::Throttle => None,
+        }
+    }
+}
+
 impl Input {
     fn effect(&self) -> Result<Effect, ApiError> {
-        let (takes_delay, takes_code, takes_status) = match self.kind.as_str() {
-            "slow" | "late_answer" => (true, false, false),
-            "error" => (false, true, true),
-            "fail_item" => (false, true, false),
-            _ => (false, false, false),
-        };
-        for (member, is_given, is_taken) in [
-            ("delayMs", self.delay_ms.is_some(), takes_delay),
-            ("code", self.code.is_some(), takes_code),
-            ("status", self.status.is_some(), takes_status),
+        for (member, is_given) in [
+            ("delayMs", self.delay_ms.is_some()),
+            ("code", self.code.is_some()),
+            ("status", self.status.is_some()),
         ] {
-            if is_given && !is_taken {
+            if is_given && !self.kind.details().contains(&member) {
                 return Err(ApiError::invalid(member, "this kind of fault does not take it"));
             }
         }
-        Ok(match self.kind.as_str() {
-            "accept_duplicates" => Effect::AcceptDuplicates,
-            "cut" => Effect::Cut,
-            "error" => Effect::Refuse(self.refusal()?),
-            "fail_item" => {
+        Ok(match self.kind {
+            Kind::AcceptDuplicates => Effect::AcceptDuplicates,
+            Kind::Cut => Effect::Cut,
+            Kind::Error => Effect::Refuse(self.refusal()?),
+            Kind::FailItem => {
                 let code = self.code.clone().unwrap_or_else(|| "500".to_owned());
                 Effect::Flawed(BatchFlaw::Fail(code))
             }
-            "late_answer" => Effect::LateAnswer(self.delay()?),
-            "lost_answer" => Effect::LostAnswer,
-            "omit_item" => Effect::Flawed(BatchFlaw::Omit),
-            "repeat_item" => Effect::Flawed(BatchFlaw::Repeat),
-            "slow" => Effect::Slow(self.delay()?),
-            "throttle" => Effect::Refuse(Refusal::Error(ErrorCode::Throttling)),
-            _ => return Err(ApiError::invalid("kind", "there is no such kind of fault")),
+            Kind::LateAnswer => Effect::LateAnswer(self.delay()?),
+            Kind::LostAnswer => Effect::LostAnswer,
+            Kind::OmitItem => Effect::Flawed(BatchFlaw::Omit),
+            Kind::RepeatItem => Effect::Flawed(BatchFlaw::Repeat),
+            Kind::Slow => Effect::Slow(self.delay()?),
+            Kind::Throttle => Effect::Refuse(Refusal::Error(ErrorCode::Throttling)),
         })
     }
 
@@ -167,13 +209,7 @@ impl Input {
 
     /// The operations that were named, or the only ones that this kind can strike.
     fn operations(&self) -> Result<Operations, ApiError> {
-        let only: Option<&[&str]> = match self.kind.as_str() {
-            "accept_duplicates" => Some(&["ImportPlaybackKeyPair"]),
-            "fail_item" | "omit_item" | "repeat_item" => {
-                Some(&["BatchGetChannel", "BatchGetStreamKey"])
-            }
-            _ => None,
-        };
+        let only = self.kind.only_operations();
         let names = match (&self.operations, only) {
             (Some(names), _) => names.clone(),
             (None, Some(only)) => only.iter().map(|&name| name.to_owned()).collect(),
