@@ -36,20 +36,20 @@ pub(super) fn start(
     Ok(stream)
 }
 
-/// Ends the stream of a channel; whether it was live.
+/// Ends the stream of a channel, where it is live.
 pub(super) fn stop(
     transaction: &WriteTransaction,
     channel: &str,
     now: Timestamp,
-) -> Result<bool, StoreError> {
-    let Some(stream) = find(transaction, channel)? else { return Ok(false) };
+) -> Result<(), StoreError> {
+    let Some(stream) = find(transaction, channel)? else { return Ok(()) };
     collection::remove(transaction, &LiveStream::name_of(channel))?;
     let name = StreamSession::name_of(channel, &stream.stream_id);
     if let Some(mut session) = collection::find::<StreamSession>(transaction, &name)? {
         session.record.end_time = Some(now);
         collection::replace(transaction, &session)?;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Writes down that the stream began, and with which settings.

@@ -203,7 +203,7 @@ struct Call<'a> {
 impl Call<'_> {
     /// The input as the operation's own type.
     fn input<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        serde_json::from_value(Value::Object(self.input.clone())).map_err(|_| {
+        T::deserialize(&self.input).map_err(|_| {
             // Table and type disagree, which the test that walks the table finds. What serde says
             // would repeat the caller's values.
             tracing::error!(operation = self.operation.name, "an input does not fit its type");
