@@ -18,8 +18,8 @@ use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::Subscriber
 
 use crate::clock::Clock;
 pub use instruments::Instruments;
-pub use line::instant;
 use line::{LineLayer, Style};
+pub use line::{instant, with_causes};
 
 /// The target of everything that this crate logs.
 const OWN_TARGET: &str = "ivs_playback_auth";

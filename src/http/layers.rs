@@ -32,7 +32,7 @@ use super::problem::{ApiError, ProblemType, Severity};
 use crate::{
     config::CorsOrigin,
     secret::system_rng,
-    telemetry::{Instruments, metrics::Metrics},
+    telemetry::{Instruments, metrics::Metrics, with_causes},
 };
 
 /// Requests in flight beyond which new ones are refused with `overloaded`.
@@ -235,7 +235,7 @@ fn log_end(
     let request_id = facts.request_id();
     let severity = error.map_or(Severity::Debug, |error| error.problem().spec().severity);
     let code = error.map_or("", |error| error.problem().spec().code);
-    let cause = error.and_then(ApiError::source).map(chain).unwrap_or_default();
+    let cause = error.and_then(ApiError::source).map(|it| with_causes(it)).unwrap_or_default();
     macro_rules! log {
         ($level:ident) => {
             tracing::$level!(
@@ -249,18 +249,6 @@ fn log_end(
         Severity::Warn => log!(warn),
         Severity::Error => log!(error),
     }
-}
-
-/// An error and its causes on one line.
-fn chain(error: &(dyn std::error::Error + Send + Sync)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(current) = cause {
-        text.push_str(": ");
-        text.push_str(&current.to_string());
-        cause = current.source();
-    }
-    text
 }
 
 async fn refuse_overload(error: BoxError) -> ApiError {

@@ -133,14 +133,7 @@ impl Visit for Fields {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        let mut text = value.to_string();
-        let mut source = value.source();
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        self.set(field, text.into());
+        self.set(field, with_causes(value).into());
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -227,6 +220,18 @@ pub fn instant(now: Timestamp) -> String {
         .ok()
         .and_then(|instant| instant.format(format).ok())
         .unwrap_or_else(|| now.to_string())
+}
+
+/// An error and what caused it, with colons between them.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 /// `request_id` as `requestId`; other names stay as they are.
