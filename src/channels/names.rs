@@ -25,7 +25,7 @@ pub enum ChannelRefError {
     /// A channel of a region that is not served.
     #[error(
         "The channel is in {region}; this service covers {served}. Add it to ivs.regions.",
-        served = list(.served)
+        served = Region::list(.served)
     )]
     OtherRegion {
         /// The channel's region.
@@ -99,10 +99,6 @@ impl ChannelNames {
 fn reference_error(text: &str, error: ArnError) -> ChannelRefError {
     let is_arn = text.starts_with("arn:") && text.split(':').count() >= 6;
     if is_arn { ChannelRefError::OtherResource(error) } else { ChannelRefError::NotAChannel }
-}
-
-fn list(regions: &[Region]) -> String {
-    regions.iter().map(Region::as_str).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

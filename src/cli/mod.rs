@@ -291,10 +291,9 @@ fn only_region(ivs: &IvsRegions) -> Result<&RegionalIvs, Failure> {
     if let (Some(only), None) = (regions.next(), regions.next()) {
         return Ok(only);
     }
-    let names: Vec<&str> = ivs.names().iter().map(Region::as_str).collect();
     Err(Failure::Usage(format!(
         "several regions are configured ({}); choose one with --region",
-        names.join(", ")
+        Region::list(ivs.names())
     )))
 }
 

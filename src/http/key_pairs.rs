@@ -1,6 +1,6 @@
 //! `/v1/key-pairs`: list, generate or import, read, delete.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     extract::State,
@@ -28,7 +28,7 @@ use crate::{
     keys::{
         inventory::KeyPairView,
         material::{Fingerprint, PublicKey},
-        operations::{GenerateKey, ImportPublicKey, KeyOperations, Label, OperationError},
+        operations::{GenerateKey, ImportPublicKey, Label, OperationError},
         snapshot::NoSigner,
     },
 };
@@ -151,7 +151,7 @@ pub async fn create_key_pair(
     let (Some(region), Ok(label), []) = (region, label, violations.as_slice()) else {
         return Err(ApiError::invalid(violations));
     };
-    let operations = operations(&api, &region)?;
+    let operations = regions::key_pairs_of(&api.operations, &region)?;
     let made = match public_key {
         Some(key) => {
             operations.import_public_key(ImportPublicKey { key, label, idempotency }).await
@@ -204,14 +204,9 @@ pub async fn delete_key_pair(
     let region = arn.region().clone();
     regions::served(&api, region.as_str())
         .map_err(|detail| ApiError::invalid_member("/keyPair", detail))?;
-    operations(&api, &region)?.delete(arn, force).await.map_err(refuse_operation)?;
+    let operations = regions::key_pairs_of(&api.operations, &region)?;
+    operations.delete(arn, force).await.map_err(refuse_operation)?;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-fn operations<'a>(api: &'a Api, region: &Region) -> Result<&'a Arc<KeyOperations>, ApiError> {
-    api.operations.get(region).ok_or_else(|| {
-        ApiError::new(ProblemType::NotFound, "Key pairs of this region are not served here.")
-    })
 }
 
 /// The region's pairs. IVS is asked where the caller wants it, and where it never was.

@@ -1,6 +1,13 @@
 //! Which region a request means. It may be left out where one is served.
 
-use super::{Api, extract::QueryParameters, json::Members};
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    Api,
+    extract::QueryParameters,
+    json::Members,
+    problem::{ApiError, ProblemType},
+};
 use crate::ivs::arn::Region;
 
 /// The region of that name.
@@ -10,7 +17,10 @@ use crate::ivs::arn::Region;
 /// A sentence: it is not served.
 pub(super) fn served(api: &Api, text: &str) -> Result<Region, String> {
     api.ivs.names().iter().find(|region| region.as_str() == text).cloned().ok_or_else(|| {
-        format!("This service covers {}. Add a region to ivs.regions.", names(api.ivs.names()))
+        format!(
+            "This service covers {}. Add a region to ivs.regions.",
+            Region::list(api.ivs.names())
+        )
     })
 }
 
@@ -35,15 +45,25 @@ pub(super) fn of_query(api: &Api, query: &mut QueryParameters) -> Vec<Region> {
     }
 }
 
+/// What serves the key pairs of a region.
+///
+/// # Errors
+///
+/// The region is not served.
+pub(super) fn key_pairs_of<'a, T>(
+    by_region: &'a BTreeMap<Region, Arc<T>>,
+    region: &Region,
+) -> Result<&'a Arc<T>, ApiError> {
+    by_region.get(region).ok_or_else(|| {
+        ApiError::new(ProblemType::NotFound, "Key pairs of this region are not served here.")
+    })
+}
+
 fn only(served: &[Region]) -> Result<Region, String> {
     match served {
         [only] => Ok(only.clone()),
         several => {
-            Err(format!("region is required, since several are served: {}.", names(several)))
+            Err(format!("region is required, since several are served: {}.", Region::list(several)))
         }
     }
-}
-
-fn names(regions: &[Region]) -> String {
-    regions.iter().map(Region::as_str).collect::<Vec<_>>().join(", ")
 }

@@ -23,17 +23,14 @@ use super::{
     regions,
     respond::{json, json_with, no_store},
 };
-use crate::{
-    ivs::arn::Region,
-    keys::{
-        keyring::{RotationId, RotationMode},
-        lifecycle::{
-            requests::{Begin, Begun},
-            view::RotationView,
-        },
-        operations::OperationError,
-        rotator::Rotator,
+use crate::keys::{
+    keyring::{RotationId, RotationMode},
+    lifecycle::{
+        requests::{Begin, Begun},
+        view::RotationView,
     },
+    operations::OperationError,
+    rotator::Rotator,
 };
 
 /// A rotation: the exchange of the key that signs.
@@ -123,7 +120,7 @@ pub async fn start_rotation(
     let (Some(region), []) = (region, violations.as_slice()) else {
         return Err(ApiError::invalid(violations));
     };
-    let rotator = rotator(&api, &region)?;
+    let rotator = regions::key_pairs_of(&api.rotators, &region)?;
     let request =
         Begin { mode, requested_by: client.id().to_string(), idempotency, new_keyring: false };
     let begun = rotator.operations().begin_rotation(request).await.map_err(refuse_operation)?;
@@ -150,7 +147,7 @@ pub async fn list_rotations(
     query.finish()?;
     let mut rotations = Vec::new();
     for region in &regions {
-        let of_region = rotator(&api, region)?.rotations().await;
+        let of_region = regions::key_pairs_of(&api.rotators, region)?.rotations().await;
         rotations.extend(of_region.map_err(refuse_operation)?);
     }
     Ok(no_store(json(&RotationsBody { rotations })))
@@ -212,12 +209,6 @@ fn under_way(id: &RotationId) -> ApiError {
          leaked, use mode \"emergency\", which always goes through.",
     )
     .rotation(id.clone())
-}
-
-fn rotator<'a>(api: &'a Api, region: &Region) -> Result<&'a Arc<Rotator>, ApiError> {
-    api.rotators.get(region).ok_or_else(|| {
-        ApiError::new(ProblemType::NotFound, "Key pairs of this region are not served here.")
-    })
 }
 
 /// The rotation of this id, which does not tell its region.

@@ -21,6 +21,11 @@ impl Region {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Names as a sentence lists them.
+    pub fn list(regions: &[Self]) -> String {
+        regions.iter().map(Self::as_str).collect::<Vec<_>>().join(", ")
+    }
 }
 
 impl FromStr for Region {
