@@ -182,6 +182,11 @@ impl Moment {
     }
 }
 
+/// A time to wait at least, in whole seconds: rounded up.
+pub fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0))
+}
+
 /// The handle that moves a [`Clock::manual`].
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<ManualTimeSource>);
@@ -253,6 +258,13 @@ mod tests {
         let json = serde_json::to_string(&Timestamp::from_unix_millis(1_795_337_700_999)).unwrap();
         assert_eq!(json, "\"2026-11-22T08:55:00Z\"");
         assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), instant);
+    }
+
+    #[test]
+    fn a_wait_is_rounded_up() {
+        let seconds = |millis| whole_seconds(Duration::from_millis(millis));
+        assert_eq!([0, 1, 1000, 1001].map(seconds), [0, 1, 1, 2]);
+        assert_eq!(whole_seconds(Duration::MAX), u64::MAX);
     }
 
     #[test]

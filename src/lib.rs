@@ -51,6 +51,7 @@ pub mod clock;
 pub mod config;
 pub mod emulator;
 mod files;
+mod hex;
 pub mod http;
 pub mod ivs;
 pub mod keys;

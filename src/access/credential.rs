@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::secret::constant_time_eq;
+use crate::{hex::Hex, secret::constant_time_eq};
 
 /// Every credential begins so, which lets scanners of repositories and logs find a leaked one.
 const PREFIX: &str = "ipa_";
@@ -131,7 +131,7 @@ impl SecretHash {
 
 impl fmt::Display for SecretHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        Hex(&self.0).fmt(f)
     }
 }
 

@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use crate::{clock::Timestamp, config::Unavailable, ivs::arn::ChannelArn};
+use crate::{
+    clock::{Timestamp, whole_seconds},
+    config::Unavailable,
+    ivs::arn::ChannelArn,
+};
 
 /// The settings of a [`ChannelDirectory`](super::ChannelDirectory), from `[channels]`.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +106,8 @@ pub enum LookupError {
     #[error(
         "Amazon IVS limits how fast channels can be looked up, and too many wait before this one; \
          try again in {} s",
-        whole_seconds(*.retry_after)
+        // As in the header `retry-after`.
+        whole_seconds(*.retry_after).max(1)
     )]
     Throttled {
         /// When the turn of a lookup that is asked for now will have come.
@@ -114,9 +119,4 @@ pub enum LookupError {
         /// When to try again.
         retry_after: Duration,
     },
-}
-
-/// Rounded up, as the header `retry-after` is.
-fn whole_seconds(wait: Duration) -> u64 {
-    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }

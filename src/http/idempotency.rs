@@ -3,14 +3,12 @@
 //! Only hashes are kept. The key is hashed with its client, since two that choose the same key mean
 //! two requests; the body is hashed, so that the same key with another body can be refused.
 
-use std::fmt::Write;
-
 use axum::http::HeaderMap;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::problem::ApiError;
-use crate::{access::Client, keys::keyring::IdempotencyRecord};
+use crate::{access::Client, hex::Hex, keys::keyring::IdempotencyRecord};
 
 /// The longest key, in characters.
 const MAX_LENGTH: usize = 255;
@@ -55,11 +53,7 @@ fn hash(parts: &[&[u8]]) -> String {
         digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
         digest.update(part);
     }
-    digest.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing into a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Hex(&digest.finalize()).to_string()
 }
 
 #[cfg(test)]

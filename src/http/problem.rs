@@ -14,7 +14,9 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{access::AuthError, keys::keyring::RotationId, tokens::grant::Violation};
+use crate::{
+    access::AuthError, clock::whole_seconds, keys::keyring::RotationId, tokens::grant::Violation,
+};
 
 /// How the log shows a problem.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -309,7 +311,7 @@ impl ApiError {
                 .iter()
                 .map(|it| FieldError { pointer: it.pointer.clone(), detail: it.detail.clone() })
                 .collect(),
-            retry_after: retry_after.filter(|_| in_batch).map(whole_seconds),
+            retry_after: retry_after.filter(|_| in_batch).map(retry_seconds),
             rotation_id: rotation.as_ref().map(ToString::to_string),
         }
     }
@@ -333,7 +335,7 @@ impl IntoResponse for ApiError {
         let mut response = self.0.problem.spec().status.into_response();
         let headers = response.headers_mut();
         if let Some(wait) = self.0.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_seconds(wait)));
         }
         if let Some(challenge) = self.0.challenge {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
@@ -343,10 +345,9 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Rounded up, and at least 1: a client that came back at 0 would come back at once.
-fn whole_seconds(wait: Duration) -> u64 {
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    seconds.max(1)
+/// At least 1: a client that came back at 0 would come back at once.
+fn retry_seconds(wait: Duration) -> u64 {
+    whole_seconds(wait).max(1)
 }
 
 #[cfg(test)]
@@ -369,8 +370,8 @@ mod tests {
 
     #[test]
     fn a_wait_is_rounded_up_to_whole_seconds() {
-        assert_eq!(whole_seconds(Duration::ZERO), 1);
-        assert_eq!(whole_seconds(Duration::from_millis(1001)), 2);
-        assert_eq!(whole_seconds(Duration::from_secs(3)), 3);
+        assert_eq!(retry_seconds(Duration::ZERO), 1);
+        assert_eq!(retry_seconds(Duration::from_millis(1001)), 2);
+        assert_eq!(retry_seconds(Duration::from_secs(3)), 3);
     }
 }

@@ -5,7 +5,10 @@ use std::fmt;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::secret::{ExposeSecret, SecretString};
+use crate::{
+    hex::Hex,
+    secret::{ExposeSecret, SecretString},
+};
 
 use super::claims::LARGE_TOKEN;
 
@@ -32,13 +35,8 @@ impl fmt::Debug for PlaybackToken {
 /// The name of a token that may be logged: the first 16 hex digits of its SHA-256. It leads from a
 /// viewer's 403 to the audit record and cannot be turned back into the token.
 pub fn token_id(token: &str) -> String {
-    use fmt::Write;
     let digest = Sha256::digest(token.as_bytes());
-    digest.iter().take(8).fold(String::with_capacity(16), |mut id, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(id, "{byte:02x}");
-        id
-    })
+    Hex(digest.get(..8).unwrap_or_default()).to_string()
 }
 
 /// What the caller of a mint should know, though the token is good.

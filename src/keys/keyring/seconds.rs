@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde::{Deserialize as _, Deserializer, Serializer};
 
+use crate::clock::whole_seconds;
+
 pub(super) fn serialize<S: Serializer>(
     duration: &Duration,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    // Rounded up: each of these durations is a time to wait at least.
-    let rounded_up = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
-    serializer.serialize_u64(rounded_up)
+    serializer.serialize_u64(whole_seconds(*duration))
 }
 
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(
