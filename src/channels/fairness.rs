@@ -3,7 +3,9 @@
 //! Each client has a line of its own, and lines take turns, one lookup at a time. A client that asks
 //! for a million channels waits behind itself, and nobody else waits longer for it than for one
 //! lookup a turn. A call takes at most 50 of a client's; what it asks for beyond those waits behind
-//! them, unless that would outlast the deadline.
+//! them, unless that would outlast the deadline. So a client's line is bounded by the deadline and not
+//! by a number: one that mints for 300 cold channels at once must be served, and six calls do that
+//! within two seconds.
 //!
 //! Refreshes that nobody waits for take what room is left, and a tenth of a call if there is none:
 //! they must neither delay people nor starve.

@@ -50,7 +50,7 @@ pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) -> Result<(), Failur
     Ok(())
 }
 
-/// A duration for people, in its two largest units: `31 h`, `9 min 41 s`.
+/// A duration for people, in its two largest units: `1 d 7 h`, `9 min 41 s`.
 pub(super) fn span(duration: Duration) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
     if duration < Duration::from_secs(1) {

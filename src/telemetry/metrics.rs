@@ -127,7 +127,7 @@ impl Metrics {
         self.0.channel_waits.observe(waited.as_secs_f64());
     }
 
-    /// IVS throttled a lookup.
+    /// IVS throttled a call that looks channels up.
     pub fn channel_throttle(&self) {
         self.0.channel_throttles.inc();
     }
@@ -252,7 +252,7 @@ impl Families {
         );
         registry.register(
             "channel_throttles",
-            "Lookups that Amazon IVS throttled",
+            "Lookup calls that Amazon IVS throttled",
             self.channel_throttles.clone(),
         );
         registry.register("key_state", "Keys in a state", self.key_state.clone());
