@@ -37,8 +37,8 @@ pub(crate) struct TestApp {
     pub(crate) cold: Vec<ChannelArn>,
     pub(crate) credential: String,
     pub(crate) metrics: Metrics,
-    /// The TOML of the clients.
-    pub(crate) clients: String,
+    /// The environment that it is configured by, but for the settings of the test.
+    pub(crate) variables: Vec<(String, String)>,
     server: tokio::task::AbortHandle,
     /// Removed when the test ends.
     folder: TempDir,
@@ -142,12 +142,12 @@ impl TestApp {
         let all = "tokens:mint,tokens:inspect,channels:read,keys:read,keys:write,viewers:revoke,\
                    metrics:read";
         let clients = format!("{}\n{}", client('a', all), client('r', "channels:read"));
-        let mut variables = vec![
+        let variables = vec![
             ("IVS_PLAYBACK_AUTH__IVS__REGIONS".to_owned(), "us-west-2".to_owned()),
             ("IVS_PLAYBACK_AUTH__IVS__ACCOUNT_ID".to_owned(), account.to_string()),
             ("IVS_PLAYBACK_AUTH__CHANNELS__ALIASES__DEMO".to_owned(), channel.to_string()),
             ("IVS_PLAYBACK_AUTH__AUDIT__SINK".to_owned(), "off".to_owned()),
-            ("IVS_PLAYBACK_AUTH_CLIENTS".to_owned(), clients.clone()),
+            ("IVS_PLAYBACK_AUTH_CLIENTS".to_owned(), clients),
             (
                 "IVS_PLAYBACK_AUTH__VIEWERS__DENY_LIST".to_owned(),
                 folder.path().join("denied.jsonl").display().to_string(),
@@ -157,26 +157,10 @@ impl TestApp {
                 folder.path().join("keys").display().to_string(),
             ),
         ];
-        variables.extend(settings.iter().map(|(key, value)| {
-            let key = key.replace('.', "__").to_uppercase();
-            (format!("IVS_PLAYBACK_AUTH__{key}"), (*value).to_owned())
-        }));
-        let env: Environment = variables.into_iter().collect();
-        let config = Config::load(Sources { env, ..Sources::default() }).unwrap();
-        let instruments = Instruments::new(clock);
-        let metrics = instruments.metrics.clone();
-        let ivs = IvsRegions::fixed(
-            &format!("http://{emulator_address}"),
-            region,
-            account,
-            "test",
-            "test",
-            Duration::from_secs(5),
-            &instruments,
-        );
-        let app = App::build(&config, ivs, instruments).await.unwrap();
+        let app = build(emulator_address, &variables, settings, clock).await;
         let test = Self {
             router: app.router(),
+            metrics: app.api().metrics.clone(),
             app,
             clock: manual,
             emulator,
@@ -184,8 +168,7 @@ impl TestApp {
             channel,
             cold,
             credential,
-            metrics,
-            clients,
+            variables,
             server,
             folder,
         };
@@ -247,16 +230,14 @@ impl TestApp {
     pub(crate) async fn fault(&self, fault: Value) {
         let body = Body::from(fault.to_string());
         let request = Request::post("/_emulator/faults").body(body).unwrap();
-        let answer = self.emulator.router().oneshot(request).await.unwrap();
-        assert_eq!(answer.status(), 201, "{fault}");
+        let answer = ask(self.emulator.router(), request).await;
+        assert_eq!(answer.status, 201, "{fault}");
     }
 
     /// How many calls of this operation arrived at the emulator, by status.
     pub(crate) async fn calls(&self, operation: &str) -> Value {
         let request = Request::get("/_emulator/calls").body(Body::empty()).unwrap();
-        let answer = self.emulator.router().oneshot(request).await.unwrap();
-        let body = answer.into_body().collect().await.unwrap().to_bytes();
-        let calls: Value = serde_json::from_slice(&body).unwrap();
+        let calls = ask(self.emulator.router(), request).await.json();
         calls["operations"][operation]["statuses"].clone()
     }
 
@@ -326,6 +307,37 @@ impl TestApp {
         }
         ask(self.emulator.router(), request.body(Body::empty()).unwrap()).await
     }
+}
+
+/// A service before the IVS at this address, by the variables and, over them, the settings.
+pub(crate) async fn build(
+    emulator: SocketAddr,
+    variables: &[(String, String)],
+    settings: &[(&str, &str)],
+    clock: Clock,
+) -> App {
+    let settings = settings.iter().map(|(key, value)| {
+        let key = key.replace('.', "__").to_uppercase();
+        (format!("IVS_PLAYBACK_AUTH__{key}"), (*value).to_owned())
+    });
+    let env: Environment = variables.iter().cloned().chain(settings).collect();
+    let config = Config::load(Sources { env, ..Sources::default() }).unwrap();
+    let instruments = Instruments::new(clock);
+    let ivs = IvsRegions::fixed(
+        &format!("http://{emulator}"),
+        "us-west-2".parse().unwrap(),
+        "123456789012".parse().unwrap(),
+        "test",
+        "test",
+        Duration::from_secs(5),
+        &instruments,
+    );
+    App::build(&config, ivs, instruments).await.unwrap()
+}
+
+/// An ARN as a segment of a path.
+pub(crate) fn encoded(arn: &str) -> String {
+    arn.replace('/', "%2F")
 }
 
 /// What a router answers.

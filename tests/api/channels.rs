@@ -5,14 +5,14 @@ use std::time::Duration;
 use axum::body::Body;
 use serde_json::json;
 
-use crate::app::{START, TestApp};
+use crate::app::{START, TestApp, encoded};
 
 #[tokio::test]
 async fn a_channel_is_read_by_alias_and_by_arn() {
     let app = TestApp::start_without_key().await;
-    let encoded = app.channel.as_str().replace('/', "%2F");
-    let fully = app.channel.as_str().replace('/', "%2F").replace(':', "%3A");
-    for name in ["demo", &encoded, &fully] {
+    let slash = encoded(app.channel.as_str());
+    let fully = slash.replace(':', "%3A");
+    for name in ["demo", &slash, &fully] {
         let answer = app.get(&format!("/v1/channels/{name}")).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let body = answer.json();

@@ -4,10 +4,10 @@ use axum::body::Body;
 use ivs_playback_auth::{keys::material::PrivateKey, secret::system_rng};
 use serde_json::{Value, json};
 
-use crate::app::{Answer, TestApp};
+use crate::app::{Answer, TestApp, encoded};
 
-fn encoded(arn: &Value) -> String {
-    arn.as_str().unwrap().replace('/', "%2F")
+fn path_of(pair: &Value) -> String {
+    format!("/v1/key-pairs/{}", encoded(pair["arn"].as_str().unwrap()))
 }
 
 async fn states(app: &TestApp) -> Vec<String> {
@@ -25,9 +25,9 @@ async fn the_first_key_is_listed_and_read() {
     assert_eq!((&pair["state"], &pair["region"]), (&"active".into(), &"us-west-2".into()));
     assert_eq!(pair["adopted"], false);
     assert!(pair["tags"]["ivs-playback-auth:keyring"].is_string());
-    for name in [encoded(&pair["arn"]), pair["fingerprint"].as_str().unwrap().to_owned()] {
-        let one = app.get(&format!("/v1/key-pairs/{name}")).await;
-        assert_eq!(&one.json(), pair, "{name}");
+    let by_fingerprint = format!("/v1/key-pairs/{}", pair["fingerprint"].as_str().unwrap());
+    for path in [path_of(pair), by_fingerprint] {
+        assert_eq!(&app.get(&path).await.json(), pair, "{path}");
     }
     app.get("/v1/key-pairs/00:11").await.problem(404, "key_pair_not_found");
 }
@@ -43,19 +43,17 @@ async fn a_generated_pair_is_pending_and_can_be_deleted() {
     assert_eq!(pair["tags"]["team"], "video");
     assert_eq!(states(&app).await, ["active", "pending"]);
 
-    let deleted = app.delete(&format!("/v1/key-pairs/{}", encoded(&pair["arn"]))).await;
+    let deleted = app.delete(&path_of(&pair)).await;
     assert_eq!((deleted.status.as_u16(), deleted.text.as_str()), (204, ""));
     assert_eq!(states(&app).await, ["active"]);
-    app.delete(&format!("/v1/key-pairs/{}", encoded(&pair["arn"])))
-        .await
-        .problem(404, "key_pair_not_found");
+    app.delete(&path_of(&pair)).await.problem(404, "key_pair_not_found");
 }
 
 #[tokio::test]
 async fn the_signing_pair_cannot_be_deleted() {
     let app = TestApp::start().await;
     let pair = app.get("/v1/key-pairs").await.json()["keyPairs"][0].clone();
-    let path = format!("/v1/key-pairs/{}", encoded(&pair["arn"]));
+    let path = path_of(&pair);
     app.delete(&path).await.problem(409, "key_pair_in_use");
     app.delete(&format!("{path}?force=true")).await.problem(409, "key_pair_in_use");
     app.minted(json!({})).await;
@@ -135,6 +133,6 @@ async fn a_pair_deleted_behind_our_back_is_missing_and_a_strange_one_foreign() {
     app.advance_past_refresh_pause();
     assert_eq!(states(&app).await, ["missing", "foreign"]);
     // A person asks for it by name, so it is done.
-    let path = format!("/v1/key-pairs/{}", strange.arn.as_str().replace('/', "%2F"));
+    let path = format!("/v1/key-pairs/{}", encoded(strange.arn.as_str()));
     assert_eq!(app.delete(&path).await.status, 204);
 }

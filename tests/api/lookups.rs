@@ -7,7 +7,7 @@ use axum::{body::Body, http::Request};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::app::{Answer, Emulated, TestApp, credential};
+use crate::app::{Answer, Emulated, TestApp, credential, encoded};
 
 const ABSENT: &str = "arn:aws:ivs:us-west-2:123456789012:channel/AAAAAAAAAAAA";
 
@@ -22,7 +22,7 @@ fn now() -> Instant {
 
 /// Reads a channel as the client that may do nothing else.
 async fn read(app: &TestApp, arn: &str) -> Answer {
-    let request = Request::get(format!("/v1/channels/{}", arn.replace('/', "%2F")))
+    let request = Request::get(format!("/v1/channels/{}", encoded(arn)))
         .header("authorization", format!("Bearer {}", credential('r')))
         .body(Body::empty());
     app.send(request.unwrap()).await
@@ -137,7 +137,7 @@ async fn a_channel_made_private_is_minted_for_soon() {
 
     // The other way round it is noticed with the next refresh.
     app.sdk().update_channel().arn(&arn).authorized(false).send().await.unwrap();
-    let refresh = format!("/v1/channels/{}/refresh", arn.replace('/', "%2F"));
+    let refresh = format!("/v1/channels/{}/refresh", encoded(&arn));
     app.clock.advance(Duration::from_secs(1));
     assert_eq!(app.post(&refresh, &json!({})).await.json()["authorized"], false);
     app.mint(json!({"channel": arn})).await.problem(409, "channel_not_private");
@@ -155,13 +155,13 @@ async fn an_ivs_that_throttles_every_second_call_costs_time_only() {
 
 #[tokio::test]
 async fn an_ivs_that_answers_oddly_is_asked_once_more_for_what_is_unclear() {
-    for (kind, singles) in [("omit_item", 1), ("repeat_item", 1), ("fail_item", 1)] {
+    for kind in ["omit_item", "repeat_item", "fail_item"] {
         let app =
             TestApp::start_against(Emulated { cold: 5, ..Emulated::default() }, &[], true).await;
         app.fault(json!({"kind": kind, "operations": "BatchGetChannel"})).await;
         join_all(app.cold.iter().map(|arn| app.minted(json!({"channel": arn})))).await;
         assert_eq!(app.calls("BatchGetChannel").await, json!({"200": 1}), "{kind}");
-        assert_eq!(app.calls("GetChannel").await, json!({"200": singles}), "{kind}");
+        assert_eq!(app.calls("GetChannel").await, json!({"200": 1}), "{kind}");
     }
 }
 

@@ -37,7 +37,7 @@ use ivs_playback_auth::{
         store::{Revision, Store, StoreFuture, dir::DirStore},
     },
     secret::system_rng,
-    telemetry::Instruments,
+    telemetry::{Instruments, metrics::Metrics},
 };
 use tempfile::TempDir;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -158,7 +158,7 @@ impl World {
             canary_timeout: Duration::from_mins(10),
             earlier_regions: Vec::new(),
         };
-        let metrics = Instruments::new(self.clock.clone()).metrics;
+        let metrics = Metrics::default();
         let rotator =
             Rotator::new(Arc::clone(&operations), Arc::clone(&signing_keys), settings, metrics);
         Process { operations, ivs, inventory, signing_keys, rotator: Arc::new(rotator) }

@@ -6,7 +6,7 @@ use axum::{body::Body, http::Request};
 use serde_json::{Value, json};
 
 use super::{PROPAGATION, logs::Logs};
-use crate::app::{TestApp, ask};
+use crate::app::{TestApp, ask, encoded};
 
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ async fn make_public(app: &TestApp) {
     let channel = app.channel.as_str();
     app.sdk().stop_stream().channel_arn(channel).send().await.unwrap();
     app.sdk().update_channel().arn(channel).authorized(false).send().await.unwrap();
-    let live = Request::put(format!("/_emulator/streams/{}", channel.replace('/', "%2F")));
+    let live = Request::put(format!("/_emulator/streams/{}", encoded(channel)));
     let answer = ask(app.emulator.router(), live.body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status, 200, "{answer:?}");
 }

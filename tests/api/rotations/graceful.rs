@@ -12,7 +12,7 @@ use ivs_playback_auth::{
 use serde_json::{Value, json};
 
 use super::{DRAIN, PROPAGATION, logs::Logs, rotator};
-use crate::app::TestApp;
+use crate::app::{TestApp, encoded};
 
 fn advance(app: &TestApp, by: Duration) {
     app.clock.advance(by);
@@ -133,7 +133,7 @@ async fn a_rotation_that_finds_the_quota_full_is_stuck_until_somebody_makes_room
     assert!(!logs.hold("eyJ"));
     app.minted(json!({})).await;
 
-    let arn = foreign[1].replace('/', "%2F");
+    let arn = encoded(&foreign[1]);
     assert_eq!(app.delete(&format!("/v1/key-pairs/{arn}")).await.status, 204);
     app.step().await;
     let goes_on = app.now(&rotation).await;

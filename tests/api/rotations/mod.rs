@@ -14,18 +14,15 @@ use std::{sync::Arc, time::Duration};
 use ivs_playback_auth::{
     app::App,
     clock::Clock,
-    config::{Config, Environment, Sources},
-    ivs::IvsRegions,
     keys::{
         material::PrivateKey,
         rotator::{Look, Rotator},
     },
     secret::system_rng,
-    telemetry::Instruments,
 };
 use serde_json::{Value, json};
 
-use crate::app::TestApp;
+use crate::app::{TestApp, build};
 
 /// `rotation.propagation_wait`, and what instants of IVS, in whole seconds, may add.
 const PROPAGATION: Duration = Duration::from_secs(10 * 60 + 2);
@@ -141,31 +138,7 @@ impl TestApp {
 
     /// Another process on the same keys and the same IVS, with a configuration and clock of its own.
     async fn replica(&self, settings: &[(&str, &str)], clock: Clock) -> App {
-        let keys_dir = self.keys_folder().display().to_string();
-        let own = [
-            ("ivs.regions", "us-west-2"),
-            ("channels.aliases.demo", self.channel.as_str()),
-            ("audit.sink", "off"),
-            ("keys.dir", &keys_dir),
-        ];
-        let variable = |(key, value): &(&str, &str)| {
-            let key = key.replace('.', "__").to_uppercase();
-            (format!("IVS_PLAYBACK_AUTH__{key}"), (*value).to_owned())
-        };
-        let clients = ("IVS_PLAYBACK_AUTH_CLIENTS".to_owned(), self.clients.clone());
-        let env: Environment = own.iter().chain(settings).map(variable).chain([clients]).collect();
-        let config = Config::load(Sources { env, ..Sources::default() }).unwrap();
-        let instruments = Instruments::new(clock);
-        let ivs = IvsRegions::fixed(
-            &format!("http://{}", self.emulator_address),
-            "us-west-2".parse().unwrap(),
-            "123456789012".parse().unwrap(),
-            "test",
-            "test",
-            Duration::from_secs(5),
-            &instruments,
-        );
-        App::build(&config, ivs, instruments).await.unwrap()
+        build(self.emulator_address, &self.variables, settings, clock).await
     }
 }
 
