@@ -319,7 +319,7 @@ impl RegionalIvs {
     /// `PutMetadata`, without retries: a second try could show viewers the piece twice. A channel
     /// that is not live is [`IvsError::Conflict`].
     pub async fn put_metadata(&self, arn: &ChannelArn, metadata: &str) -> Result<(), IvsError> {
-        let call = self.clients.lookups.put_metadata();
+        let call = self.clients.paced.put_metadata();
         let call = call.channel_arn(arn.as_str()).metadata(metadata).send();
         self.noted("PutMetadata", call).await.map(|_| ())
     }
