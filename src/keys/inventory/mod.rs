@@ -102,6 +102,11 @@ impl Inventory {
         (merge(region, keyring.as_deref(), listed.as_deref()), checked_at)
     }
 
+    /// What IVS listed last, beside which nothing is known to be there; asks nobody.
+    pub fn listed(&self, region: &Region) -> Option<Vec<ListedPair>> {
+        self.regions.get(region)?.known().listed()
+    }
+
     /// Asks IVS, unless that was done within [`REFRESH_PAUSE`].
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod private_key;
 mod public_key;
 mod sec1;
 mod shape;
+mod signers;
 
 pub use error::{Algorithm, Expected, Found, KeyMaterialError};
 pub use fingerprint::{Fingerprint, FingerprintError};
