@@ -41,6 +41,10 @@ use crate::{
     ivs::arn::{AccountId, ChannelArn, Region},
 };
 
+/// Every `emulator_reason` with which the playback edge refuses a request for the multivariant
+/// playlist.
+pub const PLAYBACK_REFUSALS: &[&str] = edge::REASONS;
+
 /// How an emulator is set up.
 #[derive(Clone, Debug)]
 pub struct Options {

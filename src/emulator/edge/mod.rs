@@ -34,7 +34,6 @@ use axum::{
 };
 use uuid::Uuid;
 
-pub(super) use self::session::Sessions;
 use self::{
     claims::{Claims, Resolution, Viewer},
     cors::{Readable, preflight},
@@ -42,6 +41,7 @@ use self::{
     refusal::{Denial, Reason},
     session::Session,
 };
+pub(super) use self::{refusal::REASONS, session::Sessions};
 use super::{
     Shared, live,
     store::{

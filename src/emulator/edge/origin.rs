@@ -5,7 +5,7 @@
 //! punycode, the scheme's default port.
 
 use axum::http::{HeaderMap, header};
-use url::Url;
+use url::{Host as UrlHost, Url};
 
 use super::{cors::Readable, refusal::Reason};
 
@@ -155,8 +155,26 @@ fn parts(origin: &str) -> Option<Url> {
     // The URL parser would drop or turn some of these; an origin has none of them.
     let is_bare = !host.is_empty()
         && !host.ends_with(':')
-        && !host.chars().any(|c| c.is_whitespace() || c.is_control() || "/\\?#@*".contains(c));
-    if is_web && is_bare { Url::parse(origin).ok() } else { None }
+        && !host.chars().any(|c| c.is_whitespace() || c.is_control() || "/\\?#@*%".contains(c));
+    if is_web && is_bare { Url::parse(origin).ok().filter(is_reachable) } else { None }
+}
+
+/// Whether a browser could have opened a page there. The URL standard takes hosts that no resolver
+/// does.
+fn is_reachable(url: &Url) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_".contains(&c))
+    };
+    let has_host = match url.host() {
+        Some(UrlHost::Domain(name)) => {
+            let name = name.strip_suffix('.').unwrap_or(name);
+            name.len() <= 253 && name.split('.').all(is_label)
+        }
+        Some(UrlHost::Ipv4(_) | UrlHost::Ipv6(_)) => true,
+        None => false,
+    };
+    has_host && url.port() != Some(0)
 }
 
 #[cfg(test)]
@@ -233,6 +251,11 @@ mod tests {
             "https://a\tb.example",
             "https:\\\\a.example",
             "**",
+            "https://a.example:0",
+            "https://a..example",
+            "https://a\"b.example",
+            "https://%61.example",
+            "https://*:0",
         ] {
             assert_eq!(Origins::parse(claim).err(), Some(Reason::OriginInvalid), "{claim:?}");
         }

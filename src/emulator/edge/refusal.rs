@@ -25,86 +25,64 @@ pub(super) enum Denial {
     Failed,
 }
 
-/// Why a token is refused. The codes are those with which `token inspect` explains a token.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Reason {
-    BadSignature,
-    ChannelArnMissing,
-    ChannelMismatch,
-    ClaimType,
-    ClaimWithoutAwsPrefix,
-    CountryNotAllowed,
-    DerSignature,
-    ExpInMilliseconds,
-    ExpMissing,
-    ExpNotInteger,
-    Expired,
-    NotAJwt,
-    OriginInvalid,
-    OriginMissing,
-    OriginNotAllowed,
-    SessionRevoked,
-    SingleUseSpent,
-    StrictWithoutOrigin,
-    TokenMissing,
-    TooManyStrictOrigins,
-    TtlOver600,
-    ViewerIdLength,
-    WrongAlgorithm,
-    WrongCurve,
+/// IVS's own text for a token that is absent or malformed.
+const SEGMENTS: &str = "token contains an invalid number of segments";
+
+macro_rules! reasons {
+    ($($variant:ident = $code:literal, $text:expr;)*) => {
+        /// Why a token is refused. The codes are those with which `token inspect` explains a token.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub(super) enum Reason {
+            $($variant,)*
+        }
+
+        /// Every code, as `emulator_reason` has it.
+        pub(in crate::emulator) const REASONS: &[&str] = &[$($code,)*];
+
+        impl Reason {
+            /// The code, and a text for people.
+            const fn spec(self) -> (&'static str, &'static str) {
+                match self {
+                    $(Self::$variant => ($code, $text),)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    BadSignature = "bad_signature",
+        "signature is of no playback key pair of this account and region";
+    ChannelArnMissing = "channel_arn_missing", "claim aws:channel-arn is missing";
+    ChannelMismatch = "channel_mismatch", "token is for another channel";
+    ClaimType = "claim_type", "a claim has the wrong type or an unknown value";
+    ClaimWithoutAwsPrefix = "claim_without_aws_prefix", "claim channel-arn lacks its prefix aws:";
+    CountryNotAllowed = "country_not_allowed",
+        "country is not allowed by the channel's restriction policy";
+    DerSignature = "der_signature", "signature is in DER, not r and s of 48 bytes";
+    ExpInMilliseconds = "exp_in_milliseconds", "claim exp is in milliseconds, not in seconds";
+    ExpMissing = "exp_missing", "claim exp is missing";
+    ExpNotInteger = "exp_not_integer", "claim exp is not an integer in seconds";
+    Expired = "expired", "token is expired";
+    NotAJwt = "not_a_jwt", SEGMENTS;
+    OriginInvalid = "origin_invalid", "an allowed origin is not of the form scheme://host[:port]";
+    OriginMissing = "origin_missing", "origin required";
+    OriginNotAllowed = "origin_not_allowed", "origin is not allowed";
+    SessionRevoked = "session_revoked", "viewer session is revoked";
+    SingleUseSpent = "single_use_spent", "token was used before";
+    StrictWithoutOrigin = "strict_without_origin",
+        "strict origin enforcement without allowed origins";
+    TokenMissing = "token_missing", SEGMENTS;
+    TooManyStrictOrigins = "too_many_strict_origins",
+        "strict origin enforcement with more than 5 origins";
+    TtlOver600 = "ttl_over_600",
+        "exp is more than 600 seconds ahead of a token with viewer id or single use";
+    ViewerIdLength = "viewer_id_length", "viewer id is not 1 to 40 characters";
+    WrongAlgorithm = "wrong_algorithm", "algorithm is not ES384";
+    WrongCurve = "wrong_curve", "signature is not of the curve P-384";
 }
 
 impl Reason {
-    /// The code, and a text for people.
-    const fn spec(self) -> (&'static str, &'static str) {
-        // IVS's own text for a token that is absent or malformed.
-        const SEGMENTS: &str = "token contains an invalid number of segments";
-        match self {
-            Self::BadSignature => {
-                ("bad_signature", "signature is of no playback key pair of this account and region")
-            }
-            Self::ChannelArnMissing => ("channel_arn_missing", "claim aws:channel-arn is missing"),
-            Self::ChannelMismatch => ("channel_mismatch", "token is for another channel"),
-            Self::ClaimType => ("claim_type", "a claim has the wrong type or an unknown value"),
-            Self::ClaimWithoutAwsPrefix => {
-                ("claim_without_aws_prefix", "claim channel-arn lacks its prefix aws:")
-            }
-            Self::CountryNotAllowed => (
-                "country_not_allowed",
-                "country is not allowed by the channel's restriction policy",
-            ),
-            Self::DerSignature => ("der_signature", "signature is in DER, not r and s of 48 bytes"),
-            Self::ExpInMilliseconds => {
-                ("exp_in_milliseconds", "claim exp is in milliseconds, not in seconds")
-            }
-            Self::ExpMissing => ("exp_missing", "claim exp is missing"),
-            Self::ExpNotInteger => ("exp_not_integer", "claim exp is not an integer in seconds"),
-            Self::Expired => ("expired", "token is expired"),
-            Self::NotAJwt => ("not_a_jwt", SEGMENTS),
-            Self::OriginInvalid => {
-                ("origin_invalid", "an allowed origin is not of the form scheme://host[:port]")
-            }
-            Self::OriginMissing => ("origin_missing", "origin required"),
-            Self::OriginNotAllowed => ("origin_not_allowed", "origin is not allowed"),
-            Self::SessionRevoked => ("session_revoked", "viewer session is revoked"),
-            Self::SingleUseSpent => ("single_use_spent", "token was used before"),
-            Self::StrictWithoutOrigin => {
-                ("strict_without_origin", "strict origin enforcement without allowed origins")
-            }
-            Self::TokenMissing => ("token_missing", SEGMENTS),
-            Self::TooManyStrictOrigins => {
-                ("too_many_strict_origins", "strict origin enforcement with more than 5 origins")
-            }
-            Self::TtlOver600 => (
-                "ttl_over_600",
-                "exp is more than 600 seconds ahead of a token with viewer id or single use",
-            ),
-            Self::ViewerIdLength => ("viewer_id_length", "viewer id is not 1 to 40 characters"),
-            Self::WrongAlgorithm => ("wrong_algorithm", "algorithm is not ES384"),
-            Self::WrongCurve => ("wrong_curve", "signature is not of the curve P-384"),
-        }
-    }
-
     const fn error_code(self) -> &'static str {
         if matches!(self, Self::SingleUseSpent) {
             "playback_auth_error"

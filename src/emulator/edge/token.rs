@@ -3,8 +3,11 @@
 //! The emulator's own reader and verifier, on the `p384` crate, so that what signs the tokens of
 //! this project is checked by something else.
 
+use std::fmt;
+
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use p384::ecdsa::{Signature, VerifyingKey, signature::Verifier};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::refusal::Reason;
@@ -66,7 +69,38 @@ impl<'a> Unverified<'a> {
 }
 
 fn object(part: &str) -> Result<Map<String, Value>, Reason> {
-    serde_json::from_slice(&bytes(part)?).map_err(|_| Reason::NotAJwt)
+    let object: Object = serde_json::from_slice(&bytes(part)?).map_err(|_| Reason::NotAJwt)?;
+    Ok(object.0)
+}
+
+/// A JSON object whose members have names of their own: readers disagree about which of two of one
+/// name counts (RFC 7519, section 4).
+struct Object(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+struct ObjectVisitor;
+
+impl<'de> Visitor<'de> for ObjectVisitor {
+    type Value = Object;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Object, A::Error> {
+        let mut object = Map::new();
+        while let Some((name, value)) = members.next_entry()? {
+            if object.insert(name, value).is_some() {
+                return Err(de::Error::custom("a member twice"));
+            }
+        }
+        Ok(Object(object))
+    }
 }
 
 /// Base64url without padding; a dot too many does not pass either.
@@ -219,6 +253,8 @@ mod tests {
             with(&format!("{}.{}", encode([0xff]), encode("{}")), [1; 96]),
             with(&signed(&json!({"alg": "ES384", "crit": ["b64"]})), [1; 96]),
             format!("{}.{}.{}", encode("{}"), encode("{}"), "a+b/"),
+            with(&format!("{}.{}", encode("{}"), encode(r#"{"exp":1,"exp":2}"#)), [1; 96]),
+            with(&format!("{}.{}", encode(r#"{"alg":"ES384","alg":""}"#), encode("{}")), [1; 96]),
         ];
         for token in refused {
             assert_eq!(verdict(&token, &[&key(1)]), Err(Reason::NotAJwt), "{token}");
