@@ -20,6 +20,12 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Tells people something beside the result.
+#[expect(clippy::print_stderr, reason = "for people, beside the result on stdout")]
+pub(super) fn note(text: &str) {
+    eprintln!("{text}");
+}
+
 /// Prints a result as JSON.
 pub(super) fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(&serde_json::to_string_pretty(value).map_err(Failure::failed)?)

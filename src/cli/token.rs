@@ -1,21 +1,27 @@
 //! `token mint|inspect`.
 
 use std::{
-    io::Read,
+    io::{IsTerminal, Read},
     path::{Path, PathBuf},
 };
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
+use tokio::runtime::Runtime;
 use url::Url;
 
 use super::{Failure, Global, output};
 use crate::{
-    app::{KeyAccess, fetch},
+    app::{App, KeyAccess, fetch},
+    channels::Requester,
     clock::Clock,
-    http::tokens::mint_members,
+    config::Environment,
+    http::{inspect::facts::Facts, tokens::mint_members},
     ivs::arn::ChannelArn,
-    tokens::inspect::{Context, Input, KeyRing, inspect, text::render},
+    tokens::inspect::{
+        Context, Input, KeyRing, Questions, inspect,
+        text::{Colour, render},
+    },
 };
 
 /// The most that is read from standard input or a file, in bytes.
@@ -63,16 +69,19 @@ pub(super) struct MintArgs {
 
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  ivs-playback-auth token inspect eyJhbGciOi…\n  pbpaste | \
-                        ivs-playback-auth token inspect - --public-key public.pem\n\nExit code 1 \
-                        when the token is not valid.")]
+                        ivs-playback-auth token inspect - --public-key public.pem\n  \
+                        ivs-playback-auth token inspect 'https://….m3u8?token=eyJ…' --config \
+                        production.toml\n\nNeeds no configuration, credential or network; --config \
+                        adds the keyring and what Amazon IVS says of the key pairs and the channel. \
+                        Exit code 1 when the token is not valid.")]
 pub(super) struct InspectArgs {
     /// The token, URL, error body or cURL command; `-` or nothing reads standard input
     #[arg(value_name = "TOKEN|URL|-")]
     subject: Option<String>,
-    /// The channel that it should play
+    /// The channel that it should play: an ARN, with --config also an alias
     #[arg(long)]
-    channel: Option<ChannelArn>,
-    /// The web origin that it should play on
+    channel: Option<String>,
+    /// The web origin that it should play on; '' for a player that sends none
     #[arg(long, value_name = "O")]
     origin: Option<String>,
     /// Check the signature with this public key (PEM)
@@ -144,41 +153,77 @@ impl MintArgs {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "for people, beside the result on stdout")]
 fn run_inspect(global: &Global, args: InspectArgs) -> Result<(), Failure> {
-    if global.config.is_some() {
-        global.load_config()?;
-        eprintln!("ivs-playback-auth: this version inspects offline; --config adds nothing yet");
-    }
-    let keys = match (&args.public_key, &args.jwks) {
-        (Some(file), _) => {
-            let text = read_file(file)?;
-            Some(KeyRing::from_public_key(text).map_err(|error| {
-                Failure::Usage(format!("--public-key {}: {error}", file.display()))
-            })?)
-        }
-        (None, Some(place)) => Some(
-            KeyRing::from_jwks(&read_jwks(place)?)
-                .map_err(|error| Failure::Usage(format!("--jwks {place}: {error}")))?,
-        ),
-        (None, None) => None,
-    };
+    let named = named_keys(&args)?;
     let text = match args.subject.as_deref() {
         Some(text) if text != "-" => text.to_owned(),
         _ => read_stdin()?,
     };
     let mut input = Input::from_text(&text).map_err(|error| Failure::Usage(error.to_string()))?;
-    input.channel = args.channel.or(input.channel);
+    let service = if global.config.is_some() { Some(service(global)?) } else { None };
+    if let Some(name) = &args.channel {
+        input.channel = Some(channel_of(service.as_ref().map(|(_, app)| app), name)?);
+    }
     input.origin = args.origin.or(input.origin);
 
-    let context = Context { keys: keys.as_ref(), channel: None };
+    let mut facts = match &service {
+        Some((runtime, app)) => {
+            let questions = Questions::of(&input);
+            runtime.block_on(Facts::gather(app.api(), &questions, Some(Requester::LOCAL)))
+        }
+        None => Facts::default(),
+    };
+    for trouble in &facts.troubles {
+        output::note(trouble);
+    }
+    let is_known = service.is_some() || named.is_some();
+    facts.keys.extend(named.unwrap_or_default());
+    let keys = is_known.then_some(&facts.keys);
+    let context = Context { keys, channel: facts.channel };
     let inspection = inspect(&input, &context, Clock::system().now());
     if global.json() {
         output::json(&inspection)?;
     } else {
-        output::line(render(&inspection).trim_end())?;
+        output::line(render(&inspection, colour()).trim_end())?;
     }
     if inspection.valid == Some(false) { Err(Failure::Negative) } else { Ok(()) }
+}
+
+/// The keys that the flags name.
+fn named_keys(args: &InspectArgs) -> Result<Option<KeyRing>, Failure> {
+    if let Some(file) = &args.public_key {
+        let keys = KeyRing::from_public_key(read_file(file)?);
+        return keys
+            .map(Some)
+            .map_err(|error| Failure::Usage(format!("--public-key {}: {error}", file.display())));
+    }
+    let Some(place) = &args.jwks else { return Ok(None) };
+    let keys = KeyRing::from_jwks(&read_jwks(place)?);
+    keys.map(Some).map_err(|error| Failure::Usage(format!("--jwks {place}: {error}")))
+}
+
+/// The keyring and IVS, as the configuration has them.
+fn service(global: &Global) -> Result<(Runtime, App), Failure> {
+    let config = global.load_config()?;
+    super::log_trouble(&config)?;
+    super::components(&config, KeyAccess::LookOnly)
+}
+
+fn channel_of(app: Option<&App>, name: &str) -> Result<ChannelArn, Failure> {
+    let known = app.and_then(|app| app.api().names.resolve(name).ok());
+    known.map_or_else(|| name.parse(), Ok).map_err(|error| {
+        let hint = if app.is_some() { "" } else { "; an alias needs --config" };
+        Failure::Usage(format!("--channel {name}: {error}{hint}"))
+    })
+}
+
+/// Colour is for a terminal whose user has not said no to it.
+fn colour() -> Colour {
+    if std::io::stdout().is_terminal() && !Environment::of_process().forbids_colour() {
+        Colour::Ansi
+    } else {
+        Colour::None
+    }
 }
 
 fn read_jwks(place: &str) -> Result<String, Failure> {

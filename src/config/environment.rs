@@ -34,6 +34,12 @@ impl Environment {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
             .collect()
     }
+
+    /// Whether colour is not wanted (<https://no-color.org>), or the terminal has none.
+    pub fn forbids_colour(&self) -> bool {
+        self.0.get("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || self.0.get("TERM").is_some_and(|terminal| terminal == "dumb")
+    }
 }
 
 impl<N: Into<String>, V: Into<OsString>> FromIterator<(N, V)> for Environment {

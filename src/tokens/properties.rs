@@ -7,13 +7,15 @@ use proptest::prelude::*;
 use rand::{SeedableRng, rngs::StdRng};
 use serde_json::Value;
 
-use crate::{clock::Timestamp, tokens::testing::TestKey};
+use crate::{clock::Timestamp, ivs::arn::PlaybackKeyArn, tokens::testing::TestKey};
 
 use super::{
     claims::{AWS_CLAIMS, CAPPED_TTL, EXP},
     grant::{Grant, Policy, Terms, TermsRequest},
     inspect::{
-        ChannelFacts, Context, Input, KeyRing, KeyStanding, KnownKey, NotChecked, Subject, inspect,
+        ChannelFacts, Context, Input, KeyIdentity, KeyRing, KeyStanding, KnownKey, NotChecked,
+        Subject, inspect,
+        text::{Colour, render},
     },
     mint, playback_url,
 };
@@ -21,7 +23,12 @@ use super::{
 static KEY: LazyLock<TestKey> = LazyLock::new(TestKey::generate);
 static RING: LazyLock<KeyRing> = LazyLock::new(|| {
     let standing = KeyStanding::Active;
-    KeyRing::new([KnownKey { key: KEY.public_key(), arn: None, standing }])
+    let arn: PlaybackKeyArn =
+        "arn:aws:ivs:us-west-2:123456789012:playback-key/abc".parse().unwrap();
+    let key = KeyIdentity::Public(KEY.public_key());
+    let mut ring = KeyRing::new([KnownKey { key, arn: Some(arn.clone()), standing }]);
+    ring.cover(arn.region().clone(), arn.account().clone());
+    ring
 });
 
 fn any_policy() -> impl Strategy<Value = Policy> {
@@ -151,7 +158,7 @@ proptest! {
             });
         for input in subjects.into_iter().chain(Input::from_text(&text)) {
             let inspection = inspect(&input, &context, now);
-            super::inspect::text::render(&inspection);
+            render(&inspection, Colour::Ansi);
             serde_json::to_string(&inspection).unwrap();
         }
     }
@@ -163,7 +170,7 @@ proptest! {
         let token = KEY.token(&header, &claims);
         let input = Input { subject: Some(Subject::Token(token)), ..Input::default() };
         let inspection = inspect(&input, &Context { keys: Some(&RING), channel: None }, now);
-        super::inspect::text::render(&inspection);
+        render(&inspection, Colour::Ansi);
         prop_assert_eq!(inspection.claims.map(Value::Object), Some(claims));
     }
 }

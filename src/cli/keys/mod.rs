@@ -17,7 +17,10 @@ use clap::Subcommand;
 use tokio::runtime::Runtime;
 use tracing::level_filters::LevelFilter;
 
-use super::{Failure, Global, output};
+use super::{
+    Failure, Global,
+    output::{self, note},
+};
 use crate::{
     app::{App, KeyAccess},
     config::Config,
@@ -180,12 +183,6 @@ impl Context<'_> {
             account.map_or_else(|_| "not known yet".to_owned(), |account| account.to_string());
         note(&format!("{what}: account {account}, region {}, store {store}", self.region));
     }
-}
-
-/// For people, beside the result.
-#[expect(clippy::print_stderr, reason = "for people, beside the result on stdout")]
-fn note(text: &str) {
-    eprintln!("{text}");
 }
 
 /// Asks on a terminal; elsewhere there is nobody to ask, and the command was meant.

@@ -55,8 +55,9 @@ impl FindingCode {
             },
             Self::BadSignature => Explanation {
                 title: "No known key made the signature",
-                meaning: "The signature does not verify with any of the given keys: the token was \
-                          signed with another key, or was changed after it was signed.",
+                meaning: "The signature is of none of the given keys, and of no key pair that IVS has \
+                          for the channel: the token was signed with another key, or was changed \
+                          after it was signed.",
                 mend: "Compare the fingerprint of the signing key with that of the key pair in \
                        IVS (`keys list`). If they are equal, look for what changes the token on \
                        its way.",
@@ -93,8 +94,9 @@ impl FindingCode {
             },
             Self::ChannelMismatch => Explanation {
                 title: "The token is for another channel",
-                meaning: "`aws:channel-arn` is not the channel of the playback URL, or no ARN of a \
-                          channel at all. A token plays exactly one channel.",
+                meaning: "`aws:channel-arn` is not the channel of the playback URL, no ARN of a \
+                          channel at all, or that of a channel which IVS does not have (any more). A \
+                          token plays exactly one channel.",
                 mend: "Mint for the channel whose playback URL the player loads. The ARN ends \
                        with the same id as the file name of that URL.",
             },
@@ -278,6 +280,11 @@ pub fn findings_markdown() -> String {
          `ivs-playback-auth token inspect` and `POST /v1/tokens/inspect` name what is wrong with a \
          viewer token, whoever made it. The codes are part of the API: they are not renamed. With an \
          error the token is not valid; a warning plays, but not as its issuer may think.\n\n\
+         Some show only where the keyring and IVS are asked: over HTTP, or with `--config`. What was not \
+         looked at is listed as `notChecked`, and while something that could make IVS refuse is there, a \
+         token without errors is called neither valid nor invalid. Beside the body of a 403 \
+         (`edgeError`), the errors are its likely causes in the order to try them. By symptom: \
+         [why-403.md](why-403.md).\n\n\
          This file is generated from the code; a test keeps them equal.\n",
     );
     for (severity, heading) in [(Severity::Error, "Errors"), (Severity::Warning, "Warnings")] {
@@ -312,16 +319,15 @@ mod tests {
         }
     }
 
+    /// `UPDATE_DOCS=1 cargo test --lib inspect::catalogue` writes it anew.
     #[test]
     fn the_document_is_up_to_date() {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/findings.md");
-        let written = std::fs::read_to_string(&path).unwrap_or_default();
-        let generated = findings_markdown();
-        if written != generated {
-            // The new text is left beside the failure, ready to be moved into place.
-            let proposal = std::env::temp_dir().join("findings.md");
-            std::fs::write(&proposal, generated).unwrap();
-            panic!("docs/findings.md is stale; move {} there", proposal.display());
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/findings.md");
+        if std::env::vars_os().any(|(name, _)| name == "UPDATE_DOCS") {
+            std::fs::write(path, findings_markdown()).unwrap();
+        } else {
+            let written = std::fs::read_to_string(path).unwrap();
+            assert_eq!(written, findings_markdown(), "run this test with UPDATE_DOCS=1");
         }
     }
 }

@@ -7,6 +7,8 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::finding::Part;
+
 /// A token in its parts. Its claims say what somebody wrote, not what is so.
 pub(super) struct UnverifiedToken<'a> {
     pub(super) header: Map<String, Value>,
@@ -34,7 +36,8 @@ impl<'a> UnverifiedToken<'a> {
             return Err(Unreadable { cause, header: None, claims: None });
         };
         let read = || {
-            let header = read_object(header).map_err(|fault| Malformed::Part("header", fault))?;
+            let header =
+                read_object(header).map_err(|fault| Malformed::Part(Part::Header, fault))?;
             // Extensions that a reader must refuse if it does not know them (RFC 7515, section
             // 4.1.11). IVS documents none.
             if header.contains_key("crit") {
@@ -42,9 +45,10 @@ impl<'a> UnverifiedToken<'a> {
             }
             Ok(Self {
                 header,
-                claims: read_object(claims).map_err(|fault| Malformed::Part("claims", fault))?,
+                claims: read_object(claims)
+                    .map_err(|fault| Malformed::Part(Part::Claims, fault))?,
                 signature: decode(signature)
-                    .map_err(|fault| Malformed::Part("signature", fault))?,
+                    .map_err(|fault| Malformed::Part(Part::Signature, fault))?,
                 signing_input,
             })
         };
@@ -73,7 +77,30 @@ pub(super) enum Malformed {
     #[error("Its header demands extensions (crit), and IVS documents none.")]
     Critical,
     #[error("Its {0} {1}")]
-    Part(&'static str, PartFault),
+    Part(Part, PartFault),
+}
+
+impl Malformed {
+    /// Where it is to be seen.
+    pub(super) fn part(self) -> Part {
+        match self {
+            Self::Parts(_) | Self::Encrypted => Part::Token,
+            Self::Critical => Part::Header,
+            Self::Part(part, _) => part,
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Url => "URL",
+            Self::Token | Self::Elsewhere => "token",
+            Self::Header => "header",
+            Self::Claims => "claims",
+            Self::Signature => "signature",
+        })
+    }
 }
 
 /// What is wrong with one part of a token.
@@ -191,17 +218,20 @@ mod tests {
     #[test]
     fn the_faulty_part_is_told_with_its_fault() {
         let claims = |bytes: &[u8]| cause(&token(HEADER.as_bytes(), bytes));
-        assert_eq!(claims(b"[]"), Malformed::Part("claims", PartFault::NotAnObject));
-        assert_eq!(claims(b""), Malformed::Part("claims", PartFault::Json));
-        assert_eq!(claims(b"{\"a\":\"\xff\"}"), Malformed::Part("claims", PartFault::Json));
-        assert_eq!(claims(b"{\"a\":1,\"a\":2}"), Malformed::Part("claims", PartFault::Duplicate));
-        assert_eq!(claims(b"{} x"), Malformed::Part("claims", PartFault::Json));
+        assert_eq!(claims(b"[]"), Malformed::Part(Part::Claims, PartFault::NotAnObject));
+        assert_eq!(claims(b""), Malformed::Part(Part::Claims, PartFault::Json));
+        assert_eq!(claims(b"{\"a\":\"\xff\"}"), Malformed::Part(Part::Claims, PartFault::Json));
+        assert_eq!(
+            claims(b"{\"a\":1,\"a\":2}"),
+            Malformed::Part(Part::Claims, PartFault::Duplicate)
+        );
+        assert_eq!(claims(b"{} x"), Malformed::Part(Part::Claims, PartFault::Json));
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
-        assert_eq!(claims(deep.as_bytes()), Malformed::Part("claims", PartFault::Json));
-        assert_eq!(cause("!.e30.AA"), Malformed::Part("header", PartFault::Base64));
+        assert_eq!(claims(deep.as_bytes()), Malformed::Part(Part::Claims, PartFault::Json));
+        assert_eq!(cause("!.e30.AA"), Malformed::Part(Part::Header, PartFault::Base64));
         let critical = token(br#"{"alg":"ES384","crit":["b64"]}"#, b"{}");
         assert_eq!(cause(&critical), Malformed::Critical);
-        assert_eq!(cause("e30.e30.A"), Malformed::Part("signature", PartFault::Base64));
+        assert_eq!(cause("e30.e30.A"), Malformed::Part(Part::Signature, PartFault::Base64));
     }
 
     #[test]

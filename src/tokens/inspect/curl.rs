@@ -154,7 +154,7 @@ fn ansi_escape(characters: &mut Characters<'_>) -> Option<char> {
     }
 }
 
-/// The character of `\uXXXX`; Chromium writes `!` so.
+/// The character of `\uXXXX`, as which Chromium writes `!` and whatever is not ASCII.
 fn unicode(characters: &mut Characters<'_>) -> Option<char> {
     let mut code = 0;
     for _ in 0..4 {

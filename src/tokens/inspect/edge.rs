@@ -2,25 +2,34 @@
 //!
 //! AWS has made few answers public: the error codes `invalid_playback_auth_token` and
 //! `playback_auth_error` of the multivariant playlist, and the bare texts `Forbidden` and
-//! `origin required` behind it. The emulator adds `emulator_reason`, which is a finding code.
+//! `origin required` behind it. The one text that is known to come with a code is word for word that
+//! of Go's common JWT library, so the other texts of that library are understood, too.
+//!
+//! The emulator adds `emulator_reason`, which is for people: AWS sends none, so it is not read here.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::finding::{Finding, FindingCode};
+use crate::tokens::claims::{SINGLE_USE_UUID, VIEWER_ID};
+
+use super::{
+    NotChecked,
+    finding::{Finding, FindingCode, Part},
+};
 
 /// Whether a pasted text is the body of a refusal rather than a token.
 pub(super) fn looks_like_one(text: &str) -> bool {
-    text.starts_with(['[', '{', '<']) || Refusal::of_text(text).is_some()
+    text.starts_with(['[', '{', '<']) || text.starts_with("HTTP/") || Refusal::read(text).is_some()
 }
 
 /// A refusal that is understood.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Refusal {
-    /// The emulator gives finding codes.
-    Reasons(Vec<FindingCode>),
-    /// `invalid_playback_auth_token`; whether the text speaks of the token's segments, which it
-    /// does where the token is missing or no JWT.
-    InvalidToken { segments: bool },
+    /// The token is missing, or no JWT.
+    NoToken,
+    /// The token is refused for this.
+    Named(FindingCode),
+    /// The token is refused, and it is not said for what.
+    Unspecified,
     /// `playback_auth_error`: a single-use token again.
     Spent,
     /// `origin required`.
@@ -29,40 +38,53 @@ pub(super) enum Refusal {
     SessionOver,
 }
 
+/// What was found out about the token and the URL beside the refusal.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Beside<'a> {
+    /// Whether the token is a JWT; `None` where there is no token.
+    pub(super) readable: Option<bool>,
+    pub(super) findings: &'a [Finding],
+    pub(super) not_checked: &'a [NotChecked],
+    pub(super) claims: Option<&'a Map<String, Value>>,
+}
+
 impl Refusal {
-    /// Reads the body of a 403; `None` where it is none that is known.
+    /// Reads the body of a 403, whole or cut off; `None` where it is none that is known.
     pub(super) fn read(body: &str) -> Option<Self> {
+        let body = without_headers(body).trim();
         match serde_json::from_str(body) {
             Ok(Value::Array(entries)) => entries.iter().find_map(Self::of_entry),
             Ok(entry @ Value::Object(_)) => Self::of_entry(&entry),
-            _ => Self::of_text(body),
+            Ok(Value::String(text)) => Self::of_text(&text),
+            Ok(_) | Err(_) => Self::of_text(body),
         }
     }
 
     fn of_entry(entry: &Value) -> Option<Self> {
-        let reasons = match entry.get("emulator_reason") {
-            Some(Value::Array(reasons)) => reasons.iter().filter_map(read_code).collect(),
-            Some(reason) => read_code(reason).into_iter().collect(),
-            None => Vec::new(),
-        };
-        if !reasons.is_empty() {
-            return Some(Self::Reasons(reasons));
-        }
-        let message = entry.get("error").and_then(Value::as_str).unwrap_or_default();
-        match entry.get("error_code").and_then(Value::as_str) {
-            Some("playback_auth_error") => Some(Self::Spent),
-            Some("invalid_playback_auth_token") => Some(Self::invalid_token(message)),
-            _ => Self::of_text(message),
+        let text = |name| entry.get(name).and_then(Value::as_str).unwrap_or_default();
+        match text("error_code") {
+            "playback_auth_error" => Some(Self::Spent),
+            "invalid_playback_auth_token" => {
+                Some(Self::of_message(text("error")).unwrap_or(Self::Unspecified))
+            }
+            // What the IVS player for the web reports.
+            _ if text("type") == "ErrorAuthorization" => Some(Self::Unspecified),
+            _ => Self::of_message(text("error")).or_else(|| Self::of_text(text("error"))),
         }
     }
 
-    /// A bare text, or a log line of a player that quotes the answer.
+    /// A bare text, a body that is cut off, or a player's log line that quotes one.
     fn of_text(text: &str) -> Option<Self> {
         let text = text.trim();
         if text.contains("playback_auth_error") {
             Some(Self::Spent)
-        } else if text.contains("invalid_playback_auth_token") {
-            Some(Self::invalid_token(text))
+        } else if text.contains("invalid_playback_auth_token") || text.starts_with(['[', '{']) {
+            let known = text.contains("invalid_playback_auth_token");
+            Self::of_message(text).or_else(|| known.then_some(Self::Unspecified))
+        } else if text.contains("invalid number of") {
+            Some(Self::NoToken)
+        } else if text.contains("ErrorAuthorization") {
+            Some(Self::Unspecified)
         } else if text.eq_ignore_ascii_case("origin required") {
             Some(Self::OriginRequired)
         } else if text.eq_ignore_ascii_case("forbidden") {
@@ -72,86 +94,262 @@ impl Refusal {
         }
     }
 
-    fn invalid_token(message: &str) -> Self {
-        Self::InvalidToken { segments: message.contains("number of segments") }
+    /// The text of an error.
+    fn of_message(message: &str) -> Option<Self> {
+        const TEXTS: [(&str, Refusal); 11] = [
+            ("invalid number of", Refusal::NoToken),
+            ("origin required", Refusal::OriginRequired),
+            ("origin is not allowed", Refusal::Named(FindingCode::OriginNotAllowed)),
+            ("is revoked", Refusal::SessionOver),
+            ("is expired", Refusal::Named(FindingCode::Expired)),
+            ("verification error", Refusal::Named(FindingCode::BadSignature)),
+            ("signature is invalid", Refusal::Named(FindingCode::BadSignature)),
+            ("signing method", Refusal::Named(FindingCode::WrongAlgorithm)),
+            ("illegal base64", Refusal::Named(FindingCode::NotAJwt)),
+            ("invalid character", Refusal::Named(FindingCode::NotAJwt)),
+            ("is malformed", Refusal::Named(FindingCode::NotAJwt)),
+        ];
+        let message = message.to_ascii_lowercase();
+        TEXTS.iter().find(|(text, _)| message.contains(text)).map(|(_, refusal)| *refusal)
     }
 
-    /// What the refusal means; `readable` is whether the token that came with it is a JWT, `None`
-    /// where none came.
-    pub(super) fn explain(&self, readable: Option<bool>) -> Vec<Finding> {
+    /// The likely causes, in the order to try them: without those that the token shows by itself.
+    pub(super) fn causes(self, beside: &Beside<'_>) -> Vec<Finding> {
         let (code, situation) = match self {
-            Self::Reasons(codes) => {
-                let situation = "The edge of the emulator gives this as its reason.";
-                let findings = codes.iter().map(|code| Finding::refusal(*code, situation));
-                return findings.collect();
+            Self::NoToken => match beside.readable {
+                None => (
+                    FindingCode::TokenMissing,
+                    "IVS says that no token reached it, or what did is no JWT.",
+                ),
+                Some(true) if !beside.found(FindingCode::UrlMalformed) => (
+                    FindingCode::TokenMissing,
+                    "This token is a JWT, and IVS saw none: it got lost on the way.",
+                ),
+                Some(_) => return Vec::new(),
+            },
+            Self::Named(FindingCode::BadSignature) if beside.explains_signature() => {
+                return Vec::new();
             }
-            Self::InvalidToken { segments: true } if readable.is_none() => {
-                (FindingCode::TokenMissing, "No token reached IVS, or what reached it is no JWT.")
+            Self::Named(code) => (code, "IVS gives this as its reason."),
+            Self::Spent if beside.readable == Some(true) && !beside.claims(SINGLE_USE_UUID) => {
+                return beside.suspects();
             }
-            Self::InvalidToken { segments: true } if readable == Some(true) => (
-                FindingCode::TokenMissing,
-                "This token is a JWT, and IVS saw none: it got lost on the way.",
-            ),
-            // The token itself shows why.
-            Self::InvalidToken { .. } => return Vec::new(),
-            Self::Spent => (FindingCode::SingleUseSpent, "The token was used before."),
-            Self::OriginRequired => (FindingCode::OriginMissing, "The request had no Origin."),
+            Self::Spent => {
+                (FindingCode::SingleUseSpent, "IVS says that the token was used before.")
+            }
+            Self::OriginRequired => {
+                (FindingCode::OriginMissing, "IVS says that the request had no Origin.")
+            }
             Self::SessionOver => (
                 FindingCode::SessionRevoked,
                 "The playback session was ended: the viewer was revoked, or many players shared \
                  it.",
             ),
+            Self::Unspecified => return beside.suspects(),
         };
         vec![Finding::refusal(code, situation)]
     }
 }
 
-fn read_code(reason: &Value) -> Option<FindingCode> {
-    reason.as_str().and_then(FindingCode::from_code)
+impl Beside<'_> {
+    /// What may be the cause of a refusal that names none, where the token does not show it.
+    fn suspects(&self) -> Vec<Finding> {
+        if self.readable != Some(true) || self.findings.iter().any(Finding::is_error) {
+            return Vec::new();
+        }
+        [
+            (
+                self.found(FindingCode::KeyPending),
+                FindingCode::KeyPending,
+                "IVS refused the token, and may not know its key everywhere yet.",
+            ),
+            (
+                self.not_checked.contains(&NotChecked::Signature),
+                FindingCode::BadSignature,
+                "IVS refused the token, and its claims do not show why: doubt the key that signed \
+                 first.",
+            ),
+            (
+                self.not_checked.contains(&NotChecked::KeyPair),
+                FindingCode::KeyUnknownToIvs,
+                "IVS refused the token, and its claims do not show why: see whether IVS has the \
+                 key that signed.",
+            ),
+            (
+                self.not_checked.contains(&NotChecked::Origin),
+                FindingCode::OriginNotAllowed,
+                "IVS refused the token, which allows some origins: compare them with that of the \
+                 page that plays.",
+            ),
+            (
+                self.claims(VIEWER_ID),
+                FindingCode::SessionRevoked,
+                "IVS refused the token, and its viewer may have been revoked up to this session \
+                 version.",
+            ),
+            (
+                self.found(FindingCode::TokenOver2Kb),
+                FindingCode::TokenOver2Kb,
+                "IVS refused the token, which is longer than those that are known to play.",
+            ),
+        ]
+        .into_iter()
+        .filter(|(suspected, ..)| *suspected)
+        .map(|(_, code, situation)| Finding::refusal(code, situation))
+        .collect()
+    }
+
+    fn found(&self, code: FindingCode) -> bool {
+        self.findings.iter().any(|finding| finding.code == code)
+    }
+
+    fn claims(&self, name: &str) -> bool {
+        self.claims.is_some_and(|claims| claims.contains_key(name))
+    }
+
+    /// Whether it is known why IVS cannot verify the signature.
+    fn explains_signature(&self) -> bool {
+        let explains = |it: &Finding| it.is_error() && it.code.part() == Part::Signature;
+        self.findings.iter().any(explains)
+    }
+}
+
+/// A response as `curl -i` prints it, without its status and headers.
+fn without_headers(text: &str) -> &str {
+    if !text.starts_with("HTTP/") {
+        return text;
+    }
+    let body = text.split_once("\r\n\r\n").or_else(|| text.split_once("\n\n"));
+    body.map_or("", |(_, body)| body)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn codes(body: &str, readable: Option<bool>) -> Vec<&'static str> {
+    const MISSING: &str = r#"[{"url":"/api/video/v1/us-west-2.1.channel.a.m3u8","error":"token contains an invalid number of segments","error_code":"invalid_playback_auth_token","type":"error"}]"#;
+    const GENERIC: &str = r#"[{"error":"x","error_code":"invalid_playback_auth_token"}]"#;
+
+    fn codes(body: &str, beside: Beside<'_>) -> Vec<&'static str> {
         let refusal = Refusal::read(body).expect(body);
-        refusal.explain(readable).iter().map(|finding| finding.code.as_str()).collect()
+        refusal.causes(&beside).iter().map(|finding| finding.code.as_str()).collect()
+    }
+
+    fn alone(body: &str) -> Vec<&'static str> {
+        codes(body, Beside::default())
+    }
+
+    /// Beside a token that shows no reason.
+    const CLEAN: Beside<'_> =
+        Beside { readable: Some(true), findings: &[], not_checked: &[], claims: None };
+
+    fn found(code: FindingCode) -> [Finding; 1] {
+        [Finding::new(code, "It is so.")]
     }
 
     #[test]
     fn the_answers_that_aws_made_public_are_understood() {
-        let missing = r#"[{"url":"/api/video/v1/us-west-2.1.channel.a.m3u8","error":"token contains an invalid number of segments","error_code":"invalid_playback_auth_token","type":"error"}]"#;
-        assert_eq!(codes(missing, None), ["token_missing"]);
-        assert_eq!(codes(missing, Some(true)), ["token_missing"]);
-        assert!(codes(missing, Some(false)).is_empty(), "the token itself shows why");
+        assert_eq!(alone(MISSING), ["token_missing"]);
         let spent = r#"[{"error":"x","error_code":"playback_auth_error","type":"error"}]"#;
-        assert_eq!(codes(spent, Some(true)), ["single_use_spent"]);
-        assert_eq!(codes("origin required\n", None), ["origin_missing"]);
-        assert_eq!(codes("Forbidden", None), ["session_revoked"]);
+        assert_eq!(alone(spent), ["single_use_spent"]);
+        assert_eq!(alone("origin required\n"), ["origin_missing"]);
+        assert_eq!(alone("Forbidden"), ["session_revoked"]);
+        assert_eq!(alone("\"Forbidden\""), ["session_revoked"]);
+        assert_eq!(
+            alone("HTTP/1.1 403 Forbidden\r\nserver: x\r\n\r\nForbidden"),
+            ["session_revoked"]
+        );
     }
 
     #[test]
-    fn the_emulators_reason_is_taken_at_its_word() {
-        let body = |reason| {
-            format!(r#"[{{"error_code":"playback_auth_error","emulator_reason":{reason}}}]"#)
+    fn a_body_that_is_cut_off_or_quoted_says_the_same() {
+        assert_eq!(alone(&MISSING[..100]), ["token_missing"]);
+        assert_eq!(alone(&MISSING[1..]), ["token_missing"]);
+        assert_eq!(alone(&format!("hls error 403: {MISSING} (fatal)")), ["token_missing"]);
+        assert_eq!(alone(r#"{"error_code": "playback_auth_error", "err"#), ["single_use_spent"]);
+    }
+
+    #[test]
+    fn a_text_that_names_its_cause_is_taken_at_its_word() {
+        for (text, code) in [
+            ("Token is expired", "expired"),
+            ("token is expired by 1m2s", "expired"),
+            ("crypto/ecdsa: verification error", "bad_signature"),
+            ("signing method ES256 is invalid", "wrong_algorithm"),
+            ("illegal base64 data at input byte 3", "not_a_jwt"),
+            ("viewer session is revoked", "session_revoked"),
+        ] {
+            let body =
+                format!(r#"[{{"error":"{text}","error_code":"invalid_playback_auth_token"}}]"#);
+            assert_eq!(alone(&body), [code], "{text}");
+        }
+    }
+
+    #[test]
+    fn the_emulators_reason_is_not_read() {
+        let body = r#"[{"error":"x","error_code":"invalid_playback_auth_token","emulator_reason":"expired"}]"#;
+        assert!(alone(body).is_empty());
+    }
+
+    #[test]
+    fn what_the_token_shows_is_not_said_again() {
+        assert!(codes(MISSING, Beside { readable: Some(false), ..CLEAN }).is_empty());
+        let faulty_url = found(FindingCode::UrlMalformed);
+        assert!(codes(MISSING, Beside { findings: &faulty_url, ..CLEAN }).is_empty());
+        assert_eq!(codes(MISSING, CLEAN), ["token_missing"]);
+        let deleted = found(FindingCode::KeyDeleted);
+        let deleted = Beside { findings: &deleted, ..CLEAN };
+        let body = GENERIC.replace('x', "crypto/ecdsa: verification error");
+        assert_eq!(codes(&body, CLEAN), ["bad_signature"]);
+        assert!(codes(&body, deleted).is_empty());
+        assert!(codes(GENERIC, deleted).is_empty());
+    }
+
+    #[test]
+    fn a_refusal_that_names_nothing_has_suspects_in_the_order_to_try_them() {
+        assert!(alone(GENERIC).is_empty());
+        assert!(codes(GENERIC, CLEAN).is_empty());
+        let claims = |name: &str| Map::from_iter([(name.to_owned(), Value::from("x"))]);
+        let (viewer, once) = (claims(VIEWER_ID), claims(SINGLE_USE_UUID));
+        let warnings = [found(FindingCode::KeyPending), found(FindingCode::TokenOver2Kb)].concat();
+        let all = Beside {
+            findings: &warnings,
+            not_checked: &[NotChecked::Origin, NotChecked::Signature, NotChecked::KeyPair],
+            claims: Some(&viewer),
+            ..CLEAN
         };
-        assert_eq!(codes(&body(r#""expired""#), None), ["expired"]);
-        assert_eq!(
-            codes(&body(r#"["expired","ttl_over_600"]"#), None),
-            ["expired", "ttl_over_600"]
-        );
-        assert_eq!(codes(&body(r#""made_up""#), None), ["single_use_spent"]);
-        let refusal = Refusal::read(&body(r#""exp_in_milliseconds""#)).unwrap();
-        assert_eq!(refusal.explain(None)[0].severity, super::super::finding::Severity::Error);
+        let order = [
+            "key_pending",
+            "bad_signature",
+            "key_unknown_to_ivs",
+            "origin_not_allowed",
+            "session_revoked",
+            "token_over_2kb",
+        ];
+        assert_eq!(codes(GENERIC, all), order);
+        let player = r#"{"type":"ErrorAuthorization","code":7,"source":"MasterPlaylist"}"#;
+        assert_eq!(codes(player, Beside { claims: Some(&viewer), ..CLEAN }), ["session_revoked"]);
+        let spent = r#"[{"error_code":"playback_auth_error"}]"#;
+        assert_eq!(codes(spent, Beside { claims: Some(&viewer), ..CLEAN }), ["session_revoked"]);
+        assert_eq!(codes(spent, Beside { claims: Some(&once), ..CLEAN }), ["single_use_spent"]);
     }
 
     #[test]
     fn other_bodies_are_not_guessed_at() {
-        for body in ["", "<html>403 Forbidden</html>", "[]", "{}", "[1]", "null", "\"x\""] {
+        for body in [
+            "",
+            "<html><title>403 Forbidden</title></html>",
+            "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>",
+            "Your session is expired.",
+            "[]",
+            "{}",
+            "[1]",
+            "null",
+            "\"x\"",
+            "HTTP/1.1 403 Forbidden",
+            r#"{"type":"/docs/errors/forbidden","code":"forbidden"}"#,
+        ] {
             assert_eq!(Refusal::read(body), None, "{body}");
         }
-        let unknown = r#"[{"error":"x","error_code":"invalid_playback_auth_token"}]"#;
-        assert!(codes(unknown, None).is_empty());
     }
 }

@@ -16,6 +16,26 @@ pub struct Finding {
     /// The claim that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claim: Option<String>,
+    /// Where it is to be seen.
+    #[serde(skip)]
+    pub part: Part,
+}
+
+/// A part of what is inspected.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Part {
+    /// The URL around the token.
+    Url,
+    /// The token as a whole.
+    Token,
+    /// The token's header.
+    Header,
+    /// The token's claims.
+    Claims,
+    /// The token's signature, and so the key that made it.
+    Signature,
+    /// None of these: the request, the channel, the session.
+    Elsewhere,
 }
 
 impl Finding {
@@ -23,7 +43,7 @@ impl Finding {
     /// catalogue.
     pub(super) fn new(code: FindingCode, situation: impl fmt::Display) -> Self {
         let detail = format!("{situation} {}", code.explanation().mend);
-        Self { code, severity: code.severity(), detail, claim: None }
+        Self { code, severity: code.severity(), detail, claim: None, part: code.part() }
     }
 
     /// What the edge refused for, whatever the code means in a token that nobody has tried.
@@ -33,6 +53,16 @@ impl Finding {
 
     pub(super) fn about(mut self, claim: impl Into<String>) -> Self {
         self.claim = Some(claim.into());
+        self
+    }
+
+    /// Whether IVS refuses playback for it.
+    pub(super) fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    pub(super) fn within(mut self, part: Part) -> Self {
+        self.part = part;
         self
     }
 
@@ -199,9 +229,43 @@ impl FindingCode {
         }
     }
 
-    /// The finding of this code.
-    pub fn from_code(code: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|known| known.as_str() == code)
+    /// Where it is to be seen; a text that is no JWT may show it in one of its parts.
+    pub const fn part(self) -> Part {
+        match self {
+            Self::UrlMalformed | Self::TokenMissing => Part::Url,
+            Self::NotAJwt | Self::TokenOver2Kb => Part::Token,
+            Self::WrongAlgorithm => Part::Header,
+            Self::WrongCurve
+            | Self::DerSignature
+            | Self::BadSignature
+            | Self::KeyUnknownToIvs
+            | Self::KeyDeleted
+            | Self::KeyOtherRegion
+            | Self::KeyDraining
+            | Self::KeyPending => Part::Signature,
+            Self::ExpMissing
+            | Self::ExpNotInteger
+            | Self::Expired
+            | Self::TtlOver600
+            | Self::ChannelArnMissing
+            | Self::ChannelMismatch
+            | Self::ClaimWithoutAwsPrefix
+            | Self::ClaimType
+            | Self::ViewerIdLength
+            | Self::OriginInvalid
+            | Self::TooManyStrictOrigins
+            | Self::StrictWithoutOrigin
+            | Self::OriginNotAllowed
+            | Self::ExpInMilliseconds
+            | Self::ViewerInSub
+            | Self::LongLivedWithoutViewer
+            | Self::UnknownAwsClaim
+            | Self::StrictOriginNeedsHeader => Part::Claims,
+            Self::SessionRevoked
+            | Self::SingleUseSpent
+            | Self::OriginMissing
+            | Self::ChannelPublic => Part::Elsewhere,
+        }
     }
 }
 
@@ -241,13 +305,5 @@ mod tests {
             "exp_in_milliseconds viewer_in_sub long_lived_without_viewer unknown_aws_claim \
              channel_public key_draining key_pending token_over_2kb strict_origin_needs_header"
         );
-    }
-
-    #[test]
-    fn a_code_reads_back() {
-        for code in FindingCode::ALL {
-            assert_eq!(FindingCode::from_code(code.as_str()), Some(*code));
-        }
-        assert_eq!(FindingCode::from_code("no_such_code"), None);
     }
 }

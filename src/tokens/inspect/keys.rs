@@ -1,30 +1,46 @@
-//! The public keys that a signature is checked against, and what is known about each.
+//! The keys that may have signed a token, and what IVS does with the signatures of each.
 
-use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, EllipticCurveKeyParameters, JwkSet};
 use pkcs8::EncodePublicKey;
 
 use crate::{
-    ivs::arn::PlaybackKeyArn,
-    keys::material::{KeyMaterialError, PublicKey},
+    ivs::arn::{AccountId, ChannelArn, PlaybackKeyArn, Region},
+    keys::{
+        inventory::ListedPair,
+        keyring::{KeyState, KeyVersion, Keyring},
+        material::{Fingerprint, KeyMaterialError, PublicKey},
+    },
 };
 
-/// The public keys that may have signed a token.
+/// The keys that may have signed a token, as far as they are known.
 #[derive(Clone, Debug, Default)]
 pub struct KeyRing {
     keys: Vec<KnownKey>,
+    /// Where every pair that IVS has is among the keys.
+    covered: Vec<(Region, AccountId)>,
+    /// Whether a person named the keys to check against.
+    named: bool,
 }
 
-/// A public key, and what is known about it in IVS.
+/// A key, and what is known about it in IVS.
 #[derive(Clone, Debug)]
 pub struct KnownKey {
     /// The key.
-    pub key: PublicKey,
+    pub key: KeyIdentity,
     /// The playback key pair in IVS, where known.
     pub arn: Option<PlaybackKeyArn>,
     /// What IVS does with its signatures.
     pub standing: KeyStanding,
+}
+
+/// What is known of a key itself.
+#[derive(Clone, Debug)]
+pub enum KeyIdentity {
+    /// Its public half.
+    Public(PublicKey),
+    /// Its fingerprint: IVS shows nothing else of a pair.
+    Fingerprint(Fingerprint),
 }
 
 /// What IVS does with the signatures of a key.
@@ -32,7 +48,7 @@ pub struct KnownKey {
 pub enum KeyStanding {
     /// Nobody asked IVS: the key came from a file or a JWK set.
     Unknown,
-    /// It is a key pair of IVS and signs now.
+    /// It is a key pair of IVS and signs now, or another signer's.
     Active,
     /// It is imported, or will be, and does not sign yet.
     Pending,
@@ -47,7 +63,7 @@ pub enum KeyStanding {
 impl KeyRing {
     /// A ring of these keys.
     pub fn new(keys: impl IntoIterator<Item = KnownKey>) -> Self {
-        Self { keys: keys.into_iter().collect() }
+        Self { keys: keys.into_iter().collect(), ..Self::default() }
     }
 
     /// A ring of one public key, in PEM or DER, of which nothing else is known.
@@ -56,7 +72,7 @@ impl KeyRing {
     ///
     /// It is no P-384 public key; the error says what it is.
     pub fn from_public_key(text: impl AsRef<[u8]>) -> Result<Self, KeyRingError> {
-        Ok(Self::new([KnownKey::from_file(PublicKey::read(text)?)]))
+        Ok(Self::named([PublicKey::read(text)?]))
     }
 
     /// A ring of the P-384 keys of a JWK set (RFC 7517). Other keys in it are passed over, since
@@ -67,31 +83,141 @@ impl KeyRing {
     /// The text is no JWK set, or has no P-384 key.
     pub fn from_jwks(text: &str) -> Result<Self, KeyRingError> {
         let set: JwkSet = serde_json::from_str(text).map_err(|_| KeyRingError::NotAJwkSet)?;
-        let keys: Vec<_> = set
-            .keys
-            .iter()
-            .filter_map(|jwk| {
-                let AlgorithmParameters::EllipticCurve(key) = &jwk.algorithm else { return None };
-                read_jwk(key)
-            })
-            .map(KnownKey::from_file)
-            .collect();
-        if keys.is_empty() { Err(KeyRingError::NoKeyInSet) } else { Ok(Self { keys }) }
+        let ring = Self::named(set.keys.iter().filter_map(|jwk| {
+            let AlgorithmParameters::EllipticCurve(key) = &jwk.algorithm else { return None };
+            read_jwk(key)
+        }));
+        if ring.keys.is_empty() { Err(KeyRingError::NoKeyInSet) } else { Ok(ring) }
     }
 
-    /// The key that made this signature (r and s, 96 bytes) of the message.
-    pub(super) fn find_signer(&self, message: &[u8], signature: &[u8]) -> Option<&KnownKey> {
-        self.keys.iter().find(|known| {
-            UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, known.key.as_sec1_point())
-                .verify(message, signature)
-                .is_ok()
+    fn named(keys: impl IntoIterator<Item = PublicKey>) -> Self {
+        let known = |key| {
+            let key = KeyIdentity::Public(key);
+            KnownKey { key, arn: None, standing: KeyStanding::Unknown }
+        };
+        Self { named: true, ..Self::new(keys.into_iter().map(known)) }
+    }
+
+    /// Adds the keys of a region: those of the keyring, the retired ones too, and those that IVS
+    /// lists beside them; `listed` is `None` where IVS could not be asked.
+    pub fn add_region<P>(&mut self, keyring: Option<&Keyring<P>>, listed: Option<&[ListedPair]>) {
+        let versions = keyring.map(|keyring| keyring.keys.as_slice()).unwrap_or_default();
+        let is = |version: &KeyVersion<P>, pair: &ListedPair| match pair.fingerprint {
+            Some(fingerprint) => version.fingerprint == fingerprint,
+            None => version.arn.as_ref() == Some(&pair.arn),
+        };
+        for pair in listed.into_iter().flatten() {
+            let version = versions.iter().find(|version| is(version, pair));
+            let key = match (version, pair.fingerprint) {
+                (Some(version), _) => KeyIdentity::Public(version.public_key.clone()),
+                (None, Some(fingerprint)) => KeyIdentity::Fingerprint(fingerprint),
+                (None, None) => continue,
+            };
+            // One that the keyring does not have is another signer's.
+            let standing = version.map_or(KeyStanding::Active, standing_in_ivs);
+            self.keys.push(KnownKey { key, arn: Some(pair.arn.clone()), standing });
+        }
+        let unlisted = versions
+            .iter()
+            .filter(|version| !listed.into_iter().flatten().any(|pair| is(version, pair)));
+        self.keys.extend(unlisted.map(|version| KnownKey {
+            key: KeyIdentity::Public(version.public_key.clone()),
+            arn: version.arn.clone(),
+            standing: match (version.state, listed.is_some()) {
+                (KeyState::Retired, _) | (KeyState::Retiring | KeyState::Draining, true) => {
+                    KeyStanding::Retired
+                }
+                (KeyState::Pending | KeyState::Imported | KeyState::Active, true) => {
+                    KeyStanding::Missing
+                }
+                (_, false) => standing_in_ivs(version),
+            },
+        }));
+    }
+
+    /// Adds what another ring knows.
+    pub fn extend(&mut self, other: Self) {
+        self.keys.extend(other.keys);
+        self.covered.extend(other.covered);
+        self.named |= other.named;
+    }
+
+    /// Says that every pair which IVS has in this region of this account is among the keys.
+    pub fn cover(&mut self, region: Region, account: AccountId) {
+        self.covered.push((region, account));
+    }
+
+    /// Whether every key that could play `channel` is among the keys.
+    pub(super) fn covers(&self, channel: Option<&ChannelArn>) -> bool {
+        self.covered.iter().any(|(region, account)| {
+            channel.is_none_or(|it| it.region() == region && it.account() == account)
+        })
+    }
+
+    /// Whether a signature that none of the keys made can be called bad: IVS has no other for the
+    /// channel, or none was asked about.
+    pub(super) fn is_exhaustive(&self, channel: Option<&ChannelArn>) -> bool {
+        self.named || self.covers(channel)
+    }
+
+    /// Which of the keys is one of `signers`. A key pair of the channel's region and account comes
+    /// before all others, one that IVS has before one that it had.
+    pub(super) fn find(
+        &self,
+        signers: &[PublicKey],
+        channel: Option<&ChannelArn>,
+    ) -> Option<&KnownKey> {
+        let found = self.keys.iter().filter(|known| signers.iter().any(|key| known.key.is(key)));
+        found.min_by_key(|known| match known.is_home(channel) {
+            Some(true) if known.standing.is_in_ivs() => 0,
+            Some(true) => 1,
+            Some(false) => 2,
+            None => 3,
         })
     }
 }
 
 impl KnownKey {
-    fn from_file(key: PublicKey) -> Self {
-        Self { key, arn: None, standing: KeyStanding::Unknown }
+    /// Whether it is a key pair of the channel's region and account; `None` where it is no pair that
+    /// is known. Without a channel, any place will do.
+    pub(super) fn is_home(&self, channel: Option<&ChannelArn>) -> Option<bool> {
+        let arn = self.arn.as_ref()?;
+        let is_home = |channel: &ChannelArn| {
+            arn.region() == channel.region() && arn.account() == channel.account()
+        };
+        Some(channel.is_none_or(is_home))
+    }
+}
+
+impl KeyIdentity {
+    fn is(&self, key: &PublicKey) -> bool {
+        match self {
+            Self::Public(known) => known == key,
+            Self::Fingerprint(known) => *known == key.fingerprint(),
+        }
+    }
+}
+
+impl KeyStanding {
+    const fn is_in_ivs(self) -> bool {
+        match self {
+            Self::Active | Self::Pending | Self::Draining => true,
+            Self::Unknown | Self::Retired | Self::Missing => false,
+        }
+    }
+}
+
+/// How a version stands whose key IVS has.
+fn standing_in_ivs<P>(version: &KeyVersion<P>) -> KeyStanding {
+    match version.state {
+        // Its private half is with another signer.
+        KeyState::Pending | KeyState::Imported if version.private_key.is_none() => {
+            KeyStanding::Active
+        }
+        KeyState::Pending | KeyState::Imported => KeyStanding::Pending,
+        // Whoever imported a retired key again signs with it.
+        KeyState::Active | KeyState::Retired => KeyStanding::Active,
+        KeyState::Draining | KeyState::Retiring => KeyStanding::Draining,
     }
 }
 
@@ -124,10 +250,12 @@ fn read_jwk(key: &EllipticCurveKeyParameters) -> Option<PublicKey> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::json;
 
     use super::*;
-    use crate::keys::material::fixtures;
+    use crate::keys::{keyring::strategies, material::fixtures, store::samples};
 
     #[test]
     fn a_jwk_set_gives_its_p384_keys() {
@@ -142,7 +270,52 @@ mod tests {
         ]});
         let ring = KeyRing::from_jwks(&set.to_string()).unwrap();
         assert_eq!(ring.keys.len(), 1);
-        assert_eq!(ring.keys[0].key, key);
+        assert!(ring.keys[0].key.is(&key));
+    }
+
+    /// The standing of the only version's key, by its state in the keyring and by what IVS lists.
+    fn standing(state: KeyState, listed: Option<&[ListedPair]>) -> (KeyStanding, KeyStanding) {
+        let mut keyring = samples::empty();
+        let id = samples::add_key(&mut keyring, 0);
+        let version = keyring.version_mut(&id).unwrap();
+        (version.state, version.arn) = (state, Some(strategies::arn(0)));
+        let key = version.public_key.clone();
+        let of = |listed: Option<&[ListedPair]>| {
+            let mut ring = KeyRing::default();
+            ring.add_region(Some(&keyring), listed);
+            ring.find(std::slice::from_ref(&key), None).unwrap().standing
+        };
+        (of(listed), of(Some(&[pair(0, Some(key.fingerprint()))])))
+    }
+
+    fn pair(position: usize, fingerprint: Option<Fingerprint>) -> ListedPair {
+        let arn = strategies::arn(position);
+        ListedPair { arn, name: String::new(), tags: BTreeMap::new(), fingerprint }
+    }
+
+    #[test]
+    fn keyring_and_ivs_together_tell_where_a_key_stands() {
+        use KeyStanding::{Active, Draining, Missing, Pending, Retired};
+        for (state, unasked, absent, listed) in [
+            (KeyState::Pending, Pending, Missing, Pending),
+            (KeyState::Imported, Pending, Missing, Pending),
+            (KeyState::Active, Active, Missing, Active),
+            (KeyState::Draining, Draining, Retired, Draining),
+            (KeyState::Retiring, Draining, Retired, Draining),
+            (KeyState::Retired, Retired, Retired, Active),
+        ] {
+            assert_eq!(standing(state, None), (unasked, listed), "{state:?}");
+            assert_eq!(standing(state, Some(&[])).0, absent, "{state:?}");
+            let recorded = standing(state, Some(&[pair(0, None)])).0;
+            assert_eq!(recorded, listed, "{state:?}: known by its ARN until IVS was looked at");
+        }
+    }
+
+    #[test]
+    fn a_recorded_pair_that_is_another_key_is_not_the_keys() {
+        let other = PublicKey::read(fixtures::OTHER_PUBLIC).unwrap().fingerprint();
+        let (found, _) = standing(KeyState::Active, Some(&[pair(0, Some(other))]));
+        assert_eq!(found, KeyStanding::Missing);
     }
 
     #[test]

@@ -14,22 +14,30 @@ mod expiry;
 mod finding;
 mod keys;
 mod origins;
+mod powershell;
 mod report;
 mod signature;
+mod sketch;
 mod source;
 pub mod text;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{clock::Timestamp, ivs::arn::PlaybackKeyArn};
+use crate::{
+    clock::Timestamp,
+    ivs::arn::{ChannelArn, PlaybackKeyArn},
+    tokens::claims::CHANNEL_ARN,
+};
 
+use compact::UnverifiedToken;
 use report::Report;
+use sketch::Sketch;
 use source::UrlFacts;
 
 pub use catalogue::{Explanation, findings_markdown};
-pub use finding::{Finding, FindingCode, Severity};
-pub use keys::{KeyRing, KeyRingError, KeyStanding, KnownKey};
+pub use finding::{Finding, FindingCode, Part, Severity};
+pub use keys::{KeyIdentity, KeyRing, KeyRingError, KeyStanding, KnownKey};
 pub use source::{Input, InputError, Subject};
 
 /// What the caller knows beside the token.
@@ -41,7 +49,7 @@ pub struct Context<'a> {
     pub channel: Option<ChannelFacts>,
 }
 
-/// What IVS says about the channel that a token names.
+/// What IVS says about the channel that is to be played.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ChannelFacts {
     /// It plays with a token alone.
@@ -71,6 +79,12 @@ pub struct Inspection {
     /// The key pair that signed, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_pair_arn: Option<PlaybackKeyArn>,
+    /// The outline of the URL, to mark what is wrong with it.
+    #[serde(skip)]
+    url: Option<Sketch>,
+    /// The outline of the token.
+    #[serde(skip)]
+    token: Option<Sketch>,
 }
 
 /// Something that could make IVS refuse and that was not looked at.
@@ -111,28 +125,51 @@ impl NotChecked {
     }
 }
 
+/// What an inspection could ask IVS about.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Questions {
+    /// Whether there is a signature, so that it matters which keys IVS has.
+    pub keys: bool,
+    /// The channel that is to be played: that of the caller, else of the URL, else of the token.
+    pub channel: Option<ChannelArn>,
+}
+
+impl Questions {
+    /// What `input` gives cause to ask.
+    pub fn of(input: &Input) -> Self {
+        let url = input.url().map(UrlFacts::read);
+        let token = token_of(input, url.as_ref());
+        let token = token.and_then(|token| UnverifiedToken::parse(token).ok());
+        let claimed = || token.as_ref()?.claims.get(CHANNEL_ARN)?.as_str()?.parse().ok();
+        let wanted = input.channel.as_ref().or_else(|| url.as_ref()?.channel.as_ref());
+        Self { keys: token.is_some(), channel: wanted.cloned().or_else(claimed) }
+    }
+}
+
 /// Inspects whatever `input` holds.
 pub fn inspect(input: &Input, context: &Context<'_>, now: Timestamp) -> Inspection {
     let mut report = Report::default();
-    let url = match &input.subject {
-        Some(Subject::PlaybackUrl(url)) => Some(UrlFacts::read(url)),
-        Some(Subject::Token(_)) | None => None,
-    };
-    let token = match &input.subject {
-        Some(Subject::Token(token)) => Some(token.as_str()),
-        Some(Subject::PlaybackUrl(_)) | None => url.as_ref().and_then(|url| url.token.as_deref()),
-    };
-    if let Some(url) = &url {
-        report.url(url);
+    let url = input.url().map(UrlFacts::read);
+    if let Some((text, facts)) = input.url().zip(url.as_ref()) {
+        report.url(text, facts, context);
     }
+    let token = token_of(input, url.as_ref());
     let readable = token.map(|token| report.token(token, input, url.as_ref(), context, now));
     if token.is_none() {
-        report.no_token();
+        report.no_token(input);
     }
     if let Some(body) = &input.edge_error {
         report.edge_error(body, readable);
     }
     report.conclude()
+}
+
+/// The token of `input`, whose URL says this.
+fn token_of<'a>(input: &'a Input, url: Option<&'a UrlFacts>) -> Option<&'a str> {
+    match &input.subject {
+        Some(Subject::Token(token)) => Some(token.as_str()).filter(|token| !token.is_empty()),
+        Some(Subject::PlaybackUrl(_)) | None => url?.token.as_deref(),
+    }
 }
 
 #[cfg(test)]
@@ -144,9 +181,19 @@ mod tests {
 
     const NOW: i64 = 1_795_337_700;
 
-    fn ring(key: &TestKey, arn: Option<&str>, standing: KeyStanding) -> KeyRing {
-        let arn = arn.map(|arn| arn.parse().unwrap());
-        KeyRing::new([KnownKey { key: key.public_key(), arn, standing }])
+    const HERE: &str = "arn:aws:ivs:us-west-2:123456789012:playback-key/abc";
+
+    fn known(key: &TestKey, arn: Option<&str>, standing: KeyStanding) -> KnownKey {
+        let key = KeyIdentity::Public(key.public_key());
+        KnownKey { key, arn: arn.map(|arn| arn.parse().unwrap()), standing }
+    }
+
+    /// All that IVS has where the channel is.
+    fn all(keys: impl IntoIterator<Item = KnownKey>) -> KeyRing {
+        let mut ring = KeyRing::new(keys);
+        let channel: ChannelArn = CHANNEL.parse().unwrap();
+        ring.cover(channel.region().clone(), channel.account().clone());
+        ring
     }
 
     fn look(input: &Input, context: &Context<'_>) -> Inspection {
@@ -203,13 +250,12 @@ mod tests {
     fn with_everything_checked_a_token_is_valid() {
         let key = TestKey::generate();
         let input = Input::from_text(&key.token(&header(), &claims())).unwrap();
-        let arn = "arn:aws:ivs:us-west-2:123456789012:playback-key/abc";
-        let ring = ring(&key, Some(arn), KeyStanding::Active);
+        let ring = all([known(&key, Some(HERE), KeyStanding::Active)]);
         let context = Context { keys: Some(&ring), channel: Some(ChannelFacts::Private) };
         let inspection = look(&input, &context);
         assert_eq!(inspection.valid, Some(true));
         let json = serde_json::to_value(&inspection).unwrap();
-        assert_eq!(json["keyPairArn"], arn);
+        assert_eq!(json["keyPairArn"], HERE);
         assert_eq!(json["notChecked"], json!([]));
         assert_eq!(json["header"], header());
         assert_eq!(json["claims"], claims());
@@ -220,7 +266,7 @@ mod tests {
     fn the_standing_of_the_key_is_told() {
         let key = TestKey::generate();
         let input = Input::from_text(&key.token(&header(), &claims())).unwrap();
-        let here = Some("arn:aws:ivs:us-west-2:123456789012:playback-key/abc");
+        let here = Some(HERE);
         let other_region = Some("arn:aws:ivs:eu-west-1:123456789012:playback-key/abc");
         let other_account = Some("arn:aws:ivs:us-west-2:210987654321:playback-key/abc");
         for (arn, standing, expected) in [
@@ -229,13 +275,67 @@ mod tests {
             (here, KeyStanding::Draining, Some("key_draining")),
             (here, KeyStanding::Retired, Some("key_deleted")),
             (None, KeyStanding::Missing, Some("key_unknown_to_ivs")),
+            (None, KeyStanding::Unknown, Some("key_unknown_to_ivs")),
             (other_region, KeyStanding::Active, Some("key_other_region")),
             (other_account, KeyStanding::Active, Some("key_other_region")),
         ] {
-            let ring = ring(&key, arn, standing);
+            let ring = all([known(&key, arn, standing)]);
             let inspection = look(&input, &Context { keys: Some(&ring), channel: None });
             assert_eq!(codes(&inspection), Vec::from_iter(expected), "{standing:?}");
+            assert_eq!(inspection.not_checked, [NotChecked::Channel], "{standing:?}");
         }
+    }
+
+    #[test]
+    fn a_pair_of_the_channels_own_region_is_what_counts() {
+        let key = TestKey::generate();
+        let input = Input::from_text(&key.token(&header(), &claims())).unwrap();
+        let elsewhere = "arn:aws:ivs:eu-west-1:123456789012:playback-key/abc";
+        let ring = all([
+            known(&key, None, KeyStanding::Unknown),
+            known(&key, Some(elsewhere), KeyStanding::Active),
+            known(&key, Some(&format!("{HERE}-old")), KeyStanding::Retired),
+            known(&key, Some(HERE), KeyStanding::Active),
+        ]);
+        let inspection = look(&input, &Context { keys: Some(&ring), channel: None });
+        assert_eq!(codes(&inspection), [""; 0]);
+        assert_eq!(inspection.key_pair_arn.unwrap().as_str(), HERE);
+    }
+
+    #[test]
+    fn a_foreign_pair_is_known_by_its_fingerprint() {
+        let (key, other) = (TestKey::generate(), TestKey::generate());
+        let pair = KnownKey {
+            key: KeyIdentity::Fingerprint(key.public_key().fingerprint()),
+            ..known(&key, Some(HERE), KeyStanding::Active)
+        };
+        let ring = all([pair]);
+        let context = Context { keys: Some(&ring), channel: Some(ChannelFacts::Private) };
+        let judge = |key: &TestKey| {
+            look(&Input::from_text(&key.token(&header(), &claims())).unwrap(), &context)
+        };
+        assert_eq!(judge(&key).valid, Some(true));
+        assert_eq!(judge(&key).key_pair_arn.unwrap().as_str(), HERE);
+        assert_eq!(codes(&judge(&other)), ["bad_signature"]);
+    }
+
+    #[test]
+    fn where_ivs_was_not_asked_no_signature_is_called_bad() {
+        let (key, other) = (TestKey::generate(), TestKey::generate());
+        let token = |key: &TestKey| Input::from_text(&key.token(&header(), &claims())).unwrap();
+        let ring = KeyRing::new([known(&key, Some(HERE), KeyStanding::Active)]);
+        let context = Context { keys: Some(&ring), channel: None };
+        let inspection = look(&token(&other), &context);
+        assert_eq!(inspection.valid, None);
+        assert_eq!(inspection.not_checked, [NotChecked::Signature, NotChecked::Channel]);
+        let inspection = look(&token(&key), &context);
+        assert_eq!(inspection.valid, None);
+        assert_eq!(inspection.not_checked, [NotChecked::KeyPair, NotChecked::Channel]);
+        let mut ring = KeyRing::default();
+        ring.cover("eu-west-1".parse().unwrap(), "123456789012".parse().unwrap());
+        let inspection = look(&token(&other), &Context { keys: Some(&ring), channel: None });
+        assert_eq!(codes(&inspection), [""; 0], "another region's pairs say nothing");
+        assert!(inspection.not_checked.contains(&NotChecked::Signature));
     }
 
     #[test]
@@ -250,7 +350,7 @@ mod tests {
     #[test]
     fn another_key_and_changed_claims_are_bad_signatures() {
         let (key, other) = (TestKey::generate(), TestKey::generate());
-        let ring = ring(&key, None, KeyStanding::Active);
+        let ring = all([known(&key, Some(HERE), KeyStanding::Active)]);
         let context = Context { keys: Some(&ring), channel: None };
         let good = key.token(&header(), &claims());
         let other = other.token(&header(), &claims());
@@ -312,13 +412,60 @@ mod tests {
         let token = TestKey::generate().token(&header(), &with("aws:viewer-id", "v"));
         assert_eq!(codes(&with_error(&token, "Forbidden")), ["session_revoked"]);
         let unknown = r#"{"error_code": "invalid_playback_auth_token", "error": "?"}"#;
-        let inspection = with_error(&token, unknown);
+        assert_eq!(codes(&with_error(&token, unknown)), ["bad_signature", "session_revoked"]);
+        let inspection = pasted(unknown);
         assert_eq!(inspection.valid, None);
-        assert!(inspection.not_checked.contains(&NotChecked::EdgeError));
+        assert_eq!(inspection.not_checked, [NotChecked::Token, NotChecked::EdgeError]);
         let missing = r#"{"error_code": "invalid_playback_auth_token", "error": "invalid number of segments"}"#;
         assert_eq!(codes(&with_error(&token, missing)), ["token_missing"]);
         assert_eq!(codes(&with_error("no token", missing)), ["not_a_jwt"]);
         assert_eq!(pasted("origin required").valid, Some(false));
+    }
+
+    #[test]
+    fn what_the_token_shows_comes_before_what_the_edge_adds() {
+        let expired = TestKey::generate().token(&header(), &with("exp", NOW - 1));
+        let spent = r#"[{"error_code": "playback_auth_error"}]"#;
+        let input = |body: &str| Input {
+            edge_error: Some(body.to_owned()),
+            ..Input::from_text(&expired).unwrap()
+        };
+        let look = |body| codes(&look(&input(body), &Context::default()));
+        assert_eq!(look("Forbidden"), ["expired", "session_revoked"]);
+        assert_eq!(look(spent), ["expired"], "it was no single-use token");
+    }
+
+    #[test]
+    fn a_public_channel_plays_without_a_token() {
+        let url = "https://a.test/api/video/v1/us-west-2.123456789012.channel.AbCdEfGh1234.m3u8";
+        let input = Input::from_text(url).unwrap();
+        let context = Context { keys: None, channel: Some(ChannelFacts::Public) };
+        assert_eq!(codes(&look(&input, &context)), ["channel_public"]);
+        assert_eq!(Questions::of(&input).channel.unwrap().as_str(), CHANNEL);
+    }
+
+    #[test]
+    fn an_empty_token_is_a_missing_one() {
+        let input = Input { subject: Some(Subject::Token(String::new())), ..Input::default() };
+        assert_eq!(codes(&look(&input, &Context::default())), ["token_missing"]);
+    }
+
+    #[test]
+    fn ivs_is_asked_about_the_channel_that_is_to_be_played() {
+        let token = TestKey::generate().token(&header(), &claims());
+        let of = |input: &Input| {
+            let Questions { keys, channel } = Questions::of(input);
+            (keys, channel.map(|channel| channel.id().to_owned()))
+        };
+        let pasted = |text: &str| of(&Input::from_text(text).unwrap());
+        let id = |id: &str| Some(id.to_owned());
+        assert_eq!(pasted(&token), (true, id("AbCdEfGh1234")));
+        let url = "https://a.test/api/video/v1/us-west-2.123456789012.channel.Other.m3u8";
+        assert_eq!(pasted(&format!("{url}?token={token}")), (true, id("Other")));
+        assert_eq!(pasted(&format!("{url}?token=x")), (false, id("Other")));
+        assert_eq!(pasted("Forbidden"), (false, None));
+        let input = Input { channel: CHANNEL.parse().ok(), ..Input::from_text(url).unwrap() };
+        assert_eq!(of(&input), (false, id("AbCdEfGh1234")));
     }
 
     #[test]
@@ -342,7 +489,7 @@ mod tests {
             "curl '".repeat(1 << 17),
             "[".repeat(1 << 20),
         ] {
-            let _ = text::render(&pasted(&text));
+            let _ = text::render(&pasted(&text), text::Colour::None);
         }
     }
 }

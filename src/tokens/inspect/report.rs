@@ -12,8 +12,13 @@ use crate::{
 };
 
 use super::{
-    ChannelFacts, Context, Finding, FindingCode, Input, Inspection, KeyStanding, NotChecked,
-    Severity, claims, compact::UnverifiedToken, edge::Refusal, signature, source::UrlFacts,
+    ChannelFacts, Context, Finding, FindingCode, Input, Inspection, NotChecked, Severity, Subject,
+    claims,
+    compact::UnverifiedToken,
+    edge::{Beside, Refusal},
+    signature,
+    sketch::Sketch,
+    source::UrlFacts,
 };
 
 /// An inspection while it is being made.
@@ -25,20 +30,31 @@ pub(super) struct Report {
     claims: Option<Map<String, Value>>,
     token_id: Option<String>,
     key_pair_arn: Option<PlaybackKeyArn>,
+    url: Option<Sketch>,
+    token: Option<Sketch>,
 }
 
 impl Report {
     /// What the URL itself gets wrong.
-    pub(super) fn url(&mut self, url: &UrlFacts) {
+    pub(super) fn url(&mut self, text: &str, url: &UrlFacts, context: &Context<'_>) {
+        self.url = Some(Sketch::of_url(text, url, false));
         if let Some(fault) = url.fault {
             self.findings.push(Finding::new(FindingCode::UrlMalformed, fault.to_string()));
         } else if url.token.is_none() {
+            // A public channel plays all the same.
+            if context.channel == Some(ChannelFacts::Public) {
+                return self.channel(context.channel);
+            }
             let situation = "The URL has no token.";
             self.findings.push(Finding::new(FindingCode::TokenMissing, situation));
         }
     }
 
-    pub(super) fn no_token(&mut self) {
+    pub(super) fn no_token(&mut self, input: &Input) {
+        if matches!(input.subject, Some(Subject::Token(_))) {
+            let situation = "The token is empty.";
+            self.findings.push(Finding::new(FindingCode::TokenMissing, situation));
+        }
         self.not_checked.push(NotChecked::Token);
     }
 
@@ -52,11 +68,12 @@ impl Report {
         now: Timestamp,
     ) -> bool {
         self.token_id = Some(token_id(token));
+        self.token = Some(Sketch::of_token(token));
         let parsed = match UnverifiedToken::parse(token) {
             Ok(parsed) => parsed,
             Err(unreadable) => {
-                let situation = unreadable.cause.to_string();
-                self.findings.push(Finding::new(FindingCode::NotAJwt, situation));
+                let finding = Finding::new(FindingCode::NotAJwt, unreadable.cause.to_string());
+                self.findings.push(finding.within(unreadable.cause.part()));
                 self.not_checked.push(NotChecked::Signature);
                 (self.header, self.claims) = (unreadable.header, unreadable.claims);
                 return false;
@@ -76,7 +93,11 @@ impl Report {
             );
             self.findings.push(Finding::new(FindingCode::TokenOver2Kb, situation));
         }
-        if url.is_some_and(|url| url.segment) && parsed.claims.contains_key(SINGLE_USE_UUID) {
+        if let Some((text, url)) = input.url().zip(url)
+            && url.segment
+            && parsed.claims.contains_key(SINGLE_USE_UUID)
+        {
+            self.url = Some(Sketch::of_url(text, url, true));
             let situation =
                 "This is a segment, and the single-use token was spent by the playlist.";
             self.findings.push(Finding::new(FindingCode::UrlMalformed, situation));
@@ -101,9 +122,9 @@ impl Report {
         }
         if let Some(signer) = verdict.signer {
             self.key_pair_arn.clone_from(&signer.arn);
-            if signer.standing == KeyStanding::Unknown {
-                self.not_checked.push(NotChecked::KeyPair);
-            }
+        }
+        if verdict.key_pair_unchecked {
+            self.not_checked.push(NotChecked::KeyPair);
         }
     }
 
@@ -138,11 +159,16 @@ impl Report {
         }
     }
 
+    /// What the edge said, beside what was found so far: the causes that it adds come after.
     pub(super) fn edge_error(&mut self, body: &str, readable: Option<bool>) {
-        let Some(refusal) = Refusal::read(body) else {
-            return self.not_checked.push(NotChecked::EdgeError);
+        let beside = Beside {
+            readable,
+            findings: &self.findings,
+            not_checked: &self.not_checked,
+            claims: self.claims.as_ref(),
         };
-        for finding in refusal.explain(readable) {
+        let causes = Refusal::read(body).map(|refusal| refusal.causes(&beside));
+        for finding in causes.unwrap_or_default() {
             match self.findings.iter_mut().find(|known| known.code == finding.code) {
                 // Both say the same, and the token says it better; but it is no mere warning.
                 Some(known) => known.severity = Severity::Error,
@@ -155,7 +181,7 @@ impl Report {
     }
 
     fn has_error(&self) -> bool {
-        self.findings.iter().any(|finding| finding.severity == Severity::Error)
+        self.findings.iter().any(Finding::is_error)
     }
 
     pub(super) fn conclude(mut self) -> Inspection {
@@ -172,6 +198,8 @@ impl Report {
             claims: self.claims,
             token_id: self.token_id,
             key_pair_arn: self.key_pair_arn,
+            url: self.url,
+            token: self.token,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::{ivs::arn::ChannelArn, tokens::mint::SIGNATURE_LENGTH};
+use crate::{ivs::arn::ChannelArn, keys::material::PublicKey, tokens::mint::SIGNATURE_LENGTH};
 
 use super::{
     compact::UnverifiedToken,
@@ -29,8 +29,10 @@ pub(super) struct Verdict<'k> {
     pub(super) findings: Vec<Finding>,
     /// The key that signed.
     pub(super) signer: Option<&'k KnownKey>,
-    /// Whether the signature was compared with a key, or is wrong without one.
+    /// Whether the signature was compared with every key that counts, or is wrong without one.
     pub(super) checked: bool,
+    /// Whether the key is known, and what IVS has of it is not.
+    pub(super) key_pair_unchecked: bool,
 }
 
 /// Judges the signature of a token for `channel`.
@@ -68,20 +70,43 @@ pub(super) fn check<'k>(
             None
         }
     };
-    let (Some(signature), Some(keys)) = (signature, keys) else {
-        verdict.checked = signature.is_none();
-        return verdict;
-    };
-    verdict.checked = true;
-    verdict.signer = keys.find_signer(token.signing_input.as_bytes(), &signature);
-    match verdict.signer {
-        Some(signer) => verdict.findings.extend(check_signer(signer, channel)),
-        None => verdict.findings.push(Finding::new(
-            FindingCode::BadSignature,
-            "None of the known keys made the signature.",
-        )),
+    match signature {
+        Some(signature) => verdict.judge(token, &signature, channel, keys),
+        None => verdict.checked = true,
     }
     verdict
+}
+
+impl<'k> Verdict<'k> {
+    /// Finds out who made the signature, and what IVS makes of that.
+    fn judge(
+        &mut self,
+        token: &UnverifiedToken<'_>,
+        signature: &[u8; SIGNATURE_LENGTH],
+        channel: Option<&ChannelArn>,
+        keys: Option<&'k KeyRing>,
+    ) {
+        let signers = PublicKey::possible_signers(token.signing_input.as_bytes(), signature);
+        if let Some((keys, signer)) = keys.and_then(|it| Some((it, it.find(&signers, channel)?))) {
+            let asked = keys.covers(channel);
+            let finding = check_signer(signer, channel, asked);
+            let is_certain = finding.as_ref().is_some_and(Finding::is_error);
+            self.key_pair_unchecked = !asked && !is_certain;
+            self.signer = Some(signer);
+            self.findings.extend(finding);
+            self.checked = true;
+            return;
+        }
+        let situation = if signers.is_empty() {
+            "The numbers r and s are such that no key can have made them."
+        } else if keys.is_some_and(|keys| keys.is_exhaustive(channel)) {
+            "None of the known keys made the signature."
+        } else {
+            return;
+        };
+        self.findings.push(Finding::new(FindingCode::BadSignature, situation));
+        self.checked = true;
+    }
 }
 
 fn check_algorithm(algorithm: Option<&Value>) -> Option<Finding> {
@@ -101,9 +126,10 @@ fn check_algorithm(algorithm: Option<&Value>) -> Option<Finding> {
     ))
 }
 
-fn check_signer(signer: &KnownKey, channel: Option<&ChannelArn>) -> Option<Finding> {
-    if let (Some(key), Some(channel)) = (&signer.arn, channel)
-        && (key.region() != channel.region() || key.account() != channel.account())
+/// What IVS makes of a signature of this key; `asked` is whether IVS was asked for the key pairs that
+/// could play the channel.
+fn check_signer(signer: &KnownKey, channel: Option<&ChannelArn>, asked: bool) -> Option<Finding> {
+    if let (Some(key), Some(channel), Some(false)) = (&signer.arn, channel, signer.is_home(channel))
     {
         return Some(Finding::new(
             FindingCode::KeyOtherRegion,
@@ -118,7 +144,8 @@ fn check_signer(signer: &KnownKey, channel: Option<&ChannelArn>) -> Option<Findi
         ));
     }
     let (code, situation) = match signer.standing {
-        KeyStanding::Unknown | KeyStanding::Active => return None,
+        KeyStanding::Active => return None,
+        KeyStanding::Unknown if !asked => return None,
         KeyStanding::Pending => (
             FindingCode::KeyPending,
             "The key that signed is not active yet; IVS may not know it everywhere.",
@@ -130,7 +157,7 @@ fn check_signer(signer: &KnownKey, channel: Option<&ChannelArn>) -> Option<Findi
         KeyStanding::Retired => {
             (FindingCode::KeyDeleted, "The key that signed was deleted from IVS.")
         }
-        KeyStanding::Missing => {
+        KeyStanding::Unknown | KeyStanding::Missing => {
             (FindingCode::KeyUnknownToIvs, "The key that signed is not among the key pairs of IVS.")
         }
     };

@@ -12,7 +12,7 @@ use crate::{
     tokens::TOKEN_PARAMETER,
 };
 
-use super::{curl, edge};
+use super::{curl, edge, powershell};
 
 /// What is to be inspected. `Debug` hides it, since there may be a token in it.
 #[derive(Clone, Default)]
@@ -38,19 +38,20 @@ pub enum Subject {
 }
 
 impl Input {
-    /// Takes whatever was pasted for what it looks like: a `curl` command, what the mint call
-    /// answered, the body of a 403, a URL, else a token, which may be in quotes or percent-encoded.
+    /// Takes whatever was pasted for what it looks like: a `curl` or PowerShell command, what the mint
+    /// call answered, the body of a 403, a URL or a line with one (a browser's console, `fetch`),
+    /// else a token, which may be in quotes or percent-encoded.
     ///
     /// # Errors
     ///
-    /// There is nothing in the text, or a `curl` command that has no URL.
+    /// There is nothing in the text, or a command that has no URL.
     pub fn from_text(text: &str) -> Result<Self, InputError> {
         let text = text.trim().trim_start_matches('\u{feff}').trim();
         if text.is_empty() {
             return Err(InputError::Empty);
         }
-        if let Some(command) = curl::Command::parse(text) {
-            let url = command.url.ok_or(InputError::CurlWithoutUrl)?;
+        if let Some(command) = curl::Command::parse(text).or_else(|| powershell::parse(text)) {
+            let url = command.url.ok_or(InputError::CommandWithoutUrl)?;
             return Ok(Self {
                 subject: Some(Subject::PlaybackUrl(url)),
                 // The command shows the whole request, so what it lacks was not sent.
@@ -62,9 +63,13 @@ impl Input {
             return Ok(Self { subject: Some(subject), ..Self::default() });
         }
         if edge::looks_like_one(text) {
-            return Ok(Self { edge_error: Some(text.to_owned()), ..Self::default() });
+            // A player's log may quote the URL beside the answer.
+            let url = url_in_line(text).filter(|url| url.contains(".m3u8"));
+            let subject = url.map(|url| Subject::PlaybackUrl(url.to_owned()));
+            return Ok(Self { subject, edge_error: Some(text.to_owned()), ..Self::default() });
         }
         let text = text.trim_matches(['"', '\'', '`']);
+        let text = url_in_line(text).unwrap_or(text);
         // Base64url may spell `.m3u8` by chance, but not at the end of a path.
         let path = text.split(['?', '#']).next().unwrap_or_default();
         let is_url = text.contains("://") || path.strip_suffix(".m3u8").is_some();
@@ -74,6 +79,16 @@ impl Input {
             Subject::Token(strip_wrapping(text))
         };
         Ok(Self { subject: Some(subject), ..Self::default() })
+    }
+}
+
+impl Input {
+    /// The URL that is inspected.
+    pub(super) fn url(&self) -> Option<&str> {
+        match &self.subject {
+            Some(Subject::PlaybackUrl(url)) => Some(url),
+            Some(Subject::Token(_)) | None => None,
+        }
     }
 }
 
@@ -98,9 +113,9 @@ pub enum InputError {
     /// No text.
     #[error("there is nothing to inspect; give a token, a playback URL, or the body of a 403")]
     Empty,
-    /// A `curl` command without an `http` or `https` URL.
-    #[error("the curl command has no URL; copy it from the request that failed")]
-    CurlWithoutUrl,
+    /// A command without a URL.
+    #[error("the command has no URL; copy it from the request that failed")]
+    CommandWithoutUrl,
 }
 
 /// The playback URL or token in the answer to `POST /v1/tokens`.
@@ -113,6 +128,16 @@ fn from_mint_response(text: &str) -> Option<Subject> {
     }
     let response: MintResponse = serde_json::from_str(text).ok()?;
     response.playback_url.map(Subject::PlaybackUrl).or_else(|| response.token.map(Subject::Token))
+}
+
+/// The URL in a line that has other words, too.
+fn url_in_line(text: &str) -> Option<&str> {
+    if !text.contains(char::is_whitespace) {
+        return None;
+    }
+    let start = ["https://", "http://"].into_iter().filter_map(|scheme| text.find(scheme)).min()?;
+    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>');
+    text.get(start..)?.split(ends).next()
 }
 
 /// `Bearer …`, `token=…`, and percent-encoding, none of which belongs to a token.
@@ -318,6 +343,8 @@ mod tests {
         }
         let url = format!("{BASE}?token={TOKEN}");
         assert_eq!(token_of(&format!("'{url}'")), url);
+        assert_eq!(token_of(&format!("GET {url} 403 (Forbidden)")), url);
+        assert_eq!(token_of(&format!("await fetch(\"{url}\", {{ \"method\": \"GET\" }})")), url);
         assert_eq!(token_of(&format!(r#"{{"token":"{TOKEN}","playbackUrl":"{url}"}}"#)), url);
         assert_eq!(token_of(&format!(r#"{{"token":"{TOKEN}","tokenId":"x"}}"#)), TOKEN);
         assert!(matches!(
@@ -329,6 +356,9 @@ mod tests {
             let input = Input::from_text(body).unwrap();
             assert!(input.subject.is_none() && input.edge_error.is_some(), "{body}");
         }
+        let log = format!("{url} failed: invalid_playback_auth_token");
+        assert_eq!(token_of(&log), url);
+        assert!(Input::from_text(&log).unwrap().edge_error.is_some());
         assert_eq!(Input::from_text(" \n").unwrap_err(), InputError::Empty);
     }
 
@@ -339,7 +369,7 @@ mod tests {
         assert_eq!(input.origin.as_deref(), Some("https://a.test"));
         let input = Input::from_text(&format!("curl '{url}'")).unwrap();
         assert_eq!(input.origin.as_deref(), Some(""), "no Origin was sent");
-        assert_eq!(Input::from_text("curl -v").unwrap_err(), InputError::CurlWithoutUrl);
+        assert_eq!(Input::from_text("curl -v").unwrap_err(), InputError::CommandWithoutUrl);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `/v1/tokens/inspect`: what is wrong with a token, whoever made it.
 
+pub mod facts;
+
 use axum::{extract::State, response::Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,9 +14,13 @@ use super::{
     respond::{json, no_store},
 };
 use crate::{
+    access::{Client, Scope},
+    channels::ChannelRefError,
     ivs::arn::ChannelArn,
-    tokens::inspect::{Context, Input, Subject, inspect},
+    tokens::inspect::{Context, Input, Questions, Subject, inspect},
 };
+
+use self::facts::Facts;
 
 /// What to inspect.
 #[derive(Debug, ToSchema)]
@@ -69,14 +75,15 @@ pub struct FindingBody {
     claim: Option<String>,
 }
 
-/// Find out why a token is refused. Fetches nothing from the network.
+/// Find out why a token is refused. Compares it with the keyring and with what Amazon IVS says of its
+/// key pairs and the channel, and fetches nothing else from the network.
 #[utoipa::path(
     post, path = "/v1/tokens/inspect", operation_id = "inspectToken", tag = "Tokens",
     request_body = InspectRequest, responses((status = 200, description = "What was found", body = InspectResponse))
 )]
 pub async fn inspect_token(
     State(api): State<Api>,
-    _: Caller<TokensInspect>,
+    client: Caller<TokensInspect>,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
     let mut members = Members::new(body.0);
@@ -95,17 +102,34 @@ pub async fn inspect_token(
     if !violations.is_empty() {
         return Err(ApiError::invalid(violations));
     }
-    let channel = channel.map(|text| channel_of(&api, &text)).transpose()?;
+    let may_see = sees_channels(&client);
+    let channel = channel.map(|text| channel_of(&api, &text, may_see)).transpose()?;
     let subject = token.map(Subject::Token).or_else(|| playback_url.map(Subject::PlaybackUrl));
     let input = Input { subject, edge_error, channel, origin };
-    // Which pairs of IVS may have signed is not known here, so the signature stays unchecked.
-    let inspection = inspect(&input, &Context::default(), api.clock.now());
-    Ok(no_store(json(&inspection)))
+    let requester = may_see.then(|| super::channels::requester(&client));
+    let facts = Facts::gather(&api, &Questions::of(&input), requester).await;
+    let now = api.clock.now();
+    // A token of a mebibyte, and finding out which key signed, take milliseconds.
+    let inspection = tokio::task::spawn_blocking(move || {
+        inspect(&input, &Context { keys: Some(&facts.keys), channel: facts.channel }, now)
+    });
+    Ok(no_store(json(&inspection.await.map_err(ApiError::internal)?)))
 }
 
-/// An alias, or any channel's ARN: an inspected token need not be of this service.
-fn channel_of(api: &Api, text: &str) -> Result<ChannelArn, ApiError> {
-    api.names
-        .resolve(text)
-        .or_else(|error| text.parse().map_err(|_| super::channels::refuse_reference(&error)))
+/// Whether a client may learn of channels. One that may not is told nothing of them here, either; and
+/// whoever mints learns from that whether a channel is there, and private.
+fn sees_channels(client: &Client) -> bool {
+    [Scope::ChannelsRead, Scope::TokensMint].into_iter().any(|it| client.require(it).is_ok())
+}
+
+/// An alias, or any channel's ARN: an inspected token need not be of this service. Aliases are known
+/// to those alone who may learn of channels.
+fn channel_of(api: &Api, text: &str, may_see: bool) -> Result<ChannelArn, ApiError> {
+    match api.names.resolve(text) {
+        Ok(channel) if may_see => Ok(channel),
+        Ok(_) => text
+            .parse()
+            .map_err(|_| super::channels::refuse_reference(&ChannelRefError::NotAChannel)),
+        Err(error) => text.parse().map_err(|_| super::channels::refuse_reference(&error)),
+    }
 }
