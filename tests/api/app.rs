@@ -141,7 +141,8 @@ impl TestApp {
         let credential = credential('a');
         let all = "tokens:mint,tokens:inspect,channels:read,keys:read,keys:write,viewers:revoke,\
                    metrics:read";
-        let clients = format!("{}\n{}", client('a', all), client('r', "channels:read"));
+        let clients = [('a', all), ('i', "tokens:inspect"), ('r', "channels:read")];
+        let clients = clients.map(|(id, scopes)| client(id, scopes)).join("\n");
         let variables = vec![
             ("IVS_PLAYBACK_AUTH__IVS__REGIONS".to_owned(), "us-west-2".to_owned()),
             ("IVS_PLAYBACK_AUTH__IVS__ACCOUNT_ID".to_owned(), account.to_string()),
@@ -355,7 +356,8 @@ fn serve(listener: tokio::net::TcpListener, router: Router) -> tokio::task::Abor
     server.abort_handle()
 }
 
-/// The credential of a client: `a` may do everything, `r` reads channels only.
+/// The credential of a client: `a` may do everything, `i` inspects tokens only, `r` reads channels
+/// only.
 pub(crate) fn credential(client: char) -> String {
     format!("ipa_{}_{}", client.to_string().repeat(12), "B".repeat(43))
 }

@@ -11,6 +11,7 @@ mod app;
 mod channels;
 mod demo;
 mod health;
+mod inspection;
 mod ivs;
 mod key_pairs;
 mod keys;

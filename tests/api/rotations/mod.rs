@@ -65,7 +65,7 @@ impl TestApp {
     }
 
     /// Begins a graceful rotation, and goes on until its new key signs.
-    async fn rotate(&self) -> Value {
+    pub(crate) async fn rotate(&self) -> Value {
         let rotation = self.begin(json!({})).await;
         self.step().await;
         self.clock.advance(PROPAGATION);
