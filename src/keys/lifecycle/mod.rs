@@ -20,6 +20,8 @@ pub mod view;
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -29,14 +29,16 @@ impl<'a, P> Planner<'a, P> {
 
     pub(super) fn run(mut self) -> Plan {
         self.report();
-        let emergency = self.unfinished(RotationMode::Emergency).cloned();
+        let emergency = self.unfinished(RotationMode::Emergency);
         if let Some(skew) = self.it.now.skew()
             && skew > drain::skew_limit(self.it.policy)
         {
             self.plan.findings.push(Finding::ClockSkew(skew));
-            // What an emergency does depends on no clock, and cannot wait for one.
-            if let Some(rotation) = &emergency {
+            // What an emergency does depends on no clock, and cannot wait for one; nor can the
+            // deletions that make room for it.
+            if let Some(rotation) = emergency {
                 self.emergency(rotation);
+                self.deletions();
             }
             self.leaked();
             return self.plan;
@@ -44,7 +46,7 @@ impl<'a, P> Planner<'a, P> {
         if change::settled(self.it.keyring, self.it.now) {
             self.step(Step::Settle, "a rotation has nothing left to do");
         }
-        if let Some(rotation) = &emergency {
+        if let Some(rotation) = emergency {
             self.emergency(rotation);
         }
         self.deletions();
@@ -52,8 +54,8 @@ impl<'a, P> Planner<'a, P> {
         self.strays();
         self.repairs();
         if emergency.is_none() {
-            if let Some(rotation) = self.unfinished(RotationMode::Graceful).cloned() {
-                self.graceful(&rotation);
+            if let Some(rotation) = self.unfinished(RotationMode::Graceful) {
+                self.graceful(rotation);
             } else {
                 self.schedule();
             }
@@ -88,9 +90,16 @@ impl<'a, P> Planner<'a, P> {
                 self.step(Step::Import(to.id.clone()), "the key that replaces a leaked one");
             }
             KeyState::Pending => self.make_slot(to),
+            KeyState::Imported if self.it.observed.distrusted.contains(&to.id) => {}
             KeyState::Imported if self.is_gone(to) => {
-                self.reimport(to);
+                if self.has_slot_for(to) {
+                    self.reimport(to);
+                } else if !self.waits_for_claim(to) {
+                    self.make_slot(to);
+                }
             }
+            // Looked at again first: with a key that IVS does not have, nobody would play.
+            KeyState::Imported if !self.in_slot(to) => {}
             KeyState::Imported => {
                 let step = Step::Activate(rotation.id.clone());
                 self.step(step, "the key that replaces a leaked one is in IVS");
@@ -233,7 +242,7 @@ impl<'a, P> Planner<'a, P> {
                 }
                 KeyState::Imported => {
                     self.plan.findings.push(Finding::PairMissing(arn.clone()));
-                    if self.it.policy.heal != Heal::Off {
+                    if self.it.policy.heal != Heal::Off && !self.ends_an_emergency(version) {
                         self.reimport(version);
                     }
                 }
@@ -301,8 +310,7 @@ impl<'a, P> Planner<'a, P> {
             KeyState::Pending => self.no_slot(),
             KeyState::Imported if self.it.observed.distrusted.contains(&to.id) => {}
             // Looked at again, or put back, first.
-            KeyState::Imported if !to.arn.as_ref().is_some_and(|arn| self.it.observed.has(arn)) => {
-            }
+            KeyState::Imported if !self.in_slot(to) => {}
             KeyState::Imported => self.await_propagation(rotation, to),
             KeyState::Active | KeyState::Draining | KeyState::Retiring | KeyState::Retired => {}
         }
@@ -406,6 +414,11 @@ impl<'a, P> Planner<'a, P> {
         let listed = self.it.observed.listed.iter();
         let foreign = listed.filter(|pair| survey::is_foreign(self.it.keyring, pair));
         foreign.map(survey::name_of).collect()
+    }
+
+    /// Whether an emergency leads to the version, and sees to its pair.
+    fn ends_an_emergency(&self, version: &KeyVersion<P>) -> bool {
+        self.unfinished(RotationMode::Emergency).is_some_and(|it| it.to == version.id)
     }
 
     fn unfinished(&self, mode: RotationMode) -> Option<&'a Rotation> {

@@ -37,18 +37,30 @@ struct World {
     policy: Policy,
     driver: DriverId,
     imports: usize,
+    /// Recorded pairs that IVS lacks and has denied only once.
+    suspects: BTreeSet<PlaybackKeyArn>,
+    /// A version that is another key in IVS.
+    distrusted: BTreeSet<VersionId>,
 }
 
 impl World {
     fn observed(&self) -> Observed {
-        let recorded = self.keyring.present().filter_map(|version| version.arn.clone());
-        let is_listed = |arn: &PlaybackKeyArn| self.pairs.iter().any(|pair| pair.arn == *arn);
         Observed {
             listed: self.pairs.clone(),
             listed_at: Some(self.own_now()),
-            gone: recorded.filter(|arn| !is_listed(arn)).collect(),
-            distrusted: BTreeSet::new(),
+            gone: self.missing().filter(|arn| !self.suspects.contains(arn)).collect(),
+            distrusted: self.distrusted.clone(),
         }
+    }
+
+    /// The recorded pairs that IVS lacks.
+    fn missing(&self) -> impl Iterator<Item = PlaybackKeyArn> {
+        let recorded = self.keyring.present().filter_map(|version| version.arn.clone());
+        recorded.filter(|arn| !self.has(arn))
+    }
+
+    fn has(&self, arn: &PlaybackKeyArn) -> bool {
+        self.pairs.iter().any(|pair| pair.arn == *arn)
     }
 
     fn own_now(&self) -> Timestamp {
@@ -108,6 +120,7 @@ impl World {
             | Step::ConfirmDrain(_)
             | Step::Retire(_)
             | Step::NoteStray(..) => {
+                self.check_activation(step);
                 change::apply(step, &mut self.keyring, now, &self.policy);
                 assert_eq!(invariants::check(&before, &self.keyring, now, &self.policy), Ok(()));
                 assert_ne!(before, self.keyring, "{step:?} changed nothing");
@@ -117,6 +130,15 @@ impl World {
         assert_eq!(before.check_successor(&self.keyring), Ok(()), "{step:?}");
         let actives = self.keyring.keys.iter().filter(|it| it.state == KeyState::Active);
         assert!(actives.count() <= 1);
+    }
+
+    /// A key that IVS does not have, or has otherwise, must not sign.
+    fn check_activation(&self, step: &Step) {
+        let Step::Activate(rotation) = step else { return };
+        let rotation = self.keyring.rotations.iter().find(|it| it.id == *rotation).unwrap();
+        let to = self.keyring.version(&rotation.to).unwrap();
+        assert!(to.arn.as_ref().is_some_and(|arn| self.has(arn)), "IVS lacks {to:?}");
+        assert!(!self.distrusted.contains(&to.id), "IVS has another key than {to:?}");
     }
 
     fn import(&mut self, id: &VersionId) {
@@ -165,6 +187,9 @@ impl World {
             let plan = self.plan_for(&observed);
             if let Some(planned) = plan.steps.first() {
                 self.take(&planned.step);
+            } else if !self.suspects.is_empty() {
+                // Looked at a second time.
+                self.suspects.clear();
             } else if let Some(next_at) = plan.next_at() {
                 self.now = self.now.max(next_at) + Duration::from_secs(1);
                 self.skew = 0;
@@ -197,15 +222,17 @@ fn policy() -> impl Strategy<Value = Policy> {
 fn world() -> impl Strategy<Value = World> {
     let picks = prop::collection::vec((0..12_usize, any::<bool>()), 0..6);
     let rotation = (0..8_usize, 0..8_usize, any::<bool>(), any::<bool>());
+    let doubts = (any::<bool>(), prop::option::weighted(0.1, 0..8_usize));
     (
         strategies::keyring(),
         picks,
         prop::option::of(rotation),
+        doubts,
         policy(),
         0..200_000_i64,
         -4000..4000_i64,
     )
-        .prop_map(|(mut keyring, picks, rotation, policy, offset, skew)| {
+        .prop_map(|(mut keyring, picks, rotation, doubts, policy, offset, skew)| {
             let mut pairs: Vec<KeyPairSummary> = Vec::new();
             for (pick, is_stray) in picks {
                 let pair = match keyring.keys.get(pick) {
@@ -228,7 +255,10 @@ fn world() -> impl Strategy<Value = World> {
             if let Some((to, from, is_emergency, is_active)) = rotation {
                 add_rotation(&mut keyring, to, from, is_emergency, is_active);
             }
-            World {
+            let (denied_once, distrusted) = doubts;
+            let other_key = distrusted.and_then(|position| keyring.keys.get(position));
+            let other_key = other_key.filter(|it| it.arn.is_some()).map(|it| it.id.clone());
+            let mut world = World {
                 keyring,
                 pairs,
                 now: Timestamp::from_unix_seconds(strategies::EPOCH + offset),
@@ -236,7 +266,13 @@ fn world() -> impl Strategy<Value = World> {
                 policy,
                 driver: DriverId::random(&mut system_rng()),
                 imports: 0,
+                suspects: BTreeSet::new(),
+                distrusted: other_key.into_iter().collect(),
+            };
+            if denied_once {
+                world.suspects = world.missing().collect();
             }
+            world
         })
 }
 
@@ -286,7 +322,9 @@ proptest! {
 
         prop_assert_eq!(foreign(&world), theirs, "a pair that is not ours was touched");
         prop_assert!(world.pairs.len() <= KEY_PAIR_QUOTA);
-        let is_blocked = plan.findings.iter().any(|it| matches!(it, Finding::NoSlot(_)));
+        let is_blocked = plan.findings.iter().any(|it| {
+            matches!(it, Finding::NoSlot(_) | Finding::FingerprintMismatch(_))
+        });
         if had_active && !is_blocked {
             prop_assert!(world.keyring.active().is_some() , "no key signs");
         }

@@ -1,0 +1,163 @@
+//! Situations that are rare enough to be written down one by one.
+
+use std::time::Duration;
+
+use super::{Now, Observed, Plan, Policy, Situation, Step, plan};
+use crate::{
+    clock::Timestamp,
+    config::Heal,
+    ivs::KeyPairSummary,
+    keys::{
+        keyring::{DriverId, KeyState, Keyring, Rotation, RotationMode, VersionId, strategies},
+        store::samples,
+    },
+    secret::system_rng,
+};
+
+/// A keyring, and what IVS was seen to have.
+struct Scene {
+    keyring: Keyring,
+    observed: Observed,
+    policy: Policy,
+    driver: DriverId,
+    /// How far our clock is ahead of IVS's.
+    ahead: Duration,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let mut keyring = samples::empty();
+        keyring.account_id = Some("123456789012".parse().unwrap());
+        let policy = Policy {
+            propagation_wait: Duration::from_mins(10),
+            drain_margin: Duration::from_hours(24),
+            max_staleness: Duration::from_hours(6),
+            max_ttl: Duration::from_hours(1),
+            heal: Heal::Reimport,
+            every: None,
+            has_canary: false,
+        };
+        let observed = Observed { listed_at: Some(samples::now()), ..Observed::default() };
+        let driver = DriverId::random(&mut system_rng());
+        Self { keyring, observed, policy, driver, ahead: Duration::ZERO }
+    }
+
+    /// A version in this state, whose pair IVS has unless it is pending.
+    fn with(&mut self, state: KeyState) -> VersionId {
+        let position = self.keyring.keys.len();
+        let id = samples::add_key(&mut self.keyring, position);
+        let version = self.keyring.version_mut(&id).unwrap();
+        version.state = state;
+        if state == KeyState::Pending {
+            return id;
+        }
+        version.arn = Some(strategies::arn(position));
+        version.imported_at = Some(samples::now());
+        if matches!(state, KeyState::Draining | KeyState::Retiring) {
+            version.retires_at = Some(samples::now() + Duration::from_hours(31));
+            version.drain_seen_at = Some(samples::now());
+        }
+        if state == KeyState::Retiring {
+            version.private_key = None;
+        }
+        self.list(&id, position);
+        id
+    }
+
+    /// IVS has a pair with the tags of this version.
+    fn list(&mut self, id: &VersionId, position: usize) {
+        let tags = self.keyring.pair_tags(self.keyring.version(id).unwrap());
+        let pair = KeyPairSummary { arn: strategies::arn(position), name: String::new(), tags };
+        self.observed.listed.push(pair);
+    }
+
+    fn with_foreign(&mut self, pairs: usize) {
+        self.observed.listed.extend((0..pairs).map(|position| KeyPairSummary {
+            arn: strategies::arn(200 + position),
+            name: "theirs".to_owned(),
+            tags: [].into(),
+        }));
+    }
+
+    /// IVS does not list the pair of this version any more.
+    fn unlist(&mut self, id: &VersionId) {
+        let arn = self.keyring.version(id).unwrap().arn.clone().unwrap();
+        self.observed.listed.retain(|pair| pair.arn != arn);
+    }
+
+    fn rotate(&mut self, mode: RotationMode, from: &VersionId, to: &VersionId) -> Step {
+        let rotation = Rotation::new(mode, "test", to.clone(), samples::now(), &mut system_rng());
+        let id = rotation.id.clone();
+        self.keyring.record_rotation(Rotation { from: Some(from.clone()), ..rotation });
+        Step::Activate(id)
+    }
+
+    fn now(&self) -> Timestamp {
+        samples::now() + self.ahead
+    }
+
+    fn plan(&self) -> Plan {
+        plan(&Situation {
+            now: Now { own: self.now(), ivs: Some(samples::now()) },
+            keyring: &self.keyring,
+            observed: &self.observed,
+            policy: &self.policy,
+            driver: &self.driver,
+            canary: None,
+            schedule_delay: Duration::ZERO,
+            waits_for_other_region: false,
+        })
+    }
+
+    fn steps(&self) -> Vec<Step> {
+        self.plan().steps.into_iter().map(|planned| planned.step).collect()
+    }
+}
+
+#[test]
+fn an_emergency_activates_only_what_ivs_has() {
+    let mut scene = Scene::new();
+    let (from, to) = (scene.with(KeyState::Active), scene.with(KeyState::Imported));
+    let activate = scene.rotate(RotationMode::Emergency, &from, &to);
+    assert_eq!(scene.steps(), [activate.clone()]);
+
+    // Another key than the keyring says.
+    scene.observed.distrusted.insert(to.clone());
+    assert_eq!(scene.steps(), []);
+    scene.observed.distrusted.clear();
+
+    // Denied once: it is looked at again. Denied twice: it is put back first.
+    scene.unlist(&to);
+    assert_eq!(scene.steps(), []);
+    scene.observed.gone.insert(strategies::arn(1));
+    assert_eq!(scene.steps(), [Step::Reimport(to)]);
+}
+
+#[test]
+fn an_emergency_makes_a_slot_for_a_pair_that_is_put_back() {
+    let mut scene = Scene::new();
+    let (from, to) = (scene.with(KeyState::Active), scene.with(KeyState::Imported));
+    let draining = scene.with(KeyState::Draining);
+    scene.rotate(RotationMode::Emergency, &from, &to);
+    scene.unlist(&to);
+    scene.observed.gone.insert(strategies::arn(1));
+    scene.with_foreign(1);
+    assert_eq!(scene.steps(), [Step::Retire(draining.clone())]);
+
+    scene.unlist(&draining);
+    scene.keyring.retire(&draining, samples::now());
+    scene.with_foreign(1);
+    assert_eq!(scene.steps(), [Step::Withdraw(from)]);
+}
+
+#[test]
+fn an_emergency_waits_for_no_clock_to_free_a_slot() {
+    let mut scene = Scene::new();
+    let (from, to) = (scene.with(KeyState::Active), scene.with(KeyState::Pending));
+    let retiring = scene.with(KeyState::Retiring);
+    scene.with_foreign(1);
+    scene.ahead = Duration::from_hours(12);
+    assert_eq!(scene.steps(), []);
+    scene.rotate(RotationMode::Emergency, &from, &to);
+    assert_eq!(scene.steps(), [Step::Delete(retiring)]);
+}
