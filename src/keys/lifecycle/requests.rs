@@ -304,6 +304,8 @@ pub(super) fn check_room_for<P>(
 ) -> Result<(), OperationError> {
     match candidate(keyring, mode).and_then(|id| keyring.version(&id)) {
         Some(version) if version.state == KeyState::Imported => Ok(()),
+        // Its import was answered, but nobody heard it.
+        Some(version) if !survey::tagged(keyring, version, &observed.listed).is_empty() => Ok(()),
         Some(_) => check_slot(keyring, mode, observed),
         None => {
             check_room(keyring)?;

@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-use super::{Now, Observed, Plan, Policy, Situation, Step, plan};
+use super::{
+    Now, Observed, Plan, Policy, Situation, Step, plan,
+    requests::{self, Begin, Begun},
+};
 use crate::{
     clock::Timestamp,
     config::Heal,
     ivs::KeyPairSummary,
     keys::{
         keyring::{DriverId, KeyState, Keyring, Rotation, RotationMode, VersionId, strategies},
+        material::PrivateKey,
+        operations::OperationError,
         store::samples,
     },
     secret::system_rng,
@@ -72,8 +77,9 @@ impl Scene {
     }
 
     fn with_foreign(&mut self, pairs: usize) {
-        self.observed.listed.extend((0..pairs).map(|position| KeyPairSummary {
-            arn: strategies::arn(200 + position),
+        let first = 200 + self.observed.listed.len();
+        self.observed.listed.extend((first..first + pairs).map(|position| KeyPairSummary {
+            arn: strategies::arn(position),
             name: "theirs".to_owned(),
             tags: [].into(),
         }));
@@ -111,6 +117,14 @@ impl Scene {
 
     fn steps(&self) -> Vec<Step> {
         self.plan().steps.into_iter().map(|planned| planned.step).collect()
+    }
+
+    fn ask(&self, mode: RotationMode) -> Result<Begun, OperationError> {
+        let request =
+            Begin { mode, requested_by: "test".to_owned(), idempotency: None, new_keyring: false };
+        let made = PrivateKey::generate(&mut system_rng()).unwrap();
+        let mut keyring = self.keyring.clone();
+        requests::begin(&mut keyring, &request, &made, &self.observed, &self.driver, self.now())
     }
 }
 
@@ -160,4 +174,20 @@ fn an_emergency_waits_for_no_clock_to_free_a_slot() {
     assert_eq!(scene.steps(), []);
     scene.rotate(RotationMode::Emergency, &from, &to);
     assert_eq!(scene.steps(), [Step::Delete(retiring)]);
+}
+
+#[test]
+fn a_full_ivs_has_room_for_a_key_that_it_has_already() {
+    for mode in [RotationMode::Graceful, RotationMode::Emergency] {
+        let mut scene = Scene::new();
+        scene.with_foreign(2);
+        let pending = scene.with(KeyState::Pending);
+        // The answer to its import was lost.
+        scene.list(&pending, 0);
+        assert!(matches!(scene.ask(mode), Ok(Begun::New(_))), "{mode:?}");
+
+        scene.observed.listed.pop();
+        scene.with_foreign(1);
+        assert!(matches!(scene.ask(mode), Err(OperationError::Quota { .. })), "{mode:?}");
+    }
 }
