@@ -19,7 +19,10 @@ use crate::{
     http::{
         self, Api, Components, Limits, demo::Demo, health::ShutdownFlag, metrics::MetricsPlace,
     },
-    ivs::{AwsSettings, ConnectError, IvsRegions, arn::Region},
+    ivs::{
+        AwsSettings, ConnectError, IvsRegions,
+        arn::{ChannelArn, Region},
+    },
     keys::{
         inventory::Inventory,
         keyring::{DriverId, RotationMode},
@@ -253,14 +256,21 @@ impl App {
         ));
         let inventory =
             Arc::new(Inventory::new(Arc::clone(&keys), ivs.iter().cloned(), clock.clone()));
+        let names = ChannelNames::new(config.channels.aliases.clone(), ivs.names().to_vec());
+        if let Some(account) = &config.ivs.account_id {
+            names.learn_account(account.clone());
+        }
+        let canary_channel = canary_channel(config, &names);
         let operations: BTreeMap<_, _> = ivs
             .iter()
             .map(|regional| {
+                let canary_region = canary_channel.as_ref().map(ChannelArn::region);
+                let has_canary = canary_region == Some(regional.region());
                 let settings = OperationSettings {
                     driver: driver.id.clone(),
                     manage,
                     expected_account: config.ivs.account_id.clone(),
-                    policy: rotation_policy(config),
+                    policy: rotation_policy(config, has_canary),
                     claim_wait: driver.claim_wait,
                 };
                 let operations = KeyOperations::new(
@@ -300,11 +310,10 @@ impl App {
             clock.clone(),
             &tasks,
         );
-        let names = ChannelNames::new(config.channels.aliases.clone(), ivs.names().to_vec());
-        if let Some(account) = &config.ivs.account_id {
-            names.learn_account(account.clone());
-        }
-        let canary = canary(config, &names, &channels, &clock);
+        // A process that may not rotate asks no canary.
+        let canary = canary_channel
+            .filter(|_| manage)
+            .map(|channel| Arc::new(Canary::new(channel, channels.clone(), clock.clone())));
         let rotators = rotators(config, &operations, &keys, &*store, &metrics, canary.as_ref());
         let api = Api::from(Components {
             clock,
@@ -480,16 +489,10 @@ fn rotators(
     operations.iter().map(rotator).collect()
 }
 
-/// Who asks `rotation.canary_channel`. A process that may not rotate has no use for it.
-fn canary(
-    config: &Config,
-    names: &ChannelNames,
-    channels: &ChannelDirectory,
-    clock: &Clock,
-) -> Option<Arc<Canary>> {
-    let configured = config.rotation.canary_channel.as_ref().filter(|_| config.keys.manage)?;
-    match names.resolve(configured) {
-        Ok(channel) => Some(Arc::new(Canary::new(channel, channels.clone(), clock.clone()))),
+/// `rotation.canary_channel`.
+fn canary_channel(config: &Config, names: &ChannelNames) -> Option<ChannelArn> {
+    match names.resolve(config.rotation.canary_channel.as_ref()?) {
+        Ok(channel) => Some(channel),
         // The configuration was checked, but for regions that only the AWS configuration names.
         Err(reason) => {
             let event = "canary_unusable";
@@ -504,7 +507,8 @@ fn earlier(regions: &[Region], region: &Region) -> Vec<Region> {
     regions.iter().take_while(|it| *it != region).cloned().collect()
 }
 
-fn rotation_policy(config: &Config) -> RotationPolicy {
+/// What rotations of a region depend on; the canary, where there is one, tells of its own region.
+fn rotation_policy(config: &Config, has_canary: bool) -> RotationPolicy {
     RotationPolicy {
         propagation_wait: config.rotation.propagation_wait,
         drain_margin: config.rotation.drain_margin,
@@ -512,7 +516,7 @@ fn rotation_policy(config: &Config) -> RotationPolicy {
         max_ttl: config.tokens.max_ttl,
         heal: config.keys.heal,
         every: config.rotation.every,
-        has_canary: config.rotation.canary_channel.is_some(),
+        has_canary,
     }
 }
 

@@ -82,3 +82,16 @@ async fn a_canary_that_cannot_be_asked_is_told_as_stuck() {
     app.step().await;
     assert_eq!(app.findings().await.0, [""; 0]);
 }
+
+#[tokio::test]
+async fn where_no_canary_tells_of_the_region_the_wait_counts_and_has_an_end() {
+    // This service knows the other region by its configuration only.
+    let elsewhere = "arn:aws:ivs:eu-west-1:123456789012:channel/canary";
+    let settings = [("rotation.canary_channel", elsewhere), ("ivs.regions", "us-west-2,eu-west-1")];
+    let app = TestApp::start_with(&settings, true).await;
+    let rotation = app.begin(json!({})).await;
+    app.step().await;
+    let propagating = app.now(&rotation).await;
+    assert_eq!(propagating["phase"], "propagating");
+    assert!(propagating["nextAt"].is_string(), "{propagating}");
+}
