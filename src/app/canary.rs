@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
+
 use super::fetch::Fetcher;
 use crate::{
     channels::{ChannelDirectory, LookupError, Requester},
@@ -36,6 +38,8 @@ pub(super) struct Canary {
     channel: ChannelArn,
     channels: ChannelDirectory,
     clock: Clock,
+    /// Made with the first round, since it reads this machine's root certificates.
+    fetcher: OnceCell<Fetcher>,
 }
 
 /// Why a round could not be made. No sentence holds a token.
@@ -55,7 +59,7 @@ enum RoundError {
 
 impl Canary {
     pub(super) fn new(channel: ChannelArn, channels: ChannelDirectory, clock: Clock) -> Self {
-        Self { channel, channels, clock }
+        Self { channel, channels, clock, fetcher: OnceCell::new() }
     }
 
     /// Whose keys it can tell of.
@@ -66,9 +70,10 @@ impl Canary {
     async fn ask(&self, signers: [&Signer; 3]) -> Result<Round, RoundError> {
         let lookup = self.channels.lookup(&self.channel, Requester::LOCAL).await?;
         let (base, now) = (&lookup.channel.playback_url, self.clock.now());
-        let fetcher = Fetcher::new(MAX_PLAYLIST).map_err(RoundError::Fetch)?;
+        let make = || async { Fetcher::new(MAX_PLAYLIST).map_err(RoundError::Fetch) };
+        let fetcher = self.fetcher.get_or_try_init(make).await?;
         let [active, new, throwaway] =
-            signers.map(|signer| self.fetch(&fetcher, base, signer, now));
+            signers.map(|signer| self.fetch(fetcher, base, signer, now));
         let (active, new, throwaway) = tokio::try_join!(active, new, throwaway)?;
         Ok(Round { active, new, throwaway })
     }

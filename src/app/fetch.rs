@@ -48,7 +48,10 @@ impl Fetcher {
             .https_or_http()
             .enable_http1()
             .build();
-        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector), max_answer })
+        let mut client = Client::builder(TokioExecutor::new());
+        // Each request goes where the name points now, and to no server for being connected to it.
+        client.pool_max_idle_per_host(0);
+        Ok(Self { client: client.build(connector), max_answer })
     }
 
     /// `GET`s a URL: the status and the text.
