@@ -72,8 +72,7 @@ impl Canary {
         let (base, now) = (&lookup.channel.playback_url, self.clock.now());
         let make = || async { Fetcher::new(MAX_PLAYLIST).map_err(RoundError::Fetch) };
         let fetcher = self.fetcher.get_or_try_init(make).await?;
-        let [active, new, throwaway] =
-            signers.map(|signer| self.fetch(fetcher, base, signer, now));
+        let [active, new, throwaway] = signers.map(|signer| self.fetch(fetcher, base, signer, now));
         let (active, new, throwaway) = tokio::try_join!(active, new, throwaway)?;
         Ok(Round { active, new, throwaway })
     }

@@ -231,13 +231,14 @@ impl KeyOperations {
         task.await.unwrap_or(Err(OperationError::BrokenOff))
     }
 
-    /// Changes the keyring by compare-and-swap, as often as others write in between; `change` must
-    /// therefore not do anything but change. Without a keyring it gets a new one.
+    /// Changes the keyring by compare-and-swap, as often as others write in between. So `change` must
+    /// not do anything but change, and it may be given a keyring that holds its own change already,
+    /// where the answer to that write was lost. Without a keyring it gets a new one.
     pub(in crate::keys) async fn edit<T>(
         &self,
         mut change: impl FnMut(&mut Keyring) -> Result<T, OperationError> + Send,
     ) -> Result<T, OperationError> {
-        for _ in 0..WRITE_ATTEMPTS {
+        for attempt in 0..WRITE_ATTEMPTS {
             let stored = self.store.load(self.region()).await?;
             let (before, revision) = stored.unzip();
             let mut keyring = match before.clone() {
@@ -250,6 +251,10 @@ impl KeyOperations {
             };
             let outcome = change(&mut keyring)?;
             if before.as_ref() == Some(&keyring) {
+                if attempt > 0 {
+                    // An earlier attempt may have been written after all.
+                    self.tell_written().await;
+                }
                 return Ok(outcome);
             }
             match self.store.replace(self.region(), revision, &keyring).await {

@@ -82,12 +82,18 @@ impl KeyOperations {
         let this = Arc::clone(self);
         self.to_the_end(async move {
             let observed = this.observe().await?;
+            let mut attempts = Attempts::default();
             let roll_back = |keyring: &mut Keyring| {
+                // Once more would take it back.
+                if let Some(id) = attempts.written_to(keyring) {
+                    return Ok(id);
+                }
                 let (now, policy) = (this.now(), &this.settings.policy);
                 let before = keyring.without_private_keys();
                 let id =
                     requests::roll_back(keyring, &requested_by, &observed, now.latest(), policy)?;
                 invariants::check(&before, keyring, now, policy)?;
+                attempts.note(&id);
                 Ok(id)
             };
             let nothing = OperationError::NothingToRollBack { reason: "there is no keyring" };
@@ -121,14 +127,23 @@ impl KeyOperations {
         may: impl Fn(&Keyring) -> bool + Send + Sync,
     ) -> Result<Option<Begun>, OperationError> {
         let made = PrivateKey::generate(&mut system_rng())?;
+        let mut attempts = Attempts::default();
         self.edit(|keyring| {
+            // It is under way by this very request.
+            if let Some(id) = attempts.written_to(keyring) {
+                return Ok(Some(Begun::New(id)));
+            }
             if !may(keyring) {
                 return Ok(None);
             }
             let now = self.now().latest();
             let driver = &self.settings.driver;
-            let begun = requests::begin(keyring, request, &made, observed, driver, now);
-            begun.map(Some).map_err(|error| self.with_place(error))
+            let begun = requests::begin(keyring, request, &made, observed, driver, now)
+                .map_err(|error| self.with_place(error))?;
+            if let Begun::New(id) = &begun {
+                attempts.note(id);
+            }
+            Ok(Some(begun))
         })
         .await
     }
@@ -159,5 +174,22 @@ impl KeyOperations {
             return Err(absent);
         }
         self.edit(change).await
+    }
+}
+
+/// The rotations that earlier attempts of a write were to bring. One of them may be there although
+/// the write was answered with a conflict; see [`Store::replace`](crate::keys::store::Store::replace).
+#[derive(Debug, Default)]
+struct Attempts(Vec<RotationId>);
+
+impl Attempts {
+    fn note(&mut self, id: &RotationId) {
+        self.0.push(id.clone());
+    }
+
+    /// The one that was written after all.
+    fn written_to(&self, keyring: &Keyring) -> Option<RotationId> {
+        let is_there = |id: &&RotationId| keyring.rotations.iter().any(|it| it.id == **id);
+        self.0.iter().find(is_there).cloned()
     }
 }

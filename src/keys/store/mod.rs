@@ -39,8 +39,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Conflict`] where another revision is there. After any other error either
-    /// keyring may be there: load again before anything is done.
+    /// [`StoreError::Conflict`] where another revision is there; it may have been built on this
+    /// write, where the answer to that was lost. After any other error either keyring may be there.
+    /// So load again before anything is done, and look for what this write was to bring.
     fn replace<'a>(
         &'a self,
         region: &'a Region,

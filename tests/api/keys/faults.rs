@@ -6,7 +6,7 @@ use ivs_playback_auth::{
     ivs::IvsError,
     keys::{
         keyring::{IdempotencyRecord, KEYRING_TAG, KeyState, KeyVersion, Keyring, VERSION_TAG},
-        lifecycle::requests::Begin,
+        lifecycle::requests::{Begin, Begun},
         material::PrivateKey,
         operations::{GenerateKey, ImportPrivateKey, Label, OperationError},
     },
@@ -161,9 +161,11 @@ async fn strike(operation: Operation, fault: Fault) -> bool {
     operation.check(&world, &context).await;
     match fault {
         Fault::Crash(at) | Fault::Freeze(at) | Fault::LostAnswer(at) => faults.steps() > at,
-        Fault::SlowListing(_) | Fault::GoneAtGet | Fault::LateStore | Fault::RefusedImport(..) => {
-            false
-        }
+        Fault::SlowListing(_)
+        | Fault::GoneAtGet
+        | Fault::LateStore
+        | Fault::LostWrite
+        | Fault::RefusedImport(..) => false,
     }
 }
 
@@ -271,4 +273,35 @@ async fn a_deletion_looks_again_whether_there_is_a_keyring() {
     let refused = late.operations.delete(arn, true).await;
     assert!(matches!(refused, Err(OperationError::InUse { .. })), "{refused:?}");
     assert_eq!(world.pairs().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_rotation_whose_write_was_not_answered_is_the_one_that_was_asked_for() {
+    let world = World::new();
+    let lost = world.process_with(Arc::new(Faults::one(Fault::LostWrite)), Duration::ZERO).await;
+    let begun = lost.operations.begin_rotation(graceful(false)).await.unwrap();
+    assert!(matches!(begun, Begun::New(_)), "{begun:?}");
+    let rotations = world.keyring().await.rotations;
+    assert_eq!(rotations.iter().map(|it| &it.id).collect::<Vec<_>>(), [begun.id()]);
+}
+
+#[tokio::test]
+async fn a_rollback_whose_write_was_not_answered_is_not_taken_back() {
+    let world = World::new();
+    let process = world.process().await;
+    process.rotate(graceful(false)).await.unwrap();
+    let first = world.keyring().await.active().unwrap().id.clone();
+    process.operations.begin_rotation(graceful(false)).await.unwrap();
+    process.rotator.look().await;
+    world.time.advance(Duration::from_mins(11));
+    process.rotator.look().await;
+    assert_ne!(world.keyring().await.active().unwrap().id, first);
+
+    let lost = world.process_with(Arc::new(Faults::one(Fault::LostWrite)), Duration::ZERO).await;
+    let id = lost.operations.roll_back("test".to_owned()).await.unwrap();
+    let keyring = world.keyring().await;
+    assert_eq!(keyring.active().unwrap().id, first);
+    assert_eq!(keyring.rotations.last().unwrap().id, id);
+    let known = lost.signing_keys.keyring(&region()).unwrap();
+    assert_eq!(known.active().unwrap().id, first, "the process knows what it wrote");
 }

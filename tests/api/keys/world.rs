@@ -34,7 +34,7 @@ use ivs_playback_auth::{
         operations::{KeyOperations, OperationError, OperationSettings},
         rotator::{Rotator, RotatorSettings},
         snapshot::{SigningKeys, SigningKeysSettings},
-        store::{Revision, Store, StoreFuture, dir::DirStore},
+        store::{Revision, Store, StoreError, StoreFuture, dir::DirStore},
     },
     secret::system_rng,
     telemetry::{Instruments, metrics::Metrics},
@@ -127,8 +127,8 @@ impl World {
         claim_wait: Duration,
     ) -> Process {
         let ivs = self.connect(Arc::clone(&faults)).await;
-        let store: Arc<dyn Store> =
-            Arc::new(FaultyStore { store: DirStore::new(keys_dir, None), faults });
+        let (store, writes) = (DirStore::new(keys_dir, None), AtomicUsize::new(0));
+        let store: Arc<dyn Store> = Arc::new(FaultyStore { store, faults, writes });
         let settings = SigningKeysSettings {
             refresh_every: Duration::from_secs(15),
             max_staleness: Duration::from_hours(6),
@@ -241,6 +241,8 @@ pub(super) enum Fault {
     LateStore,
     /// What is listed is gone when it is looked at.
     GoneAtGet,
+    /// The first write of the store takes effect, its answer is lost, and somebody else writes.
+    LostWrite,
     /// IVS refuses every import, with this status and code.
     RefusedImport(StatusCode, &'static str),
 }
@@ -309,6 +311,7 @@ async fn strike(
 struct FaultyStore {
     store: DirStore,
     faults: Arc<Faults>,
+    writes: AtomicUsize,
 }
 
 impl FaultyStore {
@@ -316,6 +319,13 @@ impl FaultyStore {
         if !matches!(self.faults.kind, Some(Fault::LostAnswer(_))) {
             self.faults.step().await;
         }
+    }
+
+    /// As somebody else would.
+    async fn write_once_more(&self, region: &Region) {
+        let (mut keyring, revision) = self.store.load(region).await.unwrap().unwrap();
+        keyring.max_ttl += Duration::from_secs(1);
+        self.store.replace(region, Some(revision), &keyring).await.unwrap();
     }
 }
 
@@ -337,8 +347,13 @@ impl Store for FaultyStore {
     ) -> StoreFuture<'a, Revision> {
         Box::pin(async move {
             self.step().await;
+            let is_first = self.writes.fetch_add(1, Ordering::SeqCst) == 0;
             let revision = self.store.replace(region, expected, keyring).await;
             self.step().await;
+            if is_first && matches!(self.faults.kind, Some(Fault::LostWrite)) {
+                self.write_once_more(region).await;
+                return Err(StoreError::Conflict);
+            }
             revision
         })
     }
