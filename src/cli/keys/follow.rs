@@ -12,10 +12,7 @@ use crate::{
     clock::Timestamp,
     keys::{
         keyring::RotationId,
-        lifecycle::{
-            Wait,
-            view::{NextStep, Phase, RotationView},
-        },
+        lifecycle::view::{NextStep, RotationView},
         rotator::{Goal, Report},
     },
 };
@@ -44,11 +41,11 @@ impl Context<'_> {
                     biased;
                     Some(view) = told.recv() => {
                         progress.tell(&view, clock.now());
-                        let stuck = needs_help(&view, goal, &self.rotator.report());
-                        let reason = view.error.as_ref().map(|error| error.detail.clone());
+                        let report = self.rotator.report();
+                        let stuck = needs_help(&view, goal, &report).map(str::to_owned);
                         last = Some(view);
-                        if let Some(reason) = reason.filter(|_| stuck) {
-                            return Some(reason);
+                        if stuck.is_some() {
+                            return stuck;
                         }
                     }
                     ended = &mut drive => match ended {
@@ -76,22 +73,10 @@ impl Context<'_> {
     }
 }
 
-/// Whether a rotation does not come to `goal` by itself.
-fn needs_help(view: &RotationView, goal: Goal, report: &Report) -> bool {
-    let Some(error) = &view.error else { return false };
-    match error.code.as_str() {
-        "clock_skew" | "rotation_stuck" => true,
-        // Another key than the new one holds nothing up.
-        "fingerprint_mismatch" => {
-            view.new_key_pair_arn.as_ref().is_some_and(|arn| error.detail.contains(arn.as_str()))
-        }
-        // That of an earlier rotation is waited for only where it has the last slot.
-        "awaits_release" => {
-            goal == Goal::Retired && view.next_step == Some(NextStep::Release)
-                || view.phase == Phase::Importing && report.waits.contains(&Wait::Slot)
-        }
-        _ => false,
-    }
+/// Why a rotation does not come to `goal` by itself, if it does not.
+fn needs_help<'a>(view: &RotationView, goal: Goal, report: &'a Report) -> Option<&'a str> {
+    let holds_up = report.holds_up(view).filter(|_| !goal.is_reached(view));
+    holds_up.map(|finding| finding.detail.as_str())
 }
 
 /// Lines on stderr; on a terminal with the time that is left below.
@@ -153,12 +138,13 @@ fn stage(view: &RotationView, now: Timestamp) -> String {
 mod tests {
     use super::*;
     use crate::keys::{
-        keyring::{RotationFailure, RotationMode, strategies},
+        keyring::{RotationMode, strategies},
+        lifecycle::{Finding, view::Phase},
         store::samples,
     };
     use crate::secret::system_rng;
 
-    fn view(phase: Phase, next_step: NextStep, code: &str, detail: &str) -> RotationView {
+    fn view(phase: Phase, next_step: NextStep) -> RotationView {
         RotationView {
             id: RotationId::random(&mut system_rng()),
             region: samples::region(),
@@ -169,14 +155,13 @@ mod tests {
             next_at: Some(samples::now() + Duration::from_mins(10)),
             new_key_pair_arn: Some(strategies::arn(1)),
             old_key_pair_arn: Some(strategies::arn(0)),
-            error: (!code.is_empty())
-                .then(|| RotationFailure { code: code.to_owned(), detail: detail.to_owned() }),
+            error: None,
         }
     }
 
     #[test]
     fn a_line_says_what_comes_next_and_when() {
-        let view = view(Phase::Propagating, NextStep::Activate, "", "");
+        let view = view(Phase::Propagating, NextStep::Activate);
         assert_eq!(
             stage(&view, samples::now() + Duration::from_secs(19)),
             "propagating: the new key begins to sign at 2026-11-22T09:05:00Z (in 9 min 41 s)"
@@ -184,26 +169,13 @@ mod tests {
     }
 
     #[test]
-    fn only_what_holds_this_rotation_up_ends_the_wait() {
-        let (importing, draining) = (Phase::Importing, Phase::Draining);
-        let (import, release) = (NextStep::Import, NextStep::Release);
-        let (new, old) = (strategies::arn(1).to_string(), strategies::arn(0).to_string());
-        let full = Report { waits: vec![Wait::Slot], ..Report::default() };
-        let free = Report::default();
-        for (phase, step, code, detail, report, goal, expected) in [
-            (importing, import, "", "", &full, Goal::Active, false),
-            (importing, import, "rotation_stuck", "", &full, Goal::Active, true),
-            (importing, import, "clock_skew", "", &free, Goal::Active, true),
-            (importing, import, "rotation_step_failed", "", &free, Goal::Active, false),
-            (importing, import, "fingerprint_mismatch", &*new, &free, Goal::Active, true),
-            (importing, import, "fingerprint_mismatch", &*old, &free, Goal::Active, false),
-            (importing, import, "awaits_release", "", &free, Goal::Active, false),
-            (importing, import, "awaits_release", "", &full, Goal::Active, true),
-            (draining, release, "awaits_release", "", &free, Goal::Retired, true),
-            (draining, NextStep::Retire, "awaits_release", "", &free, Goal::Retired, false),
-        ] {
-            let view = view(phase, step, code, detail);
-            assert_eq!(needs_help(&view, goal, report), expected, "{code} {goal:?}");
-        }
+    fn what_comes_after_the_goal_ends_no_wait() {
+        let finding = Finding::AwaitsRelease(strategies::arn(0));
+        let report = Report { findings: vec![(&finding).into()], ..Report::default() };
+        let view = view(Phase::Draining, NextStep::Release);
+        let reason = needs_help(&view, Goal::Retired, &report);
+        assert!(reason.is_some_and(|it| it.contains("keys release")), "{reason:?}");
+        assert_eq!(needs_help(&view, Goal::Active, &report), None);
+        assert_eq!(needs_help(&view, Goal::Retired, &Report::default()), None);
     }
 }

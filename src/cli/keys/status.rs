@@ -9,7 +9,7 @@ use crate::{
     ivs::arn::{AccountId, Region},
     keys::{
         inventory::{KeyPairState, KeyPairView},
-        lifecycle::view::{Phase, RotationView},
+        lifecycle::view::RotationView,
         rotator::{Report, ReportedFinding},
     },
 };
@@ -90,9 +90,7 @@ impl Context<'_> {
         for pair in drains {
             output::line(&format!("draining  {}", self.drain(pair)))?;
         }
-        let is_open = |view: &&RotationView| {
-            !matches!(view.phase, Phase::Done | Phase::Cancelled | Phase::Failed)
-        };
+        let is_open = |view: &&RotationView| !view.phase.is_over();
         let ended = body.rotations.iter().filter(|view| !is_open(view)).take(ENDED_SHOWN);
         for view in body.rotations.iter().filter(is_open).chain(ended) {
             output::line("")?;

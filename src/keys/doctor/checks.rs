@@ -158,7 +158,7 @@ fn name_of(pair: &KeyPairView) -> Option<PairName> {
 fn missing(facts: &Facts<'_>) -> Vec<Finding> {
     let is_active = |pair: &KeyPairView| facts.signer.as_ref().ok() == pair.arn.as_ref();
     let missing = facts.pairs.iter().filter(|pair| pair.state == KeyPairState::Missing);
-    let told = |arn: &PlaybackKeyArn| facts.report.all().any(|it| it.detail.contains(arn.as_str()));
+    let told = |arn: &PlaybackKeyArn| facts.report.all().any(|it| it.pair.as_ref() == Some(arn));
     let untold =
         missing.filter_map(|pair| Some((pair, pair.arn.as_ref().filter(|arn| !told(arn))?)));
     untold

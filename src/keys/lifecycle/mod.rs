@@ -281,6 +281,22 @@ impl Finding {
         }
     }
 
+    /// The one pair that it is about.
+    pub const fn pair(&self) -> Option<&PlaybackKeyArn> {
+        match self {
+            Self::ActiveMissing(arn)
+            | Self::PairMissing(arn)
+            | Self::AwaitsRelease(arn)
+            | Self::Stray(arn) => Some(arn),
+            Self::FingerprintMismatch(arn) => arn.as_ref(),
+            Self::ClockSkew(_)
+            | Self::Foreign(_)
+            | Self::Lost(_)
+            | Self::NoSlot(_)
+            | Self::CanaryStuck => None,
+        }
+    }
+
     /// Whether somebody must help before a rotation goes on.
     pub const fn is_stuck(&self) -> bool {
         matches!(

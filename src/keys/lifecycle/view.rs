@@ -61,6 +61,16 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Whether the new key signs already, or never will.
+    pub const fn is_after_activation(self) -> bool {
+        !matches!(self, Self::Generating | Self::Importing | Self::Propagating)
+    }
+
+    /// Whether nothing happens any more.
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Done | Self::Cancelled | Self::Failed)
+    }
+
     /// As programs read it.
     pub const fn word(self) -> &'static str {
         match self {

@@ -30,7 +30,7 @@ use super::{
         Finding, Observed, Plan, Planned, Situation, Step,
         canary::Round,
         plan,
-        view::{self, Phase, RotationView},
+        view::{self, RotationView},
     },
     operations::{KeyOperations, OperationError},
     signer::Signer,
@@ -110,6 +110,16 @@ pub enum Goal {
     Active,
     /// Until the old pair is gone, too.
     Retired,
+}
+
+impl Goal {
+    /// Whether a rotation is as far, or goes no further.
+    pub const fn is_reached(self, view: &RotationView) -> bool {
+        match self {
+            Self::Active => view.phase.is_after_activation(),
+            Self::Retired => view.phase.is_over(),
+        }
+    }
 }
 
 /// What one look came to.
@@ -239,7 +249,7 @@ impl Rotator {
                     tell(view);
                     told = Some(stage);
                 }
-                if is_there(view, goal) {
+                if goal.is_reached(view) {
                     return Ok(view.clone());
                 }
             }
@@ -406,14 +416,6 @@ impl Rotator {
     fn memory(&self) -> MutexGuard<'_, Memory> {
         // Each change is made by one call that does not panic half-way.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn is_there(view: &RotationView, goal: Goal) -> bool {
-    match view.phase {
-        Phase::Done | Phase::Cancelled | Phase::Failed => true,
-        Phase::Draining | Phase::Retiring => goal == Goal::Active,
-        Phase::Generating | Phase::Importing | Phase::Propagating => false,
     }
 }
 

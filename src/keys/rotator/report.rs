@@ -7,7 +7,7 @@ use crate::{
         keyring::RotationFailure,
         lifecycle::{
             Finding, Plan, Wait,
-            view::{Phase, RotationView},
+            view::{NextStep, Phase, RotationView},
         },
         operations::{Names, OperationError},
     },
@@ -35,7 +35,9 @@ pub struct ReportedFinding {
     pub detail: String,
     /// The same without ARNs, for whoever may not see them.
     pub public_detail: &'static str,
-    /// A rotation does not go on without help.
+    /// The one pair that it is about.
+    pub pair: Option<PlaybackKeyArn>,
+    /// A rotation does not go on without help; [`Report::holds_up`] says which.
     pub is_stuck: bool,
 }
 
@@ -59,15 +61,34 @@ impl Report {
         self.findings.iter().chain(&self.failure)
     }
 
+    /// What this rotation waits for that does not come without help.
+    pub fn holds_up(&self, view: &RotationView) -> Option<&ReportedFinding> {
+        let holds_up = |finding: &&ReportedFinding| match finding.code {
+            _ if !finding.is_stuck || view.phase.is_over() => false,
+            // Another key than the new one holds nothing up.
+            "fingerprint_mismatch" => {
+                finding.pair.is_some() && finding.pair == view.new_key_pair_arn
+            }
+            // That of an earlier rotation is waited for only where it has the last slot.
+            "awaits_release" => {
+                view.next_step == Some(NextStep::Release) && finding.pair == view.old_key_pair_arn
+                    || view.phase == Phase::Importing && self.waits.contains(&Wait::Slot)
+            }
+            // A slot and the canary are the new key's affair.
+            "rotation_stuck" => !view.phase.is_after_activation(),
+            _ => true,
+        };
+        self.findings.iter().find(holds_up)
+    }
+
     /// Puts into a rotation's view why it does not go on, where it does not.
     pub(super) fn explain(&self, view: &mut RotationView) {
-        let is_open = !matches!(view.phase, Phase::Done | Phase::Cancelled | Phase::Failed);
-        if !is_open || view.error.is_some() {
+        if view.phase.is_over() || view.error.is_some() {
             return;
         }
-        let stuck = self.findings.iter().find(|it| it.is_stuck).or(self.failure.as_ref());
+        let why = self.holds_up(view).or(self.failure.as_ref());
         view.error =
-            stuck.map(|it| RotationFailure { code: it.code.to_owned(), detail: it.detail.clone() });
+            why.map(|it| RotationFailure { code: it.code.to_owned(), detail: it.detail.clone() });
     }
 
     /// Logs what is new since `before`, and what is over.
@@ -90,8 +111,8 @@ impl Report {
 impl From<&Finding> for ReportedFinding {
     fn from(finding: &Finding) -> Self {
         let (detail, public_detail) = sentences(finding);
-        let (code, is_stuck) = (finding.code(), finding.is_stuck());
-        Self { code, detail, public_detail, is_stuck }
+        let (code, pair) = (finding.code(), finding.pair().cloned());
+        Self { code, detail, public_detail, pair, is_stuck: finding.is_stuck() }
     }
 }
 
@@ -170,6 +191,7 @@ fn step_failed(error: &OperationError) -> ReportedFinding {
         code: "rotation_step_failed",
         detail: format!("The last step of a rotation or repair failed: {error}."),
         public_detail: "The last step of a rotation or repair failed; the log says why.",
+        pair: None,
         is_stuck: false,
     }
 }
@@ -186,5 +208,69 @@ fn blind(error: &OperationError) -> ReportedFinding {
         ("not_reconciled", "Keyring and IVS could not be compared; the log says why.")
     };
     let detail = format!("Keyring and IVS could not be compared: {error}.");
-    ReportedFinding { code, detail, public_detail, is_stuck: false }
+    ReportedFinding { code, detail, public_detail, pair: None, is_stuck: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        keys::{
+            keyring::{RotationId, RotationMode, strategies},
+            store::samples,
+        },
+        secret::system_rng,
+    };
+
+    fn view(phase: Phase, next_step: NextStep) -> RotationView {
+        RotationView {
+            id: RotationId::random(&mut system_rng()),
+            region: samples::region(),
+            mode: RotationMode::Graceful,
+            phase,
+            since: samples::now(),
+            next_step: Some(next_step),
+            next_at: None,
+            new_key_pair_arn: Some(strategies::arn(1)),
+            old_key_pair_arn: Some(strategies::arn(0)),
+            error: None,
+        }
+    }
+
+    #[test]
+    fn a_rotation_is_told_only_what_holds_it_up_itself() {
+        let (importing, draining) = (Phase::Importing, Phase::Draining);
+        let (import, retire, release) = (NextStep::Import, NextStep::Retire, NextStep::Release);
+        let skew = Finding::ClockSkew(Duration::from_hours(9));
+        let [old, new, other] = [0, 1, 2].map(strategies::arn);
+        let mismatch = |arn: &PlaybackKeyArn| Finding::FingerprintMismatch(Some(arn.clone()));
+        let awaits = |arn: &PlaybackKeyArn| Finding::AwaitsRelease(arn.clone());
+        let full = || vec![Wait::Slot];
+        for (phase, step, finding, waits, expected) in [
+            (importing, import, skew.clone(), vec![], true),
+            (draining, retire, skew.clone(), vec![], true),
+            (Phase::Done, retire, skew, vec![], false),
+            (importing, import, Finding::NoSlot(vec![]), full(), true),
+            (Phase::Propagating, NextStep::Activate, Finding::CanaryStuck, vec![], true),
+            (draining, retire, Finding::NoSlot(vec![]), full(), false),
+            (importing, import, mismatch(&new), vec![], true),
+            (importing, import, mismatch(&old), vec![], false),
+            (importing, import, Finding::FingerprintMismatch(None), vec![], false),
+            (importing, import, awaits(&other), vec![], false),
+            (importing, import, awaits(&other), full(), true),
+            (draining, release, awaits(&old), vec![], true),
+            (draining, release, awaits(&other), vec![], false),
+            (draining, retire, awaits(&old), vec![], false),
+            (importing, import, Finding::PairMissing(new.clone()), vec![], false),
+        ] {
+            let plan = Plan { findings: vec![finding.clone()], waits, ..Plan::default() };
+            let report = Report::new(plan, None, samples::now());
+            let mut view = view(phase, step);
+            assert_eq!(report.holds_up(&view).is_some(), expected, "{finding:?}, {phase:?}");
+            report.explain(&mut view);
+            assert_eq!(view.error.is_some(), expected, "{finding:?}, {phase:?}");
+        }
+    }
 }
