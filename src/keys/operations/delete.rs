@@ -34,18 +34,15 @@ impl KeyOperations {
                 Err(error) => return Err(error),
             },
         };
-        // Looked at again: the keyring may have been begun since, with this very pair.
-        let version = match self.load().await? {
-            // Nothing to write down; and a keyring is not begun by a deletion.
-            None => None,
-            Some(_) => {
-                self.edit(|keyring| {
-                    let (driver, now) = (&self.settings.driver, self.clock.now());
-                    intend(keyring, arn, pair.as_ref(), force, driver, now)
-                })
-                .await?
-            }
-        };
+        // Looked at again: the keyring may have been begun since, with this very pair. Where there is
+        // none, there is nothing to write down, and a deletion begins none.
+        let version = self
+            .edit_existing(|keyring| {
+                let (driver, now) = (&self.settings.driver, self.clock.now());
+                intend(keyring, arn, pair.as_ref(), force, driver, now)
+            })
+            .await?
+            .flatten();
         let deleted = self.delete_in_ivs(arn).await;
         let Some(id) = version else {
             return deleted;

@@ -238,26 +238,46 @@ impl KeyOperations {
         &self,
         mut change: impl FnMut(&mut Keyring) -> Result<T, OperationError> + Send,
     ) -> Result<T, OperationError> {
+        self.exchange(|stored| {
+            let (region, max_ttl) = (self.region().clone(), self.settings.policy.max_ttl);
+            let mut keyring =
+                stored.unwrap_or_else(|| Keyring::new(region, max_ttl, &mut system_rng()));
+            let outcome = change(&mut keyring)?;
+            Ok((Some(keyring), outcome))
+        })
+        .await
+    }
+
+    /// As [`KeyOperations::edit`], but `None` where there is no keyring to change.
+    pub(in crate::keys) async fn edit_existing<T>(
+        &self,
+        mut change: impl FnMut(&mut Keyring) -> Result<T, OperationError> + Send,
+    ) -> Result<Option<T>, OperationError> {
+        self.exchange(|stored| {
+            let Some(mut keyring) = stored else { return Ok((None, None)) };
+            let outcome = change(&mut keyring)?;
+            Ok((Some(keyring), Some(outcome)))
+        })
+        .await
+    }
+
+    /// Writes the keyring that `change` makes of the stored one, unless they are equal.
+    async fn exchange<T>(
+        &self,
+        mut change: impl FnMut(Option<Keyring>) -> Result<(Option<Keyring>, T), OperationError> + Send,
+    ) -> Result<T, OperationError> {
         for attempt in 0..WRITE_ATTEMPTS {
             let stored = self.store.load(self.region()).await?;
             let (before, revision) = stored.unzip();
-            let mut keyring = match before.clone() {
-                Some(keyring) => keyring,
-                None => Keyring::new(
-                    self.region().clone(),
-                    self.settings.policy.max_ttl,
-                    &mut system_rng(),
-                ),
-            };
-            let outcome = change(&mut keyring)?;
-            if before.as_ref() == Some(&keyring) {
+            let (after, outcome) = change(before.clone())?;
+            let Some(after) = after.filter(|after| before.as_ref() != Some(after)) else {
                 if attempt > 0 {
                     // An earlier attempt may have been written after all.
                     self.tell_written().await;
                 }
                 return Ok(outcome);
-            }
-            match self.store.replace(self.region(), revision, &keyring).await {
+            };
+            match self.store.replace(self.region(), revision, &after).await {
                 Ok(_) => {
                     self.tell_written().await;
                     return Ok(outcome);

@@ -50,7 +50,7 @@ impl KeyOperations {
                 }
                 Ok(())
             };
-            this.edit_existing(leave, OperationError::RotationNotFound).await
+            this.edit_existing(leave).await?.ok_or(OperationError::RotationNotFound)
         })
         .await
     }
@@ -65,7 +65,7 @@ impl KeyOperations {
         self.to_the_end(async move {
             let cancel =
                 |keyring: &mut Keyring| requests::cancel(keyring, &id, this.now().latest());
-            this.edit_existing(cancel, OperationError::RotationNotFound).await
+            this.edit_existing(cancel).await?.ok_or(OperationError::RotationNotFound)
         })
         .await
     }
@@ -97,7 +97,7 @@ impl KeyOperations {
                 Ok(id)
             };
             let nothing = OperationError::NothingToRollBack { reason: "there is no keyring" };
-            this.edit_existing(roll_back, nothing).await
+            this.edit_existing(roll_back).await?.ok_or(nothing)
         })
         .await
     }
@@ -114,7 +114,7 @@ impl KeyOperations {
                 requests::release(keyring, &arn, this.now().latest(), &this.settings.policy)
             };
             let nothing = OperationError::NotFound { region: this.region().clone() };
-            this.edit_existing(release, nothing).await
+            this.edit_existing(release).await?.ok_or(nothing)
         })
         .await
     }
@@ -162,18 +162,6 @@ impl KeyOperations {
         let listed_at = Some(self.clock.now());
         let listed = self.list(keyring.as_ref()).await?;
         Ok(Observed { listed, listed_at, ..Observed::default() })
-    }
-
-    /// As [`KeyOperations::edit`], but fails with `absent` where there is no keyring to change.
-    async fn edit_existing<T>(
-        &self,
-        change: impl FnMut(&mut Keyring) -> Result<T, OperationError> + Send,
-        absent: OperationError,
-    ) -> Result<T, OperationError> {
-        if self.load().await?.is_none() {
-            return Err(absent);
-        }
-        self.edit(change).await
     }
 }
 
