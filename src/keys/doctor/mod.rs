@@ -131,11 +131,10 @@ impl Doctor {
         let mut findings = checks::judge(&facts);
         let wanted = permissions::wanted(&self.setup);
         let mut reads = Reads::new();
-        let mut denial = None;
         if let Some(regional) = regional {
             reads = permissions::read(regional, account.as_deref()).await;
-            denial = permissions::last_denial(regional, &rotations);
         }
+        let denials = facts.keyring.as_deref().map(permissions::denials).unwrap_or_default();
         let mut simulated = None;
         if simulate {
             let asked = permissions::questions(&wanted, &self.setup, region, account.as_deref());
@@ -149,7 +148,7 @@ impl Doctor {
             }
         }
         let simulated = simulated.as_ref();
-        let permissions = permissions::judge(&wanted, &reads, simulated, denial.as_deref());
+        let permissions = permissions::judge(&wanted, &reads, simulated, &denials);
         findings.extend(permissions::findings(&permissions));
         findings.sort_by_key(|finding| finding.severity);
         Examination { findings, permissions }

@@ -13,7 +13,7 @@ use crate::{
         IvsError, Question, RegionalIvs,
         arn::{ChannelArn, PlaybackKeyArn, Region},
     },
-    keys::lifecycle::view::RotationView,
+    keys::keyring::Keyring,
 };
 
 /// An action of IAM that a process of this configuration needs.
@@ -164,23 +164,10 @@ pub(super) async fn read(ivs: &RegionalIvs, account: Option<&str>) -> Reads {
     reads
 }
 
-/// AWS's words of the last denial that is known: of this process, or noted with a rotation.
-pub(super) fn last_denial(ivs: &RegionalIvs, rotations: &[RotationView]) -> Option<String> {
-    let of_process = ivs.outage().and_then(|outage| match &*outage {
-        IvsError::Denied { message, .. } => Some(message.clone()),
-        IvsError::Throttled
-        | IvsError::NotFound
-        | IvsError::NoCredentials
-        | IvsError::Conflict { .. }
-        | IvsError::QuotaExceeded { .. }
-        | IvsError::Invalid { .. }
-        | IvsError::Unavailable { .. }
-        | IvsError::TimedOut => None,
-    });
-    let noted = rotations.iter().filter_map(|view| view.error.as_ref());
-    of_process.or_else(|| {
-        noted.map(|error| error.detail.clone()).find(|detail| detail.contains("not authorized"))
-    })
+/// AWS's words of the denials that rotations wait for the end of, the last first.
+pub(super) fn denials<P>(keyring: &Keyring<P>) -> Vec<&str> {
+    let latest = keyring.rotations.iter().rev();
+    latest.filter_map(|it| it.error.as_ref()?.words_of_denial()).collect()
 }
 
 /// What is known of each action. What was called counts more than what IAM expects.
@@ -188,11 +175,11 @@ pub(super) fn judge(
     wanted: &[Wanted],
     reads: &Reads,
     simulated: Option<&Simulated>,
-    denial: Option<&str>,
+    denials: &[&str],
 ) -> Vec<Permission> {
     let judge = |wanted: &Wanted| {
         let simulated = simulated.and_then(|simulated| simulated.get(wanted.action));
-        let denial = denial.filter(|text| names(text, wanted.action));
+        let denial = denials.iter().find(|text| names(text, wanted.action));
         let (answer, detail) = match (reads.get(wanted.action), simulated, denial) {
             (Some(Err(IvsError::Denied { message, .. })), _, _) => {
                 (Answer::Denied, Some(message.clone()))
@@ -203,7 +190,7 @@ pub(super) fn judge(
             (_, Some(false), _) => {
                 (Answer::Denied, Some("IAM says so (SimulatePrincipalPolicy)".to_owned()))
             }
-            (_, None, Some(denial)) => (Answer::Denied, Some(denial.to_owned())),
+            (_, None, Some(denial)) => (Answer::Denied, Some((*denial).to_owned())),
             (_, None, None) => (Answer::Unknown, None),
         };
         let Wanted { action, purpose, is_essential, .. } = *wanted;
@@ -241,6 +228,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::{
+        keys::{
+            keyring::{Rotation, RotationFailure, RotationMode, RotationOutcome},
+            store::samples,
+        },
+        secret::system_rng,
+    };
 
     fn setup(manage: bool, secret: Option<&str>) -> Setup {
         Setup {
@@ -300,7 +294,7 @@ mod tests {
             ("ivs:ListPlaybackKeyPairs", Ok(())),
             ("ivs:GetPlaybackKeyPair", Err(IvsError::TimedOut)),
         ]);
-        let known = judge(&wanted, &reads, None, None);
+        let known = judge(&wanted, &reads, None, &[]);
         assert_eq!(answer(&known, "ivs:GetChannel"), Answer::Allowed);
         assert_eq!(answer(&known, "ivs:ListPlaybackKeyPairs"), Answer::Allowed);
         assert_eq!(answer(&known, "ivs:ListChannels"), Answer::Denied);
@@ -316,7 +310,7 @@ mod tests {
         let wanted = wanted(&setup(true, None));
         let denial = "User: arn:aws:sts::1:assumed-role/r/s is not authorized to perform: \
                       ivs:DeletePlaybackKeyPair on resource: *";
-        let known = judge(&wanted, &Reads::new(), None, Some(denial));
+        let known = judge(&wanted, &Reads::new(), None, &[denial]);
         assert_eq!(answer(&known, "ivs:DeletePlaybackKeyPair"), Answer::Denied);
         assert_eq!(answer(&known, "ivs:ImportPlaybackKeyPair"), Answer::Unknown);
 
@@ -330,7 +324,7 @@ mod tests {
             ("ivs:ListPlaybackKeyPairs", Ok(())),
             ("ivs:GetChannel", Err(denied("no"))),
         ]);
-        let known = judge(&wanted, &reads, Some(&simulated), Some(denial));
+        let known = judge(&wanted, &reads, Some(&simulated), &[denial]);
         assert_eq!(answer(&known, "ivs:DeletePlaybackKeyPair"), Answer::Allowed);
         assert_eq!(answer(&known, "ivs:ImportPlaybackKeyPair"), Answer::Denied);
         assert_eq!(answer(&known, "ivs:ListPlaybackKeyPairs"), Answer::Allowed);
@@ -338,6 +332,23 @@ mod tests {
         let findings = findings(&known);
         assert!(findings.iter().all(|it| it.severity == Severity::Error), "{findings:?}");
         assert!(findings[1].detail.contains("ivs:ImportPlaybackKeyPair"), "{findings:?}");
+    }
+
+    #[test]
+    fn a_denial_counts_until_its_rotation_ends() {
+        let mut keyring = samples::empty();
+        let denied = |words| {
+            let to = samples::add_key(&mut samples::empty(), 0);
+            let mode = RotationMode::Graceful;
+            let rotation = Rotation::new(mode, "test", to, samples::now(), &mut system_rng());
+            Rotation { error: Some(RotationFailure::denied(words)), ..rotation }
+        };
+        keyring.record_rotation(denied("an old denial"));
+        let words = "not authorized to perform: ivs:ImportPlaybackKeyPair.";
+        keyring.record_rotation(denied(words));
+        assert_eq!(denials(&keyring), [words.trim_end_matches('.'), "an old denial"]);
+        keyring.rotations[0].finish(RotationOutcome::Cancelled, samples::now());
+        assert_eq!(denials(&keyring), [words.trim_end_matches('.')]);
     }
 
     #[test]

@@ -183,6 +183,34 @@ impl<P> Keyring<P> {
         self.rotations.drain(..surplus);
     }
 
+    /// Takes down that AWS denied what a rotation needs to be done with the pair of this version.
+    /// Where that is known already, it stays in the words of whoever was denied it first.
+    pub fn note_denial(&mut self, id: &VersionId, words: &str) {
+        for rotation in self.rotations_that_wait_for(id) {
+            rotation.error.get_or_insert_with(|| RotationFailure::denied(words));
+        }
+    }
+
+    /// It was done.
+    pub fn forget_denial(&mut self, id: &VersionId) {
+        for rotation in self.rotations_that_wait_for(id) {
+            rotation.forget_denial();
+        }
+    }
+
+    /// The rotations that go on when the pair of this version is imported, or deleted.
+    fn rotations_that_wait_for(&mut self, id: &VersionId) -> impl Iterator<Item = &mut Rotation> {
+        let version = self.keys.iter().find(|version| version.id == *id);
+        let is_ending = version.is_some_and(|it| it.state == KeyState::Retiring);
+        let is_compromised = version.is_some_and(|it| it.compromised);
+        self.rotations.iter_mut().filter(move |rotation| {
+            let is_emergency = rotation.mode == RotationMode::Emergency;
+            let is_new = rotation.is_before_activation() && rotation.to == *id;
+            let is_old = rotation.from.as_ref() == Some(id) || is_emergency && is_compromised;
+            is_new || rotation.is_open() && is_ending && is_old
+        })
+    }
+
     /// The same keyring with another form of its private halves.
     ///
     /// # Errors

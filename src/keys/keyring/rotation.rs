@@ -84,8 +84,14 @@ impl Rotation {
 
     /// Ends it.
     pub fn finish(&mut self, outcome: RotationOutcome, now: Timestamp) {
+        self.forget_denial();
         self.outcome = Some(outcome);
         self.finished_at = Some(now.floor_to_second());
+    }
+
+    /// It does not wait any more for what AWS denied.
+    pub fn forget_denial(&mut self) {
+        self.error.take_if(|error| error.words_of_denial().is_some());
     }
 }
 
@@ -119,4 +125,27 @@ pub struct RotationFailure {
     pub code: String,
     /// A sentence that says what to do next.
     pub detail: String,
+}
+
+impl RotationFailure {
+    const ACCESS_DENIED: &str = "access_denied";
+
+    /// What follows AWS's words.
+    const ALLOW_IT: &str = ". Once the policy of the credentials allows it, the rotation goes on.";
+
+    /// The longest of AWS's words that is kept, in characters.
+    const WORDS_KEPT: usize = 1000;
+
+    /// AWS denied the next step, in these words.
+    pub fn denied(words: &str) -> Self {
+        let words: String = words.trim_end_matches('.').chars().take(Self::WORDS_KEPT).collect();
+        let detail = format!("{words}{}", Self::ALLOW_IT);
+        Self { code: Self::ACCESS_DENIED.to_owned(), detail }
+    }
+
+    /// The words of AWS, where it denied a step.
+    pub fn words_of_denial(&self) -> Option<&str> {
+        let is_denial = self.code == Self::ACCESS_DENIED;
+        is_denial.then(|| self.detail.strip_suffix(Self::ALLOW_IT).unwrap_or(&self.detail))
+    }
 }

@@ -46,6 +46,7 @@ pub fn apply<P>(step: &Step, keyring: &mut Keyring<P>, now: Now, policy: &Policy
 
 /// Takes down that IVS does not have the pair of a retiring version any more.
 pub fn retired<P>(keyring: &mut Keyring<P>, id: &VersionId, now: Timestamp) {
+    keyring.forget_denial(id);
     keyring.retire(id, now);
     settle(keyring, now);
 }

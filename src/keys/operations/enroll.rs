@@ -228,7 +228,9 @@ pub(super) fn record_import(
         KeyState::Imported | KeyState::Active | KeyState::Draining
             if version.missing_since.is_some() =>
         {
-            return Ok(put_back(version, pair, now));
+            let recorded = put_back(version, pair, now);
+            keyring.forget_denial(id);
+            return Ok(recorded);
         }
         KeyState::Imported | KeyState::Active | KeyState::Draining => {
             let is_recorded = version.arn.as_ref() == Some(&pair.arn);
@@ -246,6 +248,7 @@ pub(super) fn record_import(
     version.tags = own_tags(pair);
     version.state = KeyState::Imported;
     version.imported_at = Some(now.floor_to_second());
+    keyring.forget_denial(id);
     Ok(Recorded::Imported)
 }
 

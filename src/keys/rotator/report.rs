@@ -81,14 +81,16 @@ impl Report {
         self.findings.iter().find(holds_up)
     }
 
-    /// Puts into a rotation's view why it does not go on, where it does not.
+    /// Puts into a rotation's view why it does not go on, where it does not. What was found just now
+    /// counts more than what somebody wrote down.
     pub(super) fn explain(&self, view: &mut RotationView) {
-        if view.phase.is_over() || view.error.is_some() {
+        if view.phase.is_over() {
             return;
         }
-        let why = self.holds_up(view).or(self.failure.as_ref());
-        view.error =
-            why.map(|it| RotationFailure { code: it.code.to_owned(), detail: it.detail.clone() });
+        if let Some(why) = self.holds_up(view).or(self.failure.as_ref()) {
+            let (code, detail) = (why.code.to_owned(), why.detail.clone());
+            view.error = Some(RotationFailure { code, detail });
+        }
     }
 
     /// Logs what is new since `before`, and what is over.

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use super::Rotator;
-use crate::keys::{
-    keyring::{ClaimOp, KeyState, Keyring, RotationMode, VersionId},
-    lifecycle::{Observed, Step, change, invariants, plan, requests::Begin},
-    operations::{OperationError, claim, survey},
+use crate::{
+    ivs::IvsError,
+    keys::{
+        keyring::{ClaimOp, KeyState, Keyring, RotationMode, VersionId},
+        lifecycle::{Observed, Step, change, invariants, plan, requests::Begin},
+        operations::{OperationError, claim, survey},
+    },
 };
 
 impl Rotator {
@@ -18,7 +21,28 @@ impl Rotator {
         observed: &Observed,
     ) -> Result<bool, OperationError> {
         let (this, step, observed) = (Arc::clone(self), step.clone(), observed.clone());
-        self.operations.to_the_end(async move { this.take_now(&step, &observed).await }).await
+        self.operations
+            .to_the_end(async move {
+                let taken = this.take_now(&step, &observed).await;
+                if let Err(OperationError::Ivs(IvsError::Denied { message, .. })) = &taken {
+                    this.note_denial(&step, message).await;
+                }
+                taken
+            })
+            .await
+    }
+
+    /// Writes down what AWS denied, for whoever asks why a rotation does not go on; the doctor, who
+    /// tries no write, knows it by that.
+    async fn note_denial(&self, step: &Step, words: &str) {
+        let (Step::Import(id) | Step::Reimport(id) | Step::Delete(id)) = step else { return };
+        let note = |keyring: &mut Keyring| {
+            keyring.note_denial(id, words);
+            Ok(())
+        };
+        if let Err(error) = self.operations.edit_existing(note).await {
+            tracing::debug!(%error, "a denial was not written down");
+        }
     }
 
     async fn take_now(&self, step: &Step, observed: &Observed) -> Result<bool, OperationError> {

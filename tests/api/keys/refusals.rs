@@ -98,6 +98,32 @@ async fn a_first_rotation_keeps_its_key_unless_ivs_never_takes_it() {
 }
 
 #[tokio::test]
+async fn a_rotation_tells_everyone_what_it_was_denied_until_it_was_allowed() {
+    let world = World::new();
+    let process = refused_by(&world, DENIED).await;
+    rotate(&process).await.unwrap_err();
+    // Also one that was asked for nothing and denied nothing.
+    let other = world.process().await;
+    let told = other.rotator.rotations().await.unwrap()[0].error.clone().unwrap();
+    assert_eq!(told.code, "access_denied");
+    assert!(
+        told.detail.contains("not authorized to perform: ivs:ImportPlaybackKeyPair"),
+        "{told:?}"
+    );
+    assert!(told.detail.contains("goes on"), "{told:?}");
+
+    // Denied once more, it writes nothing.
+    let before = world.keyring().await;
+    world.time.advance(Duration::from_mins(2));
+    process.rotator.look().await;
+    let after = world.keyring().await;
+    assert_eq!(after.rotations, before.rotations);
+
+    rotate(&other).await.unwrap();
+    assert_eq!(world.keyring().await.rotations[0].error, None);
+}
+
+#[tokio::test]
 async fn pairs_of_another_account_than_the_configured_one_are_left_alone() {
     let world = World::new();
     let configured = Some("999999999999".parse().unwrap());

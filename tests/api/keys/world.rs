@@ -290,7 +290,10 @@ async fn strike(
     let path = request.uri().path();
     match faults.kind {
         Some(Fault::RefusedImport(status, code)) if path == "/ImportPlaybackKeyPair" => {
-            return (status, [("x-amzn-errortype", code)], "{}").into_response();
+            let message = "User: arn:aws:iam::123456789012:user/ci is not authorized to perform: \
+                           ivs:ImportPlaybackKeyPair on resource: *";
+            let body = serde_json::json!({ "message": message }).to_string();
+            return (status, [("x-amzn-errortype", code)], body).into_response();
         }
         Some(Fault::GoneAtGet) if path == "/GetPlaybackKeyPair" => {
             let code = [("x-amzn-errortype", "ResourceNotFoundException")];
