@@ -282,6 +282,19 @@ fn an_adopted_key_waits_for_its_release() {
 }
 
 #[test]
+fn a_repeated_release_says_the_same() {
+    let world = World::new();
+    let file = format!("{}/tests/fixtures/keys/sec1.pem", env!("CARGO_MANIFEST_DIR"));
+    let adopted = world.json(&["import", "--private-key", &file]);
+    let arn = adopted["arn"].as_str().unwrap();
+    for _ in 0..2 {
+        let released = world.keys(&["release", arn]);
+        assert_eq!(released.code, Some(0), "{released:?}");
+        assert!(released.stderr.contains("It signs."), "{released:?}");
+    }
+}
+
+#[test]
 fn the_state_is_shown_and_nothing_is_written() {
     let world = World::with_key();
     world.json(&["rotate", "--detach"]);

@@ -25,7 +25,11 @@ use crate::{
     app::{App, KeyAccess},
     config::Config,
     ivs::arn::{PlaybackKeyArn, Region},
-    keys::{keyring::RotationId, operations::KeyOperations, rotator::Rotator},
+    keys::{
+        keyring::{KeyVersion, Keyring, Present, RotationId},
+        operations::KeyOperations,
+        rotator::Rotator,
+    },
 };
 
 #[derive(Debug, Subcommand)]
@@ -163,6 +167,12 @@ impl Context<'_> {
         self.runtime.block_on(read).map_err(Failure::failed)
     }
 
+    /// The keyring as the store has it now.
+    fn keyring(&self) -> Result<Option<Arc<Keyring<Present>>>, Failure> {
+        self.read_keyring()?;
+        Ok(self.app.api().keys.keyring(&self.region))
+    }
+
     /// A sentence of the result: where that is JSON, beside it.
     fn tell(&self, text: &str) -> Result<(), Failure> {
         if self.global.json() {
@@ -183,6 +193,12 @@ impl Context<'_> {
             account.map_or_else(|_| "not known yet".to_owned(), |account| account.to_string());
         note(&format!("{what}: account {account}, region {}, store {store}", self.region));
     }
+}
+
+/// Whether another signer may use a pair, so that it waits for `keys release`.
+fn is_shared<P>(keyring: Option<&Keyring<P>>, arn: Option<&PlaybackKeyArn>) -> bool {
+    let version = arn.zip(keyring).and_then(|(arn, keyring)| keyring.by_arn(arn));
+    version.is_some_and(KeyVersion::is_shared)
 }
 
 /// Asks on a terminal; elsewhere there is nobody to ask, and the command was meant.

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use serde_json::json;
 
-use super::{Context, Failure, confirmed, note};
+use super::{Context, Failure, confirmed, is_shared, note};
 use crate::{
     cli::output::{self, span},
     http::key_pairs::KeyPairsBody,
@@ -121,8 +121,7 @@ impl Context<'_> {
         let pair = made.map_err(Failure::failed)?;
         self.show(&pair)?;
         if args.private_key.is_some() && pair.adopted {
-            self.read_keyring()?;
-            for line in self.after_adoption(&pair) {
+            for line in self.after_adoption(&pair)? {
                 note(&line);
             }
         }
@@ -130,7 +129,7 @@ impl Context<'_> {
     }
 
     /// What was adopted, who else may use it, and what comes next.
-    fn after_adoption(&self, pair: &KeyPairView) -> Vec<String> {
+    fn after_adoption(&self, pair: &KeyPairView) -> Result<Vec<String>, Failure> {
         let arn = pair.arn.as_ref().map_or("the pair", PlaybackKeyArn::as_str);
         let mut lines = vec![match pair.state {
             KeyPairState::Active => format!("Adopted {arn}. It signs here from now on."),
@@ -142,10 +141,10 @@ impl Context<'_> {
                 format!("Adopted {arn}. It does not sign here; the next keys rotate would use it.")
             }
         }];
-        if !self.is_shared(pair.arn.as_ref()) {
-            return lines;
+        let keyring = self.keyring()?;
+        if !is_shared(keyring.as_deref(), pair.arn.as_ref()) {
+            return Ok(lines);
         }
-        let keyring = self.app.api().keys.keyring(&self.region);
         let version = pair.arn.as_ref().and_then(|arn| keyring.as_ref()?.by_arn(arn));
         lines.push("Its other signer may go on: tokens of both play.".to_owned());
         lines.push(match version.and_then(|version| version.longest_ttl) {
@@ -162,7 +161,7 @@ impl Context<'_> {
         lines.push(format!(
             "Once nobody signs elsewhere any more: keys rotate, then keys release {arn}"
         ));
-        lines
+        Ok(lines)
     }
 
     pub(super) fn delete(&self, args: &DeleteArgs) -> Result<(), Failure> {

@@ -4,13 +4,13 @@ use std::{fmt, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::{Context, Failure, confirmed, note};
+use super::{Context, Failure, confirmed, is_shared, note};
 use crate::{
     cli::output::{self, span},
     clock::Timestamp,
     ivs::arn::PlaybackKeyArn,
     keys::{
-        keyring::{KeyState, KeyVersion, Keyring, RotationId, RotationMode},
+        keyring::{KeyState, Keyring, RotationId, RotationMode},
         lifecycle::{
             requests::{Begin, Begun},
             view::{NextStep, Phase, RotationView},
@@ -140,9 +140,7 @@ impl Context<'_> {
         if !self.operations().manages() {
             return Err(Failure::failed(OperationError::NotManaged));
         }
-        self.read_keyring()?;
-        let api = self.app.api();
-        Ok(due(api.keys.keyring(&self.region).as_deref(), limit, api.clock.now()))
+        Ok(due(self.keyring()?.as_deref(), limit, self.app.api().clock.now()))
     }
 
     /// Nothing is begun. What is due all the same is done: an old pair whose time has come goes,
@@ -187,7 +185,7 @@ impl Context<'_> {
             Phase::Done => self.tell(&format!("{new} signs, and {old} is deleted.")),
             Phase::Draining | Phase::Retiring => {
                 self.tell(&format!("{new} signs since {}.", view.since))?;
-                self.tell(&self.what_drains(view, old))?;
+                self.tell(&self.what_drains(view, old)?)?;
                 self.tell(&format!(
                     "Until then the old key can sign again: keys rollback --region {}",
                     self.region
@@ -196,7 +194,7 @@ impl Context<'_> {
         }
     }
 
-    fn what_drains(&self, view: &RotationView, old: &str) -> String {
+    fn what_drains(&self, view: &RotationView, old: &str) -> Result<String, Failure> {
         let until = match (view.next_step, view.next_at) {
             (Some(NextStep::Retire), Some(at)) => {
                 let left = at.saturating_since(self.app.api().clock.now());
@@ -204,30 +202,22 @@ impl Context<'_> {
             }
             _ => format!("{old} drains"),
         };
-        if self.is_shared(view.old_key_pair_arn.as_ref()) {
-            return format!(
+        if is_shared(self.keyring()?.as_deref(), view.old_key_pair_arn.as_ref()) {
+            return Ok(format!(
                 "{until}. It was adopted: it is deleted only after keys release {old} has said that \
                  no other signer uses it."
-            );
+            ));
         }
-        format!(
+        Ok(format!(
             "{until}. Then whatever process manages these keys deletes it: serve, or the next keys \
              rotate --if-older-than."
-        )
-    }
-
-    /// Whether another signer may use a pair, so that it waits for `keys release`.
-    pub(super) fn is_shared(&self, arn: Option<&PlaybackKeyArn>) -> bool {
-        let keyring = self.app.api().keys.keyring(&self.region);
-        let version = arn.zip(keyring.as_ref()).and_then(|(arn, keyring)| keyring.by_arn(arn));
-        version.is_some_and(KeyVersion::is_shared)
+        ))
     }
 
     /// `--emergency`: the leaked key and all older ones go at once.
     fn rotate_at_once(&self, args: &RotateArgs) -> Result<(), Failure> {
         self.announce("Rotating at once, since a key leaked");
-        self.read_keyring()?;
-        let keyring = self.app.api().keys.keyring(&self.region);
+        let keyring = self.keyring()?;
         let cut: Vec<_> = keyring.iter().flat_map(|keyring| signed(keyring)).cloned().collect();
         let question = format!("End every token of {}?", Arns(&cut));
         if !args.yes && !cut.is_empty() && !confirmed(&question) {

@@ -6,7 +6,7 @@ use crate::{
     clock::Timestamp,
     ivs::arn::PlaybackKeyArn,
     keys::{
-        keyring::{KeyState, RotationId, RotationMode},
+        keyring::{KeyState, Keyring, RotationId, RotationMode},
         lifecycle::view::RotationView,
     },
 };
@@ -41,26 +41,8 @@ impl Context<'_> {
         let released = self.operations().release(arn.clone());
         self.runtime.block_on(released).map_err(Failure::failed)?;
         self.take_steps();
-        note(&self.after_release(arn));
+        note(&after_release(self.keyring()?.as_deref(), arn));
         self.get(arn.as_str())
-    }
-
-    /// What becomes of a pair that no other signer uses any more.
-    fn after_release(&self, arn: &PlaybackKeyArn) -> String {
-        let keyring = self.app.api().keys.keyring(&self.region);
-        let version = keyring.as_ref().and_then(|keyring| keyring.by_arn(arn));
-        let state = version.map(|version| version.state);
-        match (state, version.and_then(|version| version.retires_at)) {
-            (Some(KeyState::Draining), Some(at)) => format!(
-                "It is deleted at {at}, when the last token has expired that its other signer may \
-                 have made just now."
-            ),
-            (Some(KeyState::Active), _) => {
-                "It signs. The next keys rotate exchanges it, and deletes it after its drain."
-                    .to_owned()
-            }
-            _ => "It is deleted like a key that was made here.".to_owned(),
-        }
     }
 
     /// Does what can be done at once. Where that fails, whoever manages these keys does it later.
@@ -83,6 +65,22 @@ impl Context<'_> {
             output::line(&format!("{label:8}  {text}"))?;
         }
         Ok(())
+    }
+}
+
+/// What becomes of a pair that no other signer uses any more.
+fn after_release<P>(keyring: Option<&Keyring<P>>, arn: &PlaybackKeyArn) -> String {
+    let version = keyring.and_then(|keyring| keyring.by_arn(arn));
+    match version.map(|version| (version.state, version.retires_at)) {
+        Some((KeyState::Draining, Some(at))) => format!(
+            "It is deleted at {at}, when the last token has expired that its other signer may have \
+             made just now."
+        ),
+        Some((KeyState::Active, _)) => {
+            "It signs. The next keys rotate exchanges it, and deletes it after its drain."
+                .to_owned()
+        }
+        _ => "It is deleted like a key that was made here.".to_owned(),
     }
 }
 

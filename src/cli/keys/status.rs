@@ -2,13 +2,14 @@
 
 use serde::Serialize;
 
-use super::{Context, Failure, pairs};
+use super::{Context, Failure, is_shared, pairs};
 use crate::{
     cli::output::{self, span},
     clock::Timestamp,
     ivs::arn::{AccountId, Region},
     keys::{
         inventory::{KeyPairState, KeyPairView},
+        keyring::{Keyring, Present},
         lifecycle::view::RotationView,
         rotator::{Report, ReportedFinding},
     },
@@ -52,14 +53,13 @@ impl From<&ReportedFinding> for FindingBody {
 
 impl Context<'_> {
     pub(super) fn status(&self) -> Result<(), Failure> {
-        self.read_keyring()?;
+        let keyring = self.keyring()?;
         // Why it could not look is in the report.
         let _ = self.runtime.block_on(self.rotator.look());
         let rotations = self.runtime.block_on(self.rotator.rotations()).map_err(Failure::failed)?;
         let api = self.app.api();
         let (key_pairs, checked_at) = api.inventory.key_pairs(&self.region);
-        let signing = api.keys.keyring(&self.region);
-        let signing = signing.as_ref().and_then(|keyring| keyring.active());
+        let signing = keyring.as_ref().and_then(|keyring| keyring.active());
         // One that IVS lacks is called missing, and signs on for a while.
         let active_key_pair = signing.and_then(|active| {
             key_pairs.iter().find(|pair| pair.fingerprint == Some(active.fingerprint)).cloned()
@@ -77,10 +77,13 @@ impl Context<'_> {
             rotations,
             findings: report.all().map(FindingBody::from).collect(),
         };
-        if self.global.json() { output::json(&body) } else { self.show_status(&body) }
+        if self.global.json() {
+            return output::json(&body);
+        }
+        self.show_status(&body, keyring.as_deref())
     }
 
-    fn show_status(&self, body: &Body) -> Result<(), Failure> {
+    fn show_status(&self, body: &Body, keyring: Option<&Keyring<Present>>) -> Result<(), Failure> {
         let account = body.account.as_ref().map_or("not known yet", AccountId::as_str);
         output::line(&format!("region    {}", body.region))?;
         output::line(&format!("account   {account}"))?;
@@ -88,7 +91,9 @@ impl Context<'_> {
         output::line(&format!("active    {}", self.active(body)))?;
         let drains = body.key_pairs.iter().filter(|it| it.state == KeyPairState::Draining);
         for pair in drains {
-            output::line(&format!("draining  {}", self.drain(pair)))?;
+            let release = is_shared(keyring, pair.arn.as_ref());
+            let release = if release { ", then until keys release" } else { "" };
+            output::line(&format!("draining  {}{release}", self.drain(pair)))?;
         }
         let is_open = |view: &&RotationView| !view.phase.is_over();
         let ended = body.rotations.iter().filter(|view| !is_open(view)).take(ENDED_SHOWN);
@@ -129,8 +134,6 @@ impl Context<'_> {
             let left = at.saturating_since(self.app.api().clock.now());
             format!(", until {at} (in {})", span(left))
         });
-        let release =
-            if self.is_shared(pair.arn.as_ref()) { ", then until keys release" } else { "" };
-        format!("{arn}{}{release}", until.unwrap_or_default())
+        format!("{arn}{}", until.unwrap_or_default())
     }
 }

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use super::{material::Fingerprint, snapshot::SigningKeys};
+use super::{keyring::Keyring, material::Fingerprint, snapshot::SigningKeys};
 use crate::{
     clock::{Clock, Timestamp},
     ivs::{
@@ -160,16 +160,21 @@ impl Inventory {
         let begun = self.begin_listing(region);
         let pairs = inventory.ivs.list_playback_key_pairs().await?;
         self.note_listing(region, begun, pairs);
-        self.look_at_new(region).await
+        let keyring = self.signing_keys.keyring(region);
+        self.look_at_new(region, keyring.as_deref()).await
     }
 
     /// Asks IVS for the fingerprint of each listed pair that was not asked for yet, and takes
-    /// versions away from the signing keys that are another key in IVS.
+    /// versions of `keyring` away from the signing keys that are another key in IVS.
     ///
     /// # Errors
     ///
     /// IVS could not be asked.
-    pub async fn look_at_new(&self, region: &Region) -> Result<(), IvsError> {
+    pub async fn look_at_new<P: Sync>(
+        &self,
+        region: &Region,
+        keyring: Option<&Keyring<P>>,
+    ) -> Result<(), IvsError> {
         let Some(inventory) = self.regions.get(region) else {
             return Ok(());
         };
@@ -183,26 +188,31 @@ impl Inventory {
                 Err(error) => return Err(error),
             }
         }
-        self.check_fingerprints(region, inventory).await;
+        if let Some(keyring) = keyring {
+            self.check_fingerprints(region, inventory, keyring).await;
+        }
         Ok(())
     }
 
     /// A version whose pair has another fingerprint signs tokens that no edge accepts.
-    async fn check_fingerprints(&self, region: &Region, inventory: &RegionInventory) {
-        let Some(keyring) = self.signing_keys.keyring(region) else {
-            return;
-        };
+    async fn check_fingerprints<P: Sync>(
+        &self,
+        region: &Region,
+        inventory: &RegionInventory,
+        keyring: &Keyring<P>,
+    ) {
         for version in keyring.present() {
             let Some(arn) = &version.arn else { continue };
             let listed = inventory.known().fingerprints.get(arn).copied();
-            if listed.is_some_and(|listed| listed != version.fingerprint) {
+            if listed.is_some_and(|listed| listed != version.fingerprint)
+                && self.signing_keys.distrust(region, &version.id).await
+            {
                 tracing::error!(
                     event = "fingerprint_mismatch",
                     %region,
                     keyPairArn = %arn,
                     "the pair in IVS is another key than the keyring says"
                 );
-                self.signing_keys.distrust(region, &version.id).await;
             }
         }
     }

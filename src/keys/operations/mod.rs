@@ -371,9 +371,9 @@ impl KeyOperations {
     }
 
     /// Looks once at each pair that was listed since, to know its fingerprint.
-    pub(in crate::keys) async fn look_at_fingerprints(&self) {
+    pub(in crate::keys) async fn look_at_fingerprints(&self, keyring: Option<&Keyring>) {
         if let Some(inventory) = &self.inventory
-            && let Err(error) = inventory.look_at_new(self.region()).await
+            && let Err(error) = inventory.look_at_new(self.region(), keyring).await
         {
             tracing::debug!(%error, "fingerprints could not be compared");
         }

@@ -25,7 +25,7 @@ impl Rotator {
         let listed_at = Some(self.operations.clock().now());
         let listed = self.operations.list(keyring.as_ref()).await?;
         let mut observed = Observed { listed, listed_at, ..Observed::default() };
-        self.operations.look_at_fingerprints().await;
+        self.operations.look_at_fingerprints(keyring.as_ref()).await;
         observed.distrusted = self.signing_keys.distrusted(self.region());
         if let Some(keyring) = &keyring {
             self.look_for_missing(keyring, &mut observed).await?;

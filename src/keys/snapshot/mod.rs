@@ -78,7 +78,8 @@ struct RegionKeys {
     refreshing: tokio::sync::Mutex<Option<Loading>>,
     /// A mint found the snapshot older than `refresh_every`.
     wake: Notify,
-    /// Versions whose pair in IVS has another fingerprint. A pair cannot change, so they stay here.
+    /// Versions whose pair in IVS has another fingerprint. Neither a pair nor the key of a version can
+    /// change, so once in here, a version stays.
     distrusted: Mutex<BTreeSet<VersionId>>,
 }
 
@@ -233,17 +234,20 @@ impl SigningKeys {
     }
 
     /// Never signs with `version` again: its pair in IVS has another fingerprint than its public
-    /// half.
-    pub async fn distrust(&self, region: &Region, version: &VersionId) {
-        let Ok(keys) = self.keys(region) else { return };
+    /// half. Returns whether that is new.
+    pub async fn distrust(&self, region: &Region, version: &VersionId) -> bool {
+        let Ok(keys) = self.keys(region) else { return false };
+        if keys.distrusted().contains(version) {
+            return false;
+        }
         // Under the same lock as refreshes, so that none brings the signer back.
         let _refreshing = keys.refreshing.lock().await;
-        keys.distrusted().insert(version.clone());
+        let is_new = keys.distrusted().insert(version.clone());
         let mut snapshot = Snapshot::clone(&keys.snapshot.load());
-        let Some(read) = &snapshot.read else { return };
-        let Ok(signer) = &read.signer else { return };
+        let Some(read) = &snapshot.read else { return is_new };
+        let Ok(signer) = &read.signer else { return is_new };
         if signer.version_id() != version {
-            return;
+            return is_new;
         }
         let mismatch = NoSigner::FingerprintMismatch { arn: signer.arn().clone() };
         tracing::error!(event = "key_distrusted", %region, error = %mismatch, "signing stopped");
@@ -254,6 +258,7 @@ impl SigningKeys {
             signer: Err(mismatch),
         }));
         keys.snapshot.store(Arc::new(snapshot));
+        is_new
     }
 
     /// How a region stands.

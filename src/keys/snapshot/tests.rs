@@ -295,9 +295,10 @@ async fn a_distrusted_key_never_signs_again() {
     let region = samples::region();
     let id = bench.activate(0).await;
     let arn = bench.signer().await.unwrap().arn().clone();
-    bench.keys.distrust(&region, &strategies::stranger()).await;
+    assert!(bench.keys.distrust(&region, &strategies::stranger()).await);
     assert!(bench.signer().await.is_ok());
-    bench.keys.distrust(&region, &id).await;
+    assert!(bench.keys.distrust(&region, &id).await);
+    assert!(!bench.keys.distrust(&region, &id).await, "known already");
     let expected = NoSigner::FingerprintMismatch { arn };
     assert_eq!(bench.signer().await.unwrap_err(), expected);
     bench.keys.refresh(&region).await.unwrap();

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use ivs_playback_auth::ivs::arn::PlaybackKeyArn;
 use ivs_playback_auth::keys::{
     inventory::KeyPairState,
     keyring::{KeyState, KeyVersion},
@@ -21,10 +22,16 @@ async fn first_key(process: &Process, new_keyring: bool) -> Result<(), Operation
     process.rotate(graceful(new_keyring)).await.map(|_| ())
 }
 
-async fn foreign_pair(process: &Process, name: &str) {
+async fn foreign_pair(process: &Process, name: &str) -> PlaybackKeyArn {
     let key = PrivateKey::generate(&mut system_rng()).unwrap();
     let pem = key.public_key().to_pem();
-    process.ivs.import_playback_key_pair(pem, name, &BTreeMap::new()).await.unwrap();
+    process.ivs.import_playback_key_pair(pem, name, &BTreeMap::new()).await.unwrap().arn
+}
+
+/// The codes of what a look finds.
+async fn findings(process: &Process) -> Vec<&'static str> {
+    assert_eq!(process.rotator.look().await.failure, None);
+    process.rotator.report().findings.iter().map(|it| it.code).collect()
 }
 
 fn private(key: &PrivateKey) -> ImportPrivateKey {
@@ -73,6 +80,21 @@ async fn a_lost_keyring_is_noticed_and_named() {
 
     first_key(&other, true).await.unwrap();
     assert_eq!(world.pairs().await.len(), 2);
+}
+
+#[tokio::test]
+async fn the_first_look_of_a_process_compares_the_keyring_that_it_loaded() {
+    let world = World::new();
+    let process = world.process().await;
+    first_key(&process, false).await.unwrap();
+    let other_key = foreign_pair(&process, "another key").await;
+    let store = DirStore::new(world.keys_dir(), None);
+    let (mut keyring, revision) = store.load(&region()).await.unwrap().unwrap();
+    keyring.keys[0].arn = Some(other_key);
+    store.replace(&region(), Some(revision), &keyring).await.unwrap();
+
+    let found = findings(&world.process().await).await;
+    assert!(found.contains(&"fingerprint_mismatch"), "{found:?}");
 }
 
 #[tokio::test]
