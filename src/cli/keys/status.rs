@@ -117,6 +117,9 @@ impl Context<'_> {
     fn active(&self, body: &Body) -> String {
         let Some(pair) = &body.active_key_pair else {
             let region = &self.region;
+            if body.findings.iter().any(|it| it.code == "lost_keyring") {
+                return "none; its keyring may be lost, see below".to_owned();
+            }
             return format!("none; make one with keys rotate --region {region}");
         };
         let arn = pair.arn.as_ref().map(ToString::to_string).unwrap_or_default();

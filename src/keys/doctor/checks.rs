@@ -11,12 +11,12 @@ use crate::{
     ivs::arn::PlaybackKeyArn,
     keys::{
         inventory::{KeyPairState, KeyPairView},
-        keyring::{KEYRING_TAG, Keyring, Present},
+        keyring::{Keyring, Present},
         lifecycle::{
             self, Policy, Wait,
             view::{NextStep, Phase, RotationView},
         },
-        operations::{KEY_PAIR_QUOTA, PairName},
+        operations::KEY_PAIR_QUOTA,
         rotator::{Report, ReportedFinding},
         snapshot::{NoSigner, RefreshError},
         store::StoreError,
@@ -117,25 +117,13 @@ fn max_ttl(facts: &Facts<'_>) -> Option<Finding> {
 
 /// What the comparison of keyring and IVS found.
 fn reported(facts: &Facts<'_>) -> Vec<Finding> {
-    let mut findings: Vec<_> = facts
+    let told = facts
         .report
         .all()
         // What could not be read is told already, and the clock has a check of its own.
         .filter(|it| !(it.code == "store_unavailable" && facts.read.is_err()))
-        .filter(|it| it.code != "clock_skew")
-        .map(|it| Finding::new(severity(it, facts), it.code, &it.detail))
-        .collect();
-    // Without a keyring nothing is compared.
-    if facts.read.is_ok() && facts.keyring.is_none() {
-        let lost: Vec<_> =
-            facts.pairs.iter().filter(|it| it.tags.contains_key(KEYRING_TAG)).collect();
-        let lost: Vec<_> = lost.into_iter().filter_map(name_of).collect();
-        if !lost.is_empty() {
-            let finding = ReportedFinding::from(&lifecycle::Finding::Lost(lost));
-            findings.push(error(finding.code, finding.detail));
-        }
-    }
-    findings
+        .filter(|it| it.code != "clock_skew");
+    told.map(|it| Finding::new(severity(it, facts), it.code, &it.detail)).collect()
 }
 
 fn severity(finding: &ReportedFinding, facts: &Facts<'_>) -> Severity {
@@ -148,10 +136,6 @@ fn severity(finding: &ReportedFinding, facts: &Facts<'_>) -> Severity {
         }
         _ => Severity::Error,
     }
-}
-
-fn name_of(pair: &KeyPairView) -> Option<PairName> {
-    Some(PairName { arn: pair.arn.clone()?, name: pair.name.clone() })
 }
 
 /// Pairs that one listing lacks. The report says so only when IVS has denied them twice, 10 s apart.

@@ -65,7 +65,7 @@ impl<'a, P> Planner<'a, P> {
 
     /// What is wrong and nothing is done about.
     fn report(&mut self) {
-        let lost = survey::lost(self.it.keyring, &self.it.observed.listed);
+        let lost = survey::lost(Some(self.it.keyring), &self.it.observed.listed);
         let mut foreign = self.foreign();
         foreign.retain(|pair| !lost.contains(pair));
         if !foreign.is_empty() {

@@ -271,7 +271,7 @@ fn refuse_lost(
     request: &Begin,
     observed: &Observed,
 ) -> Result<(), OperationError> {
-    let lost = survey::lost(keyring, &observed.listed);
+    let lost = survey::lost(Some(keyring), &observed.listed);
     if lost.is_empty() || keyring.active().is_some() {
         return Ok(());
     }

@@ -133,7 +133,7 @@ impl KeyOperations {
             keyring.retire_unimported(now);
             let is_new = enrolment.existing(keyring, driver, now)?.is_none();
             if is_new {
-                let lost = survey::lost(keyring, &listed);
+                let lost = survey::lost(Some(keyring), &listed);
                 if is_new_key && keyring.keys.is_empty() && !lost.is_empty() {
                     return Err(self.lost_keyring(lost));
                 }

@@ -63,10 +63,15 @@ pub(in crate::keys) fn is_foreign<P>(keyring: &Keyring<P>, pair: &KeyPairSummary
 }
 
 /// The pairs that this program imported, for a version that the keyring does not have: the keyring
-/// was lost, or belongs to another deployment.
-pub(in crate::keys) fn lost<P>(keyring: &Keyring<P>, listed: &[KeyPairSummary]) -> Vec<PairName> {
-    let known: BTreeSet<_> = keyring.keys.iter().map(|version| version.id.as_str()).collect();
-    let arns: BTreeSet<_> = keyring.present().filter_map(|version| version.arn.as_ref()).collect();
+/// was lost, or belongs to another deployment. Without a keyring all of them are.
+pub(in crate::keys) fn lost<P>(
+    keyring: Option<&Keyring<P>>,
+    listed: &[KeyPairSummary],
+) -> Vec<PairName> {
+    let versions = keyring.iter().flat_map(|keyring| &keyring.keys);
+    let known: BTreeSet<_> = versions.map(|version| version.id.as_str()).collect();
+    let present = keyring.iter().flat_map(|keyring| keyring.present());
+    let arns: BTreeSet<_> = present.filter_map(|version| version.arn.as_ref()).collect();
     let is_lost = |pair: &&KeyPairSummary| {
         let version = pair.tags.get(VERSION_TAG).map(String::as_str);
         let is_ours = pair.tags.contains_key(KEYRING_TAG) || version.is_some();
@@ -124,11 +129,13 @@ mod tests {
             pair(2, of_other),
             pair(3, BTreeMap::from([("team".to_owned(), "video".to_owned())])),
         ];
-        let lost_arns = |keyring| -> Vec<_> {
+        let lost_arns = |keyring: Option<&Keyring>| -> Vec<_> {
             lost(keyring, &listed).into_iter().map(|pair| pair.arn).collect()
         };
-        assert_eq!(lost_arns(&keyring), [strategies::arn(2)]);
-        assert_eq!(lost_arns(&samples::empty()), [0, 1, 2].map(strategies::arn));
+        assert_eq!(lost_arns(Some(&keyring)), [strategies::arn(2)]);
+        for without in [Some(&samples::empty()), None] {
+            assert_eq!(lost_arns(without), [0, 1, 2].map(strategies::arn));
+        }
         let found = tagged(&keyring, &keyring.keys[0], &listed);
         assert_eq!(found.into_iter().collect::<Vec<_>>(), [strategies::arn(0)]);
         assert!(tagged(&keyring, &keyring.keys[1], &listed).is_empty());

@@ -32,7 +32,8 @@ use super::{
         plan,
         view::{self, RotationView},
     },
-    operations::{KeyOperations, OperationError},
+    material::PrivateKey,
+    operations::{KeyOperations, OperationError, survey},
     signer::Signer,
     snapshot::SigningKeys,
 };
@@ -274,8 +275,8 @@ impl Rotator {
         for _ in 0..STEPS_MAX {
             let (keyring, observed) = match self.observe().await {
                 Ok((Some(keyring), observed)) => (keyring, observed),
-                Ok((None, _)) => {
-                    self.publish(Plan::default());
+                Ok((None, observed)) => {
+                    self.publish(without_keyring(&observed));
                     return look;
                 }
                 Err(error) => {
@@ -417,6 +418,13 @@ impl Rotator {
         // Each change is made by one call that does not panic half-way.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// There is nothing to do without a keyring; but it may have been lost.
+fn without_keyring(observed: &Observed) -> Plan {
+    let lost = survey::lost::<PrivateKey>(None, &observed.listed);
+    let findings = if lost.is_empty() { Vec::new() } else { vec![Finding::Lost(lost)] };
+    Plan { findings, ..Plan::default() }
 }
 
 /// Whether trying again changes nothing.

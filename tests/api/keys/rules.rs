@@ -77,6 +77,7 @@ async fn a_lost_keyring_is_noticed_and_named() {
     }
     assert_eq!(world.pairs().await.len(), 1);
     assert!(!elsewhere.exists(), "nothing is made");
+    assert_eq!(findings(&other).await, ["lost_keyring"]);
 
     first_key(&other, true).await.unwrap();
     assert_eq!(world.pairs().await.len(), 2);

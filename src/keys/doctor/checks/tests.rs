@@ -5,6 +5,7 @@ use crate::{
     config::Heal,
     keys::{
         keyring::{KeyState, RotationId, RotationMode, strategies},
+        operations::PairName,
         snapshot::RefreshError,
         store::samples,
     },
@@ -204,21 +205,6 @@ fn a_process_that_may_not_raise_max_ttl_is_told_that_it_would_refuse_to_sign() {
     assert_eq!(
         codes(&well(&setup, &policy, &[], &[])),
         [(Severity::Error, "max_ttl_not_recorded")]
-    );
-}
-
-#[test]
-fn a_lost_keyring_is_told_though_there_is_nothing_to_compare() {
-    let (setup, policy) = (setup(), policy());
-    let mut tagged = pair(1, KeyPairState::Foreign);
-    tagged.tags.insert(KEYRING_TAG.to_owned(), "other".to_owned());
-    let pairs = [tagged, pair(2, KeyPairState::Foreign)];
-    let mut facts = well(&setup, &policy, &pairs, &[]);
-    facts.keyring = None;
-    facts.signer = Err(NoSigner::EmptyKeyring { region: samples::region() });
-    assert_eq!(
-        codes(&facts),
-        [(Severity::Error, "no_active_key"), (Severity::Error, "lost_keyring")]
     );
 }
 
