@@ -15,6 +15,10 @@ use crate::ivs::arn::ChannelArn;
 /// No lifetime of a token may be over a year: an old key is kept in IVS for as long.
 const LONGEST_TTL: Duration = Duration::from_hours(366 * 24);
 
+/// Three attempts of a call must end within the part of a claim that is kept for it
+/// (`keys::operations`): two processes would import one key.
+const LONGEST_IVS_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Records every rule that is broken.
 pub(super) fn check(reader: &mut Reader<'_>, has_inline_clients: bool) {
     at_most(reader, "tokens.default_ttl", "tokens.max_ttl", parse::lifetime);
@@ -23,6 +27,9 @@ pub(super) fn check(reader: &mut Reader<'_>, has_inline_clients: bool) {
     at_most(reader, "keys.refresh_every", "keys.max_staleness", parse::period);
     if reader.peek("tokens.max_ttl", parse::lifetime).is_some_and(|ttl| ttl > LONGEST_TTL) {
         reader.problem("tokens.max_ttl", "must be at most a year, \"366d\".");
+    }
+    if reader.peek("ivs.timeout", parse::period).is_some_and(|it| it > LONGEST_IVS_TIMEOUT) {
+        reader.problem("ivs.timeout", "must be at most \"10s\", so that claims outlive calls.");
     }
     if has_inline_clients && reader.is_set_by_variable("access.clients") {
         reader.problem("access.clients", &format!("is set, and {CLIENTS} too. Unset one of them."));

@@ -20,8 +20,8 @@ use crate::{
 
 /// How often somebody else's claim is looked at again.
 const CLAIM_POLL: Duration = Duration::from_secs(2);
-/// A call to IVS begins only while this much of the claim is left: three attempts of five seconds,
-/// their pauses, and clocks that differ.
+/// A call to IVS begins only while this much of the claim is left: three attempts of `ivs.timeout`,
+/// which is five seconds and at most ten, their pauses, and clocks that differ.
 const CLAIM_RESERVE: Duration = Duration::from_secs(30);
 /// What looking at IVS may take under a claim before the call begins.
 const CLAIM_SLACK: Duration = Duration::from_secs(10);
