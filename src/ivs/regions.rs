@@ -197,8 +197,13 @@ impl IvsRegions {
             Ok(Some(actual)) if actual != *expected => {
                 Err(ConnectError::OtherAccount { expected: expected.clone(), actual })
             }
+            Ok(Some(actual)) => {
+                // Somebody else may have found it since; it is the same one.
+                let _ = self.0.account.set(actual);
+                Ok(())
+            }
             // Nothing to compare with yet: IVS itself refuses what is not its caller's.
-            Ok(_) | Err(_) => Ok(()),
+            Ok(None) | Err(_) => Ok(()),
         }
     }
 }

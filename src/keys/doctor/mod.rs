@@ -12,7 +12,11 @@ use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use super::{inventory::Inventory, rotator::Rotator, snapshot::SigningKeys};
+use super::{
+    inventory::{Inventory, KeyPairState},
+    rotator::Rotator,
+    snapshot::SigningKeys,
+};
 use crate::{
     clock::{Clock, Moment, Timestamp},
     ivs::{IvsRegions, RegionalIvs},
@@ -107,9 +111,13 @@ impl Doctor {
         let read = self.signing_keys.refresh(region).await;
         // Now, since what was read may be too old after all that follows.
         let signer = self.signing_keys.status(region).signer.map(|signer| signer.arn().clone());
-        // What fails here is in the report.
-        let _ = self.rotator.look().await;
-        let _ = self.inventory.refresh(region).await;
+        // What fails here is in the report. A look lists what IVS has; one that failed may have failed
+        // before.
+        let looked = self.rotator.look().await;
+        let listed = match looked.failure {
+            None => Ok(()),
+            Some(_) => self.inventory.refresh(region).await,
+        };
         let rotations = self.rotator.rotations().await.unwrap_or_default();
         let account = self.ivs.account().await.ok().map(|account| account.to_string());
         let regional = self.ivs.region(region);
@@ -132,7 +140,11 @@ impl Doctor {
         let wanted = permissions::wanted(&self.setup);
         let mut reads = Reads::new();
         if let Some(regional) = regional {
-            reads = permissions::read(regional, account.as_deref()).await;
+            // What failed after the listing says nothing of it.
+            let listed = if facts.was_listed { Ok(()) } else { listed };
+            let pair = pairs.iter().find(|it| it.state != KeyPairState::Missing);
+            let pair = pair.and_then(|it| it.arn.clone());
+            reads = permissions::read(regional, account.as_deref(), listed, pair).await;
         }
         let denials = facts.keyring.as_deref().map(permissions::denials).unwrap_or_default();
         let mut simulated = None;

@@ -129,23 +129,26 @@ pub(super) fn questions(
 /// What calling the reads came to, by action.
 pub(super) type Reads = BTreeMap<&'static str, Result<(), IvsError>>;
 
-/// Calls every read once. One of a thing that does not exist answers the question, too.
-pub(super) async fn read(ivs: &RegionalIvs, account: Option<&str>) -> Reads {
+/// Calls every read once, but for the listing of key pairs, which was `listed` already and may have
+/// shown this `pair`. A call about a thing that does not exist answers the question, too.
+pub(super) async fn read(
+    ivs: &RegionalIvs,
+    account: Option<&str>,
+    listed: Result<(), IvsError>,
+    pair: Option<PlaybackKeyArn>,
+) -> Reads {
     let mut reads = Reads::new();
-    let pairs = ivs.list_playback_key_pairs().await;
     let channels = ivs.list_channels(None).await;
     let known = |account: &str| account.to_owned();
     let account = account.map(known).or_else(|| {
-        let pair = pairs.as_ref().ok().and_then(|pairs| pairs.first());
         let channel = channels.as_ref().ok().and_then(|(channels, _)| channels.first());
-        let account = pair.map(|it| it.arn.account());
+        let account = pair.as_ref().map(PlaybackKeyArn::account);
         account.or_else(|| channel.map(|it| it.arn.account())).map(ToString::to_string)
     });
     let made_up = |kind: &str| {
         let account = account.as_ref()?;
         Some(format!("arn:aws:ivs:{}:{account}:{kind}/nothinghere", ivs.region()))
     };
-    let pair = pairs.as_ref().ok().and_then(|pairs| pairs.first()).map(|pair| pair.arn.clone());
     let pair: Option<PlaybackKeyArn> = pair.or_else(|| made_up("playback-key")?.parse().ok());
     let channel = channels.as_ref().ok().and_then(|(channels, _)| channels.first());
     let channel = channel.map(|channel| channel.arn.clone());
@@ -159,7 +162,7 @@ pub(super) async fn read(ivs: &RegionalIvs, account: Option<&str>) -> Reads {
         let batch = ivs.batch_get_channel(std::slice::from_ref(&channel)).await.map(|_| ());
         reads.insert("ivs:BatchGetChannel", batch);
     }
-    reads.insert("ivs:ListPlaybackKeyPairs", pairs.map(|_| ()));
+    reads.insert("ivs:ListPlaybackKeyPairs", listed);
     reads.insert("ivs:ListChannels", channels.map(|_| ()));
     reads
 }

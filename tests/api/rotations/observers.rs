@@ -1,9 +1,13 @@
 //! Processes that see, and may not or must not act.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, http::Request};
-use ivs_playback_auth::{app::App, clock::Clock};
+use ivs_playback_auth::{
+    app::App,
+    clock::Clock,
+    keys::doctor::{Answer, Doctor, Permission, Setup},
+};
 use serde_json::{Value, json};
 
 use super::{LOOK_AGAIN, rotator};
@@ -19,6 +23,37 @@ async fn readiness(app: &TestApp, replica: &App) -> Value {
     let answer = request(app, &replica.router(), "GET", "/readyz", "").await;
     assert_eq!(answer.status, 200);
     answer.json()["regions"]["us-west-2"].clone()
+}
+
+#[tokio::test]
+async fn an_examination_lists_the_pairs_once() {
+    let app = TestApp::start().await;
+    let (clock, _) = Clock::manual(START);
+    let replica = app.replica(&[("keys.manage", "false")], clock.clone()).await;
+    let api = replica.api();
+    let doctor = Doctor {
+        rotator: Arc::clone(rotator(&replica)),
+        signing_keys: Arc::clone(&api.keys),
+        inventory: Arc::clone(&api.inventory),
+        ivs: api.ivs.clone(),
+        clock,
+        setup: Setup {
+            manage: false,
+            max_ttl: Duration::from_hours(1),
+            reconcile_every: Duration::from_mins(1),
+            store: "dir keys/us-west-2".to_owned(),
+            secret_arn: None,
+        },
+    };
+    let before = app.calls("ListPlaybackKeyPairs").await["200"].as_u64().unwrap();
+    let examination = doctor.examine(false).await;
+    assert!(examination.is_healthy(), "{examination:?}");
+    let known = |it: &&Permission| it.answer == Answer::Allowed;
+    let known: Vec<_> = examination.permissions.iter().filter(known).map(|it| it.action).collect();
+    assert!(known.contains(&"ivs:ListPlaybackKeyPairs"), "{known:?}");
+    assert!(known.contains(&"ivs:GetPlaybackKeyPair"), "{known:?}");
+    let after = app.calls("ListPlaybackKeyPairs").await["200"].as_u64().unwrap();
+    assert_eq!(after - before, 1);
 }
 
 #[tokio::test]
