@@ -1,7 +1,7 @@
 //! The four calls to IVS that key pairs need, as a trait.
 //!
 //! [`RegionalIvs`] is what implements it. It is a trait for the sake of one test: the
-//! simulation of rotations runs weeks of several processes under paused time, against a model of IVS
+//! simulation of rotations runs hours of several processes under paused time, against a model of IVS
 //! that loses answers and shows old lists. Everything else speaks to the emulator over loopback.
 
 use std::{collections::BTreeMap, fmt, pin::Pin};

@@ -120,17 +120,6 @@ pub fn rotations<P>(keyring: &Keyring<P>, policy: &Policy, now: Timestamp) -> Ve
     keyring.rotations.iter().rev().map(|it| view(keyring, it, policy, now)).collect()
 }
 
-/// One rotation.
-pub fn rotation<P>(
-    keyring: &Keyring<P>,
-    id: &RotationId,
-    policy: &Policy,
-    now: Timestamp,
-) -> Option<RotationView> {
-    let rotation = keyring.rotations.iter().find(|it| it.id == *id)?;
-    Some(view(keyring, rotation, policy, now))
-}
-
 fn view<P>(
     keyring: &Keyring<P>,
     rotation: &Rotation,

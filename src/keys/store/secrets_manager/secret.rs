@@ -23,7 +23,8 @@ const CURRENT_LABEL: &str = "AWSCURRENT";
 /// As the AWS SDKs have it where nothing is configured.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(3100);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Of a call with all its attempts. A replacement makes four at most, well within a claim's minute.
+/// Of a call with all its attempts. A replacement makes six at most, which is a claim's minute; the
+/// import that follows is begun only where enough of the claim is left.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Attempts of a call, the first included. Each call may be repeated: a version is made under an id
 /// that the caller chose, and a label moves off the version that the caller names, or not at all.
