@@ -130,6 +130,13 @@ pub struct KeyPairSummary {
     pub tags: BTreeMap<String, String>,
 }
 
+impl From<KeyPair> for KeyPairSummary {
+    fn from(pair: KeyPair) -> Self {
+        let KeyPair { arn, name, fingerprint: _, tags } = pair;
+        Self { arn, name, tags }
+    }
+}
+
 /// A playback key pair. IVS never returns the public key itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KeyPair {

@@ -8,7 +8,7 @@ use crate::{
     clock::Timestamp,
     ivs::arn::{PlaybackKeyArn, Region},
     keys::{
-        keyring::{KEYRING_TAG, KeyState, KeyVersion, Keyring, VERSION_TAG},
+        keyring::{KeyState, KeyVersion, Keyring},
         material::Fingerprint,
     },
 };
@@ -137,10 +137,7 @@ fn pair_of<'a, P>(
 ) -> Option<&'a ListedPair> {
     listed.iter().find(|pair| match &version.arn {
         Some(arn) => pair.arn == *arn,
-        None => {
-            pair.tags.get(KEYRING_TAG).is_some_and(|tag| tag == keyring.id.as_str())
-                && pair.tags.get(VERSION_TAG).is_some_and(|tag| tag == version.id.as_str())
-        }
+        None => keyring.are_tags_of(version, &pair.tags),
     })
 }
 
@@ -177,7 +174,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::keys::{keyring::strategies, store::samples};
+    use crate::keys::{
+        keyring::{VERSION_TAG, strategies},
+        store::samples,
+    };
 
     fn listed(arn: PlaybackKeyArn) -> ListedPair {
         ListedPair { arn, name: "listed".to_owned(), tags: BTreeMap::new(), fingerprint: None }

@@ -250,8 +250,7 @@ impl Known {
         if let Ok(fingerprint) = pair.fingerprint.parse() {
             self.fingerprints.insert(pair.arn.clone(), fingerprint);
         }
-        let (arn, name, tags) = (pair.arn.clone(), pair.name.clone(), pair.tags.clone());
-        self.note_change(Change::Seen(KeyPairSummary { arn, name, tags }));
+        self.note_change(Change::Seen(pair.clone().into()));
     }
 
     fn note_change(&mut self, change: Change) {

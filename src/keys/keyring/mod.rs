@@ -134,6 +134,12 @@ impl<P> Keyring<P> {
         tags
     }
 
+    /// Whether these are the tags of the pair that the version was imported as.
+    pub fn are_tags_of(&self, version: &KeyVersion<P>, tags: &BTreeMap<String, String>) -> bool {
+        let has = |tag, id| tags.get(tag).is_some_and(|it| it == id);
+        has(KEYRING_TAG, self.id.as_str()) && has(VERSION_TAG, version.id.as_str())
+    }
+
     /// Whether another version may come in; see [`PRESENT_MAX`].
     pub fn has_room(&self) -> bool {
         // One that retires without a pair is as good as gone: there is nothing to delete in IVS.

@@ -156,6 +156,11 @@ impl<P> KeyVersion<P> {
         self.claim.as_ref().filter(|claim| claim.by != *driver && claim.until > now)
     }
 
+    /// Drops a claim of `driver`, so that others need not wait until it ends.
+    pub fn give_up_claim(&mut self, driver: &DriverId) {
+        self.claim.take_if(|claim| claim.by == *driver);
+    }
+
     pub(super) fn try_map_private<Q, E>(
         self,
         convert: impl FnOnce(&KeyVersion<()>, P) -> Result<Q, E>,

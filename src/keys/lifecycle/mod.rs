@@ -26,7 +26,7 @@ mod tests;
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    keyring::{DriverId, Keyring, RotationId, VersionId},
+    keyring::{DriverId, KeyVersion, Keyring, RotationId, VersionId},
     operations::PairName,
 };
 use crate::{
@@ -104,6 +104,11 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// Whether the recorded pair of a version is there.
+    pub fn has_pair_of<P>(&self, version: &KeyVersion<P>) -> bool {
+        version.arn.as_ref().is_some_and(|arn| self.has(arn))
+    }
+
     /// Whether the pair is there.
     pub fn has(&self, arn: &PlaybackKeyArn) -> bool {
         self.listed.iter().any(|pair| pair.arn == *arn)

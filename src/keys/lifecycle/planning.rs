@@ -99,7 +99,7 @@ impl<'a, P> Planner<'a, P> {
                 }
             }
             // Looked at again first: with a key that IVS does not have, nobody would play.
-            KeyState::Imported if !self.in_slot(to) => {}
+            KeyState::Imported if !self.it.observed.has_pair_of(to) => {}
             KeyState::Imported => {
                 let step = Step::Activate(rotation.id.clone());
                 self.step(step, "the key that replaces a leaked one is in IVS");
@@ -116,7 +116,9 @@ impl<'a, P> Planner<'a, P> {
                 .keys
                 .iter()
                 .find(|version| {
-                    version.state == state && version.id != to.id && self.in_slot(version)
+                    version.state == state
+                        && version.id != to.id
+                        && self.it.observed.has_pair_of(version)
                 })
                 .map(|version| version.id.clone())
         };
@@ -310,7 +312,7 @@ impl<'a, P> Planner<'a, P> {
             KeyState::Pending => self.no_slot(),
             KeyState::Imported if self.it.observed.distrusted.contains(&to.id) => {}
             // Looked at again, or put back, first.
-            KeyState::Imported if !self.in_slot(to) => {}
+            KeyState::Imported if !self.it.observed.has_pair_of(to) => {}
             KeyState::Imported => self.await_propagation(rotation, to),
             KeyState::Active | KeyState::Draining | KeyState::Retiring | KeyState::Retired => {}
         }
@@ -368,7 +370,7 @@ impl<'a, P> Planner<'a, P> {
     /// IVS has no room for a key that is to be imported.
     fn no_slot(&mut self) {
         self.plan.waits.push(Wait::Slot);
-        let ending = |it: &KeyVersion<P>| is_ending(it) && self.in_slot(it);
+        let ending = |it: &KeyVersion<P>| is_ending(it) && self.it.observed.has_pair_of(it);
         // One of ours makes room in time.
         if self.it.keyring.keys.iter().any(ending) {
             return;
@@ -379,11 +381,6 @@ impl<'a, P> Planner<'a, P> {
 
     fn has_slot_for(&self, version: &KeyVersion<P>) -> bool {
         self.it.observed.listed.len() < KEY_PAIR_QUOTA || !self.tagged(version).is_empty()
-    }
-
-    /// Whether the pair of the version takes a slot in IVS.
-    fn in_slot(&self, version: &KeyVersion<P>) -> bool {
-        version.arn.as_ref().is_some_and(|arn| self.it.observed.has(arn))
     }
 
     fn waits_for_claim(&mut self, version: &KeyVersion<P>) -> bool {

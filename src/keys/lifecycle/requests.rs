@@ -166,10 +166,9 @@ pub fn roll_back<P>(
     let Some(old) = keyring.version(&from) else {
         return refuse("the old key is gone");
     };
-    let is_there = old.arn.as_ref().is_some_and(|arn| observed.has(arn));
     match old.state {
         _ if old.compromised => return refuse("the old key leaked"),
-        KeyState::Draining if !is_there => {
+        KeyState::Draining if !observed.has_pair_of(old) => {
             return refuse("IVS does not have the old pair any more");
         }
         KeyState::Draining if old.private_key.is_some() => {}
@@ -322,9 +321,7 @@ fn check_slot<P>(
     if observed.listed.len() < KEY_PAIR_QUOTA {
         return Ok(());
     }
-    let in_slot =
-        |version: &&KeyVersion<P>| version.arn.as_ref().is_some_and(|arn| observed.has(arn));
-    let mut own = keyring.present().filter(in_slot);
+    let mut own = keyring.present().filter(|version| observed.has_pair_of(version));
     let is_ending =
         |version: &KeyVersion<P>| matches!(version.state, KeyState::Draining | KeyState::Retiring);
     match mode {

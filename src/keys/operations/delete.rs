@@ -3,7 +3,7 @@
 use super::{InUse, KeyOperations, OperationError, enroll::claim, survey};
 use crate::{
     clock::Timestamp,
-    ivs::{IvsError, KeyPair, KeyPairSummary, arn::PlaybackKeyArn},
+    ivs::{IvsError, KeyPair, arn::PlaybackKeyArn},
     keys::{
         keyring::{ClaimOp, DriverId, KeyState, Keyring, VersionId},
         lifecycle::change,
@@ -130,15 +130,9 @@ fn version_of(
         return Some(version.id.clone());
     }
     let pair = pair?;
-    let summary =
-        KeyPairSummary { arn: arn.clone(), name: pair.name.clone(), tags: pair.tags.clone() };
-    let unrecorded = keyring.present().filter(|version| version.arn.is_none());
-    unrecorded
-        .into_iter()
-        .find(|version| {
-            !survey::tagged(keyring, version, std::slice::from_ref(&summary)).is_empty()
-        })
-        .map(|version| version.id.clone())
+    let mut unrecorded = keyring.present().filter(|version| version.arn.is_none());
+    let tagged = unrecorded.find(|version| keyring.are_tags_of(version, &pair.tags));
+    tagged.map(|version| version.id.clone())
 }
 
 #[cfg(test)]

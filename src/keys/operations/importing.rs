@@ -391,8 +391,7 @@ impl KeyOperations {
         let given_up = self
             .edit(|keyring| {
                 if let Some(version) = keyring.version_mut(id) {
-                    let driver = &self.settings.driver;
-                    version.claim = version.claim.take().filter(|claim| claim.by != *driver);
+                    version.give_up_claim(&self.settings.driver);
                 }
                 Ok(())
             })

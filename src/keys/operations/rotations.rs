@@ -41,12 +41,11 @@ impl KeyOperations {
     pub async fn leave_rotation(self: &Arc<Self>, id: RotationId) -> Result<(), OperationError> {
         let this = Arc::clone(self);
         self.to_the_end(async move {
-            let driver = &this.settings.driver;
             let leave = |keyring: &mut Keyring| {
                 let rotation = keyring.rotations.iter().find(|it| it.id == id);
                 let to = rotation.ok_or(OperationError::RotationNotFound)?.to.clone();
                 if let Some(version) = keyring.version_mut(&to) {
-                    version.claim = version.claim.take().filter(|claim| claim.by != *driver);
+                    version.give_up_claim(&this.settings.driver);
                 }
                 Ok(())
             };

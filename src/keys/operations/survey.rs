@@ -56,9 +56,8 @@ pub(in crate::keys) fn quota_of<P>(
 
 /// Whether no version of the keyring, not even a retired one, is or was this pair.
 pub(in crate::keys) fn is_foreign<P>(keyring: &Keyring<P>, pair: &KeyPairSummary) -> bool {
-    let one = std::slice::from_ref(pair);
     keyring.keys.iter().all(|version| {
-        version.arn.as_ref() != Some(&pair.arn) && tagged(keyring, version, one).is_empty()
+        version.arn.as_ref() != Some(&pair.arn) && !keyring.are_tags_of(version, &pair.tags)
     })
 }
 
@@ -88,13 +87,8 @@ pub(in crate::keys) fn tagged<P>(
     version: &KeyVersion<P>,
     listed: &[KeyPairSummary],
 ) -> BTreeSet<PlaybackKeyArn> {
-    let has = |pair: &KeyPairSummary, tag, id| pair.tags.get(tag).is_some_and(|it| it == id);
-    listed
-        .iter()
-        .filter(|pair| has(pair, KEYRING_TAG, keyring.id.as_str()))
-        .filter(|pair| has(pair, VERSION_TAG, version.id.as_str()))
-        .map(|pair| pair.arn.clone())
-        .collect()
+    let tagged = listed.iter().filter(|pair| keyring.are_tags_of(version, &pair.tags));
+    tagged.map(|pair| pair.arn.clone()).collect()
 }
 
 pub(in crate::keys) fn name_of(pair: &KeyPairSummary) -> PairName {

@@ -64,10 +64,8 @@ fn refuse(
         return;
     }
     version.begin_retiring(now);
-    let failed = keyring.rotations.iter_mut().filter(|it| it.to == *id && it.outcome.is_none());
-    for rotation in failed {
-        rotation.finished_at = Some(now.floor_to_second());
-        rotation.outcome = Some(RotationOutcome::Failed);
+    for rotation in keyring.rotations.iter_mut().filter(|it| it.to == *id && it.is_open()) {
+        rotation.finish(RotationOutcome::Failed, now);
         rotation.error = Some(RotationFailure {
             code: "import_refused".to_owned(),
             detail: "IVS found the new key's name or tags invalid, so that key was dropped; ask \
@@ -106,7 +104,7 @@ fn is_unimported(version: &KeyVersion) -> bool {
 
 /// Whether a rotation leads to the version, and will take it up again.
 fn is_awaited(keyring: &Keyring, id: &VersionId) -> bool {
-    keyring.rotations.iter().any(|it| it.to == *id && it.outcome.is_none())
+    keyring.rotations.iter().any(|it| it.to == *id && it.is_open())
 }
 
 #[cfg(test)]

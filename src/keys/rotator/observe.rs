@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Rotator, memory::Watch};
 use crate::{
-    ivs::{IvsError, KeyPairSummary, arn::PlaybackKeyArn},
+    ivs::{IvsError, arn::PlaybackKeyArn},
     keys::{
         keyring::{KeyState, KeyVersion, Keyring, RotationMode},
         lifecycle::{
@@ -50,8 +50,7 @@ impl Rotator {
             match self.operations.get(&arn).await {
                 Ok(pair) => {
                     self.memory().seen(&arn);
-                    let (name, tags) = (pair.name, pair.tags);
-                    observed.listed.push(KeyPairSummary { arn, name, tags });
+                    observed.listed.push(pair.into());
                 }
                 Err(OperationError::Ivs(IvsError::NotFound)) => {
                     let now = self.operations.clock().monotonic();
@@ -150,6 +149,5 @@ fn awaited<'a>(
         .rev()
         .find(|it| it.is_before_activation() && it.mode == RotationMode::Graceful)?;
     let new = keyring.version(&rotation.to).filter(|it| it.state == KeyState::Imported)?;
-    let is_there = new.arn.as_ref().is_some_and(|arn| observed.has(arn));
-    Some((keyring.active()?, new)).filter(|_| is_there)
+    Some((keyring.active()?, new)).filter(|_| observed.has_pair_of(new))
 }

@@ -76,10 +76,12 @@ pub(super) fn read<P: DeserializeOwned>(
     Ok(keyring)
 }
 
-/// Writes a keyring for people to read, too: indented, with a newline at its end.
+/// Writes a keyring for people to read, too: indented, with a newline at its end. Refused where that
+/// is more than `limit` bytes, which is what `place` takes, or what is read again.
 pub(super) fn write<P: Serialize>(
     keyring: &Keyring<P>,
     place: &str,
+    limit: usize,
 ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     // Room for any keyring: where a store's form of a private half is the key itself, a buffer that
     // grows would leave copies of it behind.
@@ -90,6 +92,9 @@ pub(super) fn write<P: Serialize>(
         reason: error.to_string(),
     })?;
     bytes.push(b'\n');
+    if bytes.len() > limit {
+        return Err(StoreError::TooLarge { place: place.to_owned(), limit });
+    }
     Ok(bytes)
 }
 

@@ -233,11 +233,7 @@ fn encode_document(folder: &Path, keyring: &Keyring) -> Result<Zeroizing<Vec<u8>
     };
     let Ok(keyring) = keyring.clone().try_map_private(form);
     let place = show(&folder.join(DOCUMENT));
-    let document = document::write(&keyring, &place)?;
-    if document.len() > MAX_DOCUMENT {
-        return Err(StoreError::TooLarge { place, limit: MAX_DOCUMENT });
-    }
-    Ok(document)
+    document::write(&keyring, &place, MAX_DOCUMENT)
 }
 
 const TEMPORARY: &str = ".tmp";

@@ -22,10 +22,7 @@ pub(super) fn encode(keyring: &Keyring, place: &str) -> Result<Zeroizing<String>
     let keyring = keyring.clone().try_map_private(|_: &KeyVersion<()>, key: PrivateKey| {
         key.to_pkcs8_pem().map(Pem).map_err(StoreError::Encoding)
     })?;
-    let document = document::write(&keyring, place)?;
-    if document.len() > MAX_DOCUMENT {
-        return Err(StoreError::TooLarge { place: place.to_owned(), limit: MAX_DOCUMENT });
-    }
+    let document = document::write(&keyring, place, MAX_DOCUMENT)?;
     // JSON is UTF-8, so nothing is lost and nothing is copied twice.
     Ok(Zeroizing::new(String::from_utf8_lossy(&document).into_owned()))
 }
