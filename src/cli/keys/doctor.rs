@@ -10,7 +10,10 @@ use crate::{
     cli::output,
     config::KeyStore,
     ivs::arn::{AccountId, Region},
-    keys::doctor::{Answer, Doctor, Examination, Permission, Setup, Severity},
+    keys::{
+        doctor::{Answer, Doctor, Examination, Permission, Setup, Severity},
+        store::secrets_manager::secret_name,
+    },
 };
 
 #[derive(Args, Debug)]
@@ -79,10 +82,10 @@ impl Context<'_> {
 
     /// As policies name it: AWS ends the ARN of a secret with six characters of its choice.
     fn secret_arn(&self, account: Option<&AccountId>) -> Option<String> {
-        let (keys, region) = (&self.config.keys, self.region.as_str());
+        let (keys, region) = (&self.config.keys, &self.region);
         let account = account.map_or("*", AccountId::as_str);
         (keys.store == KeyStore::SecretsManager).then(|| {
-            let name = keys.secret_name.replace("{region}", region).replace("{account}", account);
+            let name = secret_name(&keys.secret_name, region, Some(account));
             format!("arn:aws:secretsmanager:{region}:{account}:secret:{name}-??????")
         })
     }

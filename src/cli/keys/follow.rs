@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Context, Failure};
+use super::{Context, Failure, moment};
 use crate::{
     cli::output::{self, span},
     clock::Timestamp,
@@ -118,10 +118,7 @@ fn write_stderr(text: &str) {
 
 /// Where a rotation is, what comes next, and when.
 fn stage(view: &RotationView, now: Timestamp) -> String {
-    let when = view.next_at.map(|at| {
-        let left = at.saturating_since(now);
-        format!(" at {at} (in {})", span(left))
-    });
+    let when = view.next_at.map(|at| format!(" at {}", moment(at, now)));
     let when = when.unwrap_or_default();
     let next = match view.next_step {
         Some(NextStep::Import) => "the new key is imported next",

@@ -19,10 +19,11 @@ use tracing::level_filters::LevelFilter;
 
 use super::{
     Failure, Global,
-    output::{self, note},
+    output::{self, note, span},
 };
 use crate::{
     app::{App, KeyAccess},
+    clock::Timestamp,
     config::Config,
     ivs::arn::{PlaybackKeyArn, Region},
     keys::{
@@ -199,6 +200,11 @@ impl Context<'_> {
 fn is_shared<P>(keyring: Option<&Keyring<P>>, arn: Option<&PlaybackKeyArn>) -> bool {
     let version = arn.zip(keyring).and_then(|(arn, keyring)| keyring.by_arn(arn));
     version.is_some_and(KeyVersion::is_shared)
+}
+
+/// An instant to come, and in how long it does.
+fn moment(at: Timestamp, now: Timestamp) -> String {
+    format!("{at} (in {})", span(at.saturating_since(now)))
 }
 
 /// Asks on a terminal; elsewhere there is nobody to ask, and the command was meant.

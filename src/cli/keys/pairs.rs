@@ -242,10 +242,8 @@ fn row(pair: &KeyPairView) -> Vec<String> {
 
 /// The word of the API.
 fn state(pair: &KeyPairView) -> String {
-    let word = serde_json::to_value(pair.state).ok();
-    let word = word.as_ref().and_then(|word| word.as_str()).unwrap_or_default();
     let adopted = if pair.adopted { " (adopted)" } else { "" };
-    format!("{word}{adopted}")
+    format!("{}{adopted}", pair.state.as_str())
 }
 
 fn tag(text: &str) -> Result<(String, String), String> {

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::{Context, Failure, confirmed, is_shared, note};
+use super::{Context, Failure, confirmed, is_shared, moment, note};
 use crate::{
     cli::output::{self, span},
     clock::Timestamp,
@@ -74,7 +74,10 @@ impl Context<'_> {
                 Due::Begin => match self.begin_if_possible(args)? {
                     Some(id) => id,
                     None => {
-                        return self.do_nothing(&"the key before the active one still drains, and IVS has no slot for another");
+                        return self.do_nothing(
+                            "the key before the active one still drains, and IVS has no slot for \
+                             another",
+                        );
                     }
                 },
                 Due::GoOn(id) => {
@@ -145,7 +148,7 @@ impl Context<'_> {
 
     /// Nothing is begun. What is due all the same is done: an old pair whose time has come goes,
     /// since nobody else may be there to delete it.
-    fn do_nothing(&self, why: &dyn fmt::Display) -> Result<(), Failure> {
+    fn do_nothing(&self, why: &str) -> Result<(), Failure> {
         note(&format!("No rotation is begun: {why}."));
         let look = self.runtime.block_on(self.rotator.look());
         if let Some(failure) = look.failure {
@@ -197,8 +200,8 @@ impl Context<'_> {
     fn what_drains(&self, view: &RotationView, old: &str) -> Result<String, Failure> {
         let until = match (view.next_step, view.next_at) {
             (Some(NextStep::Retire), Some(at)) => {
-                let left = at.saturating_since(self.app.api().clock.now());
-                format!("{old} drains until {at} (in {}), while its tokens expire", span(left))
+                let until = moment(at, self.app.api().clock.now());
+                format!("{old} drains until {until}, while its tokens expire")
             }
             _ => format!("{old} drains"),
         };

@@ -1,6 +1,6 @@
 //! `keys cancel|rollback|release`, and a rotation as these commands show it.
 
-use super::{Context, Failure, note};
+use super::{Context, Failure, moment, note};
 use crate::{
     cli::output::{self, span},
     clock::Timestamp,
@@ -94,10 +94,7 @@ fn lines(view: &RotationView, now: Timestamp) -> Vec<(&'static str, String)> {
         ("phase", format!("{} since {}", view.phase.word(), view.since)),
     ];
     if let Some(next) = view.next_step {
-        let when = view.next_at.map(|at| {
-            let left = at.saturating_since(now);
-            format!(" at {at} (in {})", span(left))
-        });
+        let when = view.next_at.map(|at| format!(" at {}", moment(at, now)));
         lines.push(("next", format!("{}{}", next.word(), when.unwrap_or_default())));
     }
     for (label, arn) in [("new", &view.new_key_pair_arn), ("old", &view.old_key_pair_arn)] {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Context, Failure, is_shared, pairs};
+use super::{Context, Failure, is_shared, moment, pairs};
 use crate::{
     cli::output::{self, span},
     clock::Timestamp,
@@ -133,10 +133,8 @@ impl Context<'_> {
 
     fn drain(&self, pair: &KeyPairView) -> String {
         let arn = pair.arn.as_ref().map(ToString::to_string).unwrap_or_default();
-        let until = pair.retires_at.map(|at| {
-            let left = at.saturating_since(self.app.api().clock.now());
-            format!(", until {at} (in {})", span(left))
-        });
+        let now = self.app.api().clock.now();
+        let until = pair.retires_at.map(|at| format!(", until {}", moment(at, now)));
         format!("{arn}{}", until.unwrap_or_default())
     }
 }

@@ -71,7 +71,7 @@ struct Inner {
     /// With placeholders.
     name: String,
     account: SecretAccount,
-    /// The account, once it was needed and found.
+    /// The account, once it is known.
     found: OnceCell<AccountId>,
     clients: Mutex<HashMap<Region, Client>>,
 }
@@ -82,14 +82,24 @@ impl SecretsManagerStore {
     /// Credentials, and an endpoint for Secrets Manager if there is one, are those of `aws`; its
     /// region is not looked at.
     pub fn new(aws: SdkConfig, name: &str, account: SecretAccount) -> Self {
+        let known = match &account {
+            SecretAccount::Known(account) => Some(account.clone()),
+            SecretAccount::OfCredentials(_) => None,
+        };
         Self(Arc::new(Inner {
             aws,
             name: name.to_owned(),
             account,
-            found: OnceCell::new(),
+            found: OnceCell::new_with(known),
             clients: Mutex::default(),
         }))
     }
+}
+
+/// The name of a region's secret; `{account}` stays as it is where the account is not known.
+pub fn secret_name(name: &str, region: &Region, account: Option<&str>) -> String {
+    let name = name.replace(REGION, region.as_str());
+    account.map_or_else(|| name.clone(), |account| name.replace(ACCOUNT, account))
 }
 
 impl Store for SecretsManagerStore {
@@ -132,12 +142,7 @@ impl Inner {
 
     /// The name in a region, `{account}` left as it is until the account is known.
     fn name_as_known(&self, region: &Region) -> String {
-        let name = self.name.replace(REGION, region.as_str());
-        let account = match &self.account {
-            SecretAccount::Known(account) => Some(account),
-            SecretAccount::OfCredentials(_) => self.found.get(),
-        };
-        account.map_or_else(|| name.clone(), |account| name.replace(ACCOUNT, account.as_str()))
+        secret_name(&self.name, region, self.found.get().map(AccountId::as_str))
     }
 
     async fn find_account(&self, region: &Region) -> Result<AccountId, StoreError> {
