@@ -7,6 +7,7 @@
 //! - [`signer`] and [`snapshot`]: the active key, parsed, and how long it may be used without reading
 //!   the keyring again
 //! - [`inventory`]: the keyring beside what IVS lists
+//! - [`survey`]: what a listing says about a keyring
 //! - [`operations`]: what people do: generate, import, delete, ask for a rotation
 //! - [`lifecycle`]: what is to be done next, as a pure plan; [`rotator`]: doing it
 //! - [`doctor`]: what is wrong with a region's keys, and what to do about it
@@ -26,3 +27,4 @@ pub mod service;
 pub mod signer;
 pub mod snapshot;
 pub mod store;
+pub mod survey;

@@ -16,10 +16,10 @@ use crate::{
             self, Policy, Wait,
             view::{NextStep, Phase, RotationView},
         },
-        operations::KEY_PAIR_QUOTA,
         rotator::{Report, ReportedFinding},
         snapshot::{NoSigner, RefreshError},
         store::StoreError,
+        survey::KEY_PAIR_QUOTA,
     },
 };
 

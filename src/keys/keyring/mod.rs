@@ -31,7 +31,7 @@ use crate::{
 pub use ids::{DriverId, IdError, KeyringId, RotationId, VersionId};
 pub use rotation::{Rotation, RotationFailure, RotationMode, RotationOutcome};
 pub use rules::{KeyringFault, SuccessionFault};
-pub use version::{Claim, ClaimOp, IdempotencyRecord, KeyState, KeyVersion};
+pub use version::{CLAIM_LIFETIME, Claim, ClaimOp, IdempotencyRecord, KeyState, KeyVersion};
 
 /// The format that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;

@@ -12,6 +12,10 @@ use crate::{
     keys::material::{Fingerprint, PrivateKey, PublicKey},
 };
 
+/// How long a claim holds. Longer than any call to IVS with its retries; as short as someone will
+/// wait after a crash.
+pub const CLAIM_LIFETIME: Duration = Duration::from_mins(1);
+
 /// One key. See [`Keyring`](super::Keyring) for the type parameter.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -154,6 +158,25 @@ impl<P> KeyVersion<P> {
     /// The claim of somebody else than `driver` that still holds at `now`.
     pub fn foreign_claim(&self, driver: &DriverId, now: Timestamp) -> Option<&Claim> {
         self.claim.as_ref().filter(|claim| claim.by != *driver && claim.until > now)
+    }
+
+    /// Claims the version, unless somebody else holds it.
+    ///
+    /// # Errors
+    ///
+    /// The claim that still holds.
+    pub fn try_claim(
+        &mut self,
+        op: ClaimOp,
+        driver: &DriverId,
+        now: Timestamp,
+    ) -> Result<(), Claim> {
+        if let Some(claim) = self.foreign_claim(driver, now) {
+            return Err(claim.clone());
+        }
+        let until = (now + CLAIM_LIFETIME).floor_to_second();
+        self.claim = Some(Claim { op, by: driver.clone(), until });
+        Ok(())
     }
 
     /// Drops a claim of `driver`, so that others need not wait until it ends.

@@ -27,7 +27,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     keyring::{DriverId, KeyVersion, Keyring, RotationId, VersionId},
-    operations::PairName,
+    survey::PairName,
 };
 use crate::{
     clock::Timestamp,

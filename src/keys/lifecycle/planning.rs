@@ -11,7 +11,7 @@ use crate::{
     ivs::arn::PlaybackKeyArn,
     keys::{
         keyring::{KeyState, KeyVersion, Rotation, RotationMode},
-        operations::{KEY_PAIR_QUOTA, PairName, survey},
+        survey::{self, KEY_PAIR_QUOTA, PairName},
     },
 };
 

@@ -18,7 +18,8 @@ use crate::{
         },
         lifecycle::requests::{self, Begin},
         material::PrivateKey,
-        operations::{KEY_PAIR_QUOTA, OperationError, survey},
+        operations::OperationError,
+        survey::{self, KEY_PAIR_QUOTA},
     },
     secret::system_rng,
 };

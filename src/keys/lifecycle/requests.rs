@@ -10,7 +10,8 @@ use crate::{
             Rotation, RotationFailure, RotationId, RotationMode, RotationOutcome, VersionId,
         },
         material::PrivateKey,
-        operations::{KEY_PAIR_QUOTA, OperationError, check_room, claim, survey},
+        operations::OperationError,
+        survey::{self, KEY_PAIR_QUOTA},
     },
     secret::system_rng,
 };
@@ -87,7 +88,7 @@ pub fn begin(
     let to = candidate.unwrap_or_else(|| add(keyring, made, now));
     if let Some(version) = keyring.version_mut(&to).filter(|it| it.state == KeyState::Pending) {
         // Somebody who imports it already may go on.
-        let _ = claim(version, ClaimOp::Import, driver, now);
+        let _ = version.try_claim(ClaimOp::Import, driver, now);
     }
     let made_before = preempt(keyring, &to, now);
     let from = keyring.active().map(|version| version.id.clone());
@@ -307,7 +308,7 @@ pub(super) fn check_room_for<P>(
         Some(version) if !survey::tagged(keyring, version, &observed.listed).is_empty() => Ok(()),
         Some(_) => check_slot(keyring, mode, observed),
         None => {
-            check_room(keyring)?;
+            survey::check_room(keyring)?;
             check_slot(keyring, mode, observed)
         }
     }

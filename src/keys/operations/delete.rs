@@ -1,12 +1,13 @@
 //! Deleting a pair: intent, call, record.
 
-use super::{InUse, KeyOperations, OperationError, enroll::claim, survey};
+use super::{InUse, KeyOperations, OperationError};
 use crate::{
     clock::Timestamp,
     ivs::{IvsError, KeyPair, arn::PlaybackKeyArn},
     keys::{
         keyring::{ClaimOp, DriverId, KeyState, Keyring, VersionId},
         lifecycle::change,
+        survey,
     },
 };
 
@@ -104,7 +105,7 @@ fn intend(
         KeyState::Retired => return Ok(None),
         KeyState::Pending | KeyState::Imported | KeyState::Draining | KeyState::Retiring => {}
     }
-    if claim(version, ClaimOp::Delete, driver, now).is_err() {
+    if version.try_claim(ClaimOp::Delete, driver, now).is_err() {
         return in_use(match version.state {
             KeyState::Retiring => InUse::Retiring,
             KeyState::Pending
@@ -197,11 +198,11 @@ mod tests {
             [(KeyState::Imported, InUse::Claimed), (KeyState::Retiring, InUse::Retiring)]
         {
             let mut keyring = keyring(state);
-            claim(&mut keyring.keys[0], ClaimOp::Import, &driver(), samples::now()).unwrap();
+            keyring.keys[0].try_claim(ClaimOp::Import, &driver(), samples::now()).unwrap();
             assert_eq!(outcome(&mut keyring, false), Err(expected));
             let earlier = samples::now() - Duration::from_mins(1);
             keyring.keys[0].claim = None;
-            claim(&mut keyring.keys[0], ClaimOp::Import, &driver(), earlier).unwrap();
+            keyring.keys[0].try_claim(ClaimOp::Import, &driver(), earlier).unwrap();
             assert_eq!(outcome(&mut keyring, false), Ok(KeyState::Retiring));
         }
     }

@@ -2,15 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{AccountSource, CLAIM_LIFETIME, Full, Label, OperationError};
+use super::{AccountSource, Label, OperationError};
 use crate::{
     clock::Timestamp,
     ivs::KeyPair,
     keys::{
-        keyring::{
-            Claim, ClaimOp, DriverId, IdempotencyRecord, KeyState, KeyVersion, Keyring, VersionId,
-        },
+        keyring::{ClaimOp, DriverId, IdempotencyRecord, KeyState, KeyVersion, Keyring, VersionId},
         material::{PrivateKey, PublicKey},
+        survey,
     },
     secret::system_rng,
 };
@@ -111,7 +110,7 @@ impl Enrolment {
         if keyring.keys.iter().any(|it| it.compromised && it.public_key == *public) {
             return Err(OperationError::Compromised);
         }
-        check_room(keyring)?;
+        survey::check_room(keyring)?;
         let private = self.candidate.private_key().cloned();
         let mut version = KeyVersion::new(public.clone(), private, now, &mut system_rng());
         self.relabel(&mut version);
@@ -126,7 +125,7 @@ impl Enrolment {
             Candidate::Public(_) => version.adopted = true,
         }
         if self.found.is_none() {
-            claim(&mut version, ClaimOp::Import, driver, now)?;
+            version.try_claim(ClaimOp::Import, driver, now)?;
         }
         let id = version.id.clone();
         keyring.keys.push(version);
@@ -172,26 +171,6 @@ impl Enrolment {
         }
         version.tags.clone_from(self.label.tags());
     }
-}
-
-/// Refuses another version where the keyring has as many as it takes.
-pub(in crate::keys) fn check_room<P>(keyring: &Keyring<P>) -> Result<(), OperationError> {
-    if keyring.has_room() { Ok(()) } else { Err(OperationError::Quota { full: Full::Keyring }) }
-}
-
-/// Claims a version, unless somebody else holds it.
-pub(in crate::keys) fn claim(
-    version: &mut KeyVersion,
-    op: ClaimOp,
-    driver: &DriverId,
-    now: Timestamp,
-) -> Result<(), OperationError> {
-    if let Some(claim) = version.foreign_claim(driver, now) {
-        return Err(OperationError::Claimed { op: claim.op, until: claim.until });
-    }
-    let until = (now + CLAIM_LIFETIME).floor_to_second();
-    version.claim = Some(Claim { op, by: driver.clone(), until });
-    Ok(())
 }
 
 /// What recording a pair came to.

@@ -9,10 +9,11 @@ use crate::{
         arn::{AccountId, PlaybackKeyArn, Region},
     },
     keys::{
-        keyring::{ClaimOp, PRESENT_MAX, RotationId},
+        keyring::{Claim, ClaimOp, PRESENT_MAX, RotationId},
         lifecycle::invariants::Violation,
         material::KeyMaterialError,
         store::StoreError,
+        survey::{KEY_PAIR_QUOTA, Names, PairName},
     },
 };
 
@@ -184,6 +185,12 @@ impl AccountSource {
     }
 }
 
+impl From<Claim> for OperationError {
+    fn from(Claim { op, until, .. }: Claim) -> Self {
+        Self::Claimed { op, until }
+    }
+}
+
 impl fmt::Display for AccountSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -211,7 +218,7 @@ impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Region { pairs, foreign } => {
-                let quota = super::KEY_PAIR_QUOTA;
+                let quota = KEY_PAIR_QUOTA;
                 write!(f, "IVS allows {quota} playback key pairs in a region, and there are: ")?;
                 write!(f, "{}. ", Names(pairs))?;
                 if !foreign.is_empty() {
@@ -253,30 +260,5 @@ impl fmt::Display for InUse {
             Self::Retiring => "it is being deleted already",
             Self::Claimed => "another process is busy with it; try again in a minute",
         })
-    }
-}
-
-/// A pair as messages name it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct PairName {
-    /// Its ARN.
-    pub arn: PlaybackKeyArn,
-    /// Its name in IVS.
-    pub name: String,
-}
-
-pub(in crate::keys) struct Names<'a>(pub(in crate::keys) &'a [PairName]);
-
-impl fmt::Display for Names<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, pair) in self.0.iter().enumerate() {
-            let comma = if position > 0 { ", " } else { "" };
-            write!(f, "{comma}{}", pair.arn)?;
-            // IVS's pattern for names allows nothing that could confuse a terminal.
-            if !pair.name.is_empty() {
-                write!(f, " ({})", pair.name)?;
-            }
-        }
-        Ok(())
     }
 }

@@ -3,17 +3,17 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    CLAIM_LIFETIME, GenerateKey, ImportPrivateKey, ImportPublicKey, KeyOperations, OperationError,
-    enroll::{Candidate, Enrolment, Recorded, activate_if_none, claim, record_import},
-    survey,
+    GenerateKey, ImportPrivateKey, ImportPublicKey, KeyOperations, OperationError,
+    enroll::{Candidate, Enrolment, Recorded, activate_if_none, record_import},
     unimported::make_room,
 };
 use crate::{
     ivs::{IvsError, KeyPair, KeyPairSummary, arn::PlaybackKeyArn},
     keys::{
         inventory::KeyPairView,
-        keyring::{ClaimOp, KeyState, KeyVersion, Keyring, VersionId},
+        keyring::{CLAIM_LIFETIME, ClaimOp, KeyState, KeyVersion, Keyring, VersionId},
         material::{Fingerprint, PrivateKey},
+        survey,
     },
     secret::system_rng,
 };
@@ -214,7 +214,7 @@ impl KeyOperations {
                 .as_ref()
                 .is_some_and(|it| it.by == *driver && now + CLAIM_RESERVE + CLAIM_SLACK < it.until);
             if !is_ours {
-                claim(version, ClaimOp::Import, driver, now)?;
+                version.try_claim(ClaimOp::Import, driver, now)?;
             }
             let version = version.clone();
             Ok(Turn::Ours(Box::new((keyring.clone(), version))))

@@ -14,7 +14,6 @@ mod error;
 mod importing;
 mod label;
 mod rotations;
-pub(in crate::keys) mod survey;
 mod unimported;
 
 use std::{sync::Arc, time::Duration};
@@ -28,6 +27,7 @@ use super::{
     material::{PrivateKey, PublicKey},
     service::KeyPairService,
     store::{Store, StoreError},
+    survey::{self, PairName},
 };
 use crate::{
     clock::{Clock, Moment},
@@ -38,17 +38,8 @@ use crate::{
     secret::system_rng,
 };
 
-pub(in crate::keys) use enroll::{check_room, claim};
-pub(in crate::keys) use error::Names;
-pub use error::{AccountSource, Full, InUse, OperationError, PairName};
+pub use error::{AccountSource, Full, InUse, OperationError};
 pub use label::{Label, LabelFault};
-
-/// How many playback key pairs IVS allows in a region (Service Quotas; not adjustable).
-pub const KEY_PAIR_QUOTA: usize = 3;
-
-/// How long a claim holds. Longer than any call to IVS with its retries; as short as someone will
-/// wait after a crash.
-pub const CLAIM_LIFETIME: Duration = Duration::from_mins(1);
 
 /// How often a write of the keyring is tried anew because others wrote in between.
 const WRITE_ATTEMPTS: usize = 50;
@@ -65,7 +56,8 @@ pub struct OperationSettings {
     /// What rotations depend on; its `max_ttl` is that of a keyring that is made anew.
     pub policy: Policy,
     /// How long to wait for the claim of another process: nothing for a server, whose callers have
-    /// time-outs; more than [`CLAIM_LIFETIME`] for a command that a person runs again after a crash.
+    /// time-outs; more than [`CLAIM_LIFETIME`](super::keyring::CLAIM_LIFETIME) for a command that a
+    /// person runs again after a crash.
     pub claim_wait: Duration,
 }
 

@@ -9,12 +9,15 @@
 //! Dropping is retiring, in the two writes that all versions take; as there is no pair, nothing is
 //! called in between, and any later write may be the second one.
 
-use super::{KeyOperations, OperationError, survey};
+use super::{KeyOperations, OperationError};
 use crate::{
     clock::Timestamp,
     ivs::{IvsError, KeyPairSummary},
-    keys::keyring::{
-        DriverId, KeyState, KeyVersion, Keyring, RotationFailure, RotationOutcome, VersionId,
+    keys::{
+        keyring::{
+            DriverId, KeyState, KeyVersion, Keyring, RotationFailure, RotationOutcome, VersionId,
+        },
+        survey,
     },
 };
 
@@ -115,7 +118,6 @@ mod tests {
     use crate::{
         keys::{
             keyring::{ClaimOp, PRESENT_MAX, Rotation, RotationMode, strategies},
-            operations::enroll::claim,
             store::samples,
         },
         secret::system_rng,
@@ -135,7 +137,7 @@ mod tests {
         let mut keyring = samples::empty();
         let id = samples::add_key(&mut keyring, 0);
         let by = driver();
-        claim(&mut keyring.keys[0], ClaimOp::Import, &by, samples::now()).unwrap();
+        keyring.keys[0].try_claim(ClaimOp::Import, &by, samples::now()).unwrap();
         keyring.keys[0].adopted = adopted;
         if awaited {
             keyring.record_rotation(rotation(&id));
@@ -186,7 +188,7 @@ mod tests {
         for state in [KeyState::Pending, KeyState::Imported] {
             let version = keyring.version_mut(&id).unwrap();
             (version.state, version.arn) = (state, Some(strategies::arn(0)));
-            claim(version, ClaimOp::Import, &by, samples::now()).unwrap();
+            version.try_claim(ClaimOp::Import, &by, samples::now()).unwrap();
             refuse(&mut keyring, &id, &by, true, true, samples::now());
             assert_eq!(keyring.keys[0].state, state);
         }
@@ -202,9 +204,9 @@ mod tests {
         let is_retiring = |keyring: &Keyring, position: usize| {
             keyring.version(&ids[position]).unwrap().state == KeyState::Retiring
         };
-        claim(&mut keyring.keys[0], ClaimOp::Import, &driver(), now).unwrap();
+        keyring.keys[0].try_claim(ClaimOp::Import, &driver(), now).unwrap();
         let expired = now - Duration::from_mins(1);
-        claim(&mut keyring.keys[1], ClaimOp::Import, &driver(), expired).unwrap();
+        keyring.keys[1].try_claim(ClaimOp::Import, &driver(), expired).unwrap();
         keyring.keys[2].adopted = true;
         keyring.record_rotation(rotation(&ids[3]));
         let tags = keyring.pair_tags(&keyring.keys[4]);

@@ -33,9 +33,10 @@ use super::{
         view::{self, RotationView},
     },
     material::PrivateKey,
-    operations::{KeyOperations, OperationError, survey},
+    operations::{KeyOperations, OperationError},
     signer::Signer,
     snapshot::SigningKeys,
+    survey,
 };
 use crate::{
     ivs::{IvsError, arn::Region},

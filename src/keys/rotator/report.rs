@@ -9,7 +9,8 @@ use crate::{
             Finding, Plan, Wait,
             view::{NextStep, Phase, RotationView},
         },
-        operations::{Names, OperationError},
+        operations::OperationError,
+        survey::Names,
     },
 };
 

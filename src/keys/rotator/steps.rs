@@ -8,7 +8,8 @@ use crate::{
     keys::{
         keyring::{ClaimOp, KeyState, Keyring, RotationMode, VersionId},
         lifecycle::{Observed, Step, change, invariants, plan, requests::Begin},
-        operations::{OperationError, claim, survey},
+        operations::OperationError,
+        survey,
     },
 };
 
@@ -122,7 +123,7 @@ impl Rotator {
                 let now = situation.now;
                 if let Some(version) = keyring.version_mut(id) {
                     version.missing_since.get_or_insert_with(|| now.latest());
-                    claim(version, ClaimOp::Import, self.operations.driver(), now.own)?;
+                    version.try_claim(ClaimOp::Import, self.operations.driver(), now.own)?;
                 }
                 Ok(true)
             })

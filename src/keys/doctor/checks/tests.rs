@@ -5,9 +5,9 @@ use crate::{
     config::Heal,
     keys::{
         keyring::{KeyState, RotationId, RotationMode, strategies},
-        operations::PairName,
         snapshot::RefreshError,
         store::samples,
+        survey::PairName,
     },
     secret::system_rng,
 };

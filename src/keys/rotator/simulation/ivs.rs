@@ -19,8 +19,8 @@ use crate::{
     keys::{
         keyring::strategies,
         material::{Fingerprint, PublicKey},
-        operations::KEY_PAIR_QUOTA,
         service::{KeyPairService, ServiceFuture},
+        survey::KEY_PAIR_QUOTA,
     },
 };
 

@@ -1,18 +1,45 @@
-//! What a listing of key pairs says about a keyring.
+//! What a listing of key pairs says about a keyring: which pairs are its own, foreign, or of one that
+//! was lost, and whether there is room for another. Nothing in here calls anybody; planning and the
+//! operations both judge by it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use super::{
-    KEY_PAIR_QUOTA, OperationError,
-    error::{AccountSource, Full, PairName},
+    keyring::{KEYRING_TAG, KeyVersion, Keyring, VERSION_TAG},
+    operations::{AccountSource, Full, OperationError},
 };
-use crate::{
-    ivs::{
-        KeyPairSummary,
-        arn::{AccountId, PlaybackKeyArn},
-    },
-    keys::keyring::{KEYRING_TAG, KeyVersion, Keyring, VERSION_TAG},
+use crate::ivs::{
+    KeyPairSummary,
+    arn::{AccountId, PlaybackKeyArn},
 };
+
+/// How many playback key pairs IVS allows in a region (Service Quotas; not adjustable).
+pub const KEY_PAIR_QUOTA: usize = 3;
+
+/// A pair as messages name it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PairName {
+    /// Its ARN.
+    pub arn: PlaybackKeyArn,
+    /// Its name in IVS.
+    pub name: String,
+}
+
+pub(in crate::keys) struct Names<'a>(pub(in crate::keys) &'a [PairName]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, pair) in self.0.iter().enumerate() {
+            let comma = if position > 0 { ", " } else { "" };
+            write!(f, "{comma}{}", pair.arn)?;
+            // IVS's pattern for names allows nothing that could confuse a terminal.
+            if !pair.name.is_empty() {
+                write!(f, " ({})", pair.name)?;
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Refuses an account that is not the one of the configuration, or not the keyring's.
 pub(in crate::keys) fn check_account<P>(
@@ -41,6 +68,11 @@ pub(in crate::keys) fn check_quota<P>(
         return Ok(());
     }
     Err(quota_of(keyring, listed))
+}
+
+/// Refuses another version where the keyring has as many as it takes.
+pub(in crate::keys) fn check_room<P>(keyring: &Keyring<P>) -> Result<(), OperationError> {
+    if keyring.has_room() { Ok(()) } else { Err(OperationError::Quota { full: Full::Keyring }) }
 }
 
 /// The error that names the pairs which fill the region.
