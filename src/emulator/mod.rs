@@ -32,6 +32,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use axum::{Router, middleware};
 use secrecy::SecretString;
+use tokio::sync::Semaphore;
 use url::Url;
 
 use self::api::signature::Verifier;
@@ -98,6 +99,8 @@ struct Shared {
     calls: calls::Calls,
     rates: rates::Rates,
     sessions: edge::Sessions,
+    /// Of players that start.
+    turns: Arc<Semaphore>,
     verifier: Option<Verifier>,
     clock: Clock,
     account: AccountId,
@@ -117,6 +120,7 @@ impl Emulator {
             calls: calls::Calls::default(),
             rates: rates::Rates::new(options.enforce_rates),
             sessions: edge::Sessions::default(),
+            turns: edge::turns(),
             verifier: options.access_key.map(|key| Verifier::new(key.id, &key.secret)),
             clock,
             account: options.account_id,

@@ -22,7 +22,7 @@ mod stream;
 mod timeline;
 mod token;
 
-use std::sync::Arc;
+use std::{num::NonZeroUsize, sync::Arc, thread};
 
 use axum::{
     Router,
@@ -32,6 +32,7 @@ use axum::{
     response::Response,
     routing::{self, MethodFilter},
 };
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use self::{
@@ -68,6 +69,12 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router {
         .with_state(Arc::clone(shared))
 }
 
+/// How many players may have their tokens verified at a time: one a processor. Nothing else here takes
+/// long, and many who start together must not slow down those that play already.
+pub(super) fn turns() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, NonZeroUsize::get)))
+}
+
 /// `HEAD` and `OPTIONS` are judged as `GET` is, but play nothing and so spend nothing.
 async fn multivariant(
     State(shared): State<Arc<Shared>>,
@@ -85,8 +92,12 @@ async fn multivariant(
         uri,
     };
     let asked_by = request.asking.clone();
-    let judged = tokio::task::spawn_blocking(move || request.answer(&shared)).await;
-    let judged = judged.unwrap_or_else(|error| {
+    let turn = Arc::clone(&shared.turns).acquire_owned().await;
+    let judged = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        request.answer(&shared)
+    });
+    let judged = judged.await.unwrap_or_else(|error| {
         tracing::error!(panicked = error.is_panic(), "a playback request was not answered");
         Err(Denial::Failed)
     });
