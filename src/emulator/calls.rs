@@ -2,7 +2,8 @@
 //!
 //! A test that must not provoke a call, or must not exceed a rate, counts here rather than in the
 //! client, which retries on its own. A call is noted when it arrives, once its operation and region
-//! are known, and again when it is answered; a restart forgets it.
+//! are known, and again when it is answered; a restart forgets it. Of variant playlists and segments,
+//! which one player may ask for a hundred times a second, there is the count alone.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -16,7 +17,7 @@ use serde_json::json;
 use super::{Shared, api::response};
 use crate::{clock::Timestamp, ivs::arn::Region};
 
-/// How many calls are kept one by one. Counts go on beyond.
+/// How many calls that name a region are kept one by one. Counts go on beyond.
 const RECENT: usize = 10_000;
 
 pub(super) fn router(shared: &Arc<Shared>) -> Router {
@@ -45,6 +46,8 @@ struct Log {
     recent: VecDeque<Recent>,
     /// The number of the next call; never used twice, also after the log was emptied.
     next: u64,
+    /// The number of the first call that is counted.
+    first: u64,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -61,60 +64,60 @@ struct Recent {
     #[serde(skip)]
     number: u64,
     operation: &'static str,
-    /// `null` where a playback request does not tell.
-    region: Option<Region>,
+    region: Region,
     /// When it arrived, since the Unix epoch.
     at_millis: i64,
     status: Option<u16>,
 }
 
-/// What a call is noted under.
+/// A call that was noted.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct CallNumber(u64);
+pub(super) struct Call {
+    number: u64,
+    operation: &'static str,
+}
 
 impl Calls {
-    /// Notes a call that arrived.
+    /// Notes a call that arrived. Variant playlists and segments do not tell their region.
     pub(super) fn arrived(
         &self,
         operation: &'static str,
         region: Option<&Region>,
         at: Timestamp,
-    ) -> CallNumber {
+    ) -> Call {
         let mut log = self.lock();
         let number = log.next;
         log.next += 1;
         log.operations.entry(operation).or_default().calls += 1;
-        if log.recent.len() == RECENT {
-            log.recent.pop_front();
+        if let Some(region) = region.cloned() {
+            if log.recent.len() == RECENT {
+                log.recent.pop_front();
+            }
+            let at_millis = at.unix_millis();
+            log.recent.push_back(Recent { number, operation, region, at_millis, status: None });
         }
-        log.recent.push_back(Recent {
-            number,
-            operation,
-            region: region.cloned(),
-            at_millis: at.unix_millis(),
-            status: None,
-        });
-        CallNumber(number)
+        Call { number, operation }
     }
 
     /// Notes the answer to a call.
-    pub(super) fn answered(&self, call: CallNumber, status: StatusCode) {
+    pub(super) fn answered(&self, call: Call, status: StatusCode) {
         let mut log = self.lock();
-        let log = &mut *log;
-        // Calls are in the order of their numbers; this one may be forgotten by now.
-        let Ok(place) = log.recent.binary_search_by_key(&call.0, |recent| recent.number) else {
+        if call.number < log.first {
             return;
-        };
-        if let Some(recent) = log.recent.get_mut(place) {
+        }
+        let count = log.operations.entry(call.operation).or_default();
+        *count.statuses.entry(status.as_u16()).or_default() += 1;
+        // Calls are in the order of their numbers.
+        if let Ok(place) = log.recent.binary_search_by_key(&call.number, |recent| recent.number)
+            && let Some(recent) = log.recent.get_mut(place)
+        {
             recent.status = Some(status.as_u16());
-            let count = log.operations.entry(recent.operation).or_default();
-            *count.statuses.entry(status.as_u16()).or_default() += 1;
         }
     }
 
     fn forget(&self) {
         let mut log = self.lock();
-        *log = Log { next: log.next, ..Log::default() };
+        *log = Log { next: log.next, first: log.next, ..Log::default() };
     }
 
     fn lock(&self) -> MutexGuard<'_, Log> {
@@ -138,7 +141,8 @@ mod tests {
         let arrive =
             |at| calls.arrived("GetChannel", Some(&region), Timestamp::from_unix_millis(at));
         let (first, second) = (arrive(1), arrive(2));
-        calls.arrived("Playback", None, Timestamp::from_unix_millis(3));
+        let segment = calls.arrived("Playback", None, Timestamp::from_unix_millis(3));
+        calls.answered(segment, StatusCode::PARTIAL_CONTENT);
         calls.answered(second, StatusCode::TOO_MANY_REQUESTS);
         calls.answered(first, StatusCode::OK);
         assert_eq!(
@@ -146,12 +150,11 @@ mod tests {
             json!({
                 "operations": {
                     "GetChannel": {"calls": 2, "statuses": {"200": 1, "429": 1}},
-                    "Playback": {"calls": 1, "statuses": {}},
+                    "Playback": {"calls": 1, "statuses": {"206": 1}},
                 },
                 "recent": [
                     {"operation": "GetChannel", "region": "us-west-2", "atMillis": 1, "status": 200},
                     {"operation": "GetChannel", "region": "us-west-2", "atMillis": 2, "status": 429},
-                    {"operation": "Playback", "region": null, "atMillis": 3, "status": null},
                 ],
             })
         );
@@ -159,7 +162,8 @@ mod tests {
             arrive(at);
         }
         calls.answered(first, StatusCode::OK);
-        assert_eq!(shown(&calls)["operations"]["GetChannel"]["calls"], 10_002);
+        let seen = shown(&calls)["operations"]["GetChannel"].clone();
+        assert_eq!(seen, json!({"calls": 10_002, "statuses": {"200": 2, "429": 1}}));
         assert_eq!(shown(&calls)["recent"].as_array().unwrap().len(), RECENT);
         calls.forget();
         calls.answered(second, StatusCode::OK);
