@@ -122,9 +122,9 @@ impl Scene {
     fn ask(&self, mode: RotationMode) -> Result<Begun, OperationError> {
         let request =
             Begin { mode, requested_by: "test".to_owned(), idempotency: None, new_keyring: false };
-        let made = PrivateKey::generate(&mut system_rng()).unwrap();
+        let new = PrivateKey::generate(&mut system_rng()).unwrap();
         let mut keyring = self.keyring.clone();
-        requests::begin(&mut keyring, &request, &made, &self.observed, &self.driver, self.now())
+        requests::begin(&mut keyring, &request, &new, &self.observed, &self.driver, self.now())
     }
 }
 
@@ -133,7 +133,7 @@ fn an_emergency_activates_only_what_ivs_has() {
     let mut scene = Scene::new();
     let (from, to) = (scene.with(KeyState::Active), scene.with(KeyState::Imported));
     let activate = scene.rotate(RotationMode::Emergency, &from, &to);
-    assert_eq!(scene.steps(), [activate.clone()]);
+    assert_eq!(scene.steps(), std::slice::from_ref(&activate));
 
     // Another key than the keyring says.
     scene.observed.distrusted.insert(to.clone());

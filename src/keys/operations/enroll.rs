@@ -270,7 +270,7 @@ pub(super) fn activate_if_none(keyring: &mut Keyring, id: &VersionId, now: Times
 mod tests {
     use super::*;
     use crate::keys::{
-        keyring::{KEYRING_TAG, strategies},
+        keyring::{CLAIM_LIFETIME, KEYRING_TAG, strategies},
         store::samples,
     };
 

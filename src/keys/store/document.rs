@@ -135,7 +135,7 @@ mod tests {
             Ok::<_, std::convert::Infallible>(key.public_key().fingerprint())
         };
         let Ok(keyring) = keyring.try_map_private(form);
-        let bytes = write(&keyring, "the place").unwrap().to_vec();
+        let bytes = write(&keyring, "the place", usize::MAX).unwrap().to_vec();
         (keyring, bytes)
     }
 
@@ -190,7 +190,7 @@ mod tests {
                     version.private_key = None;
                 }
             }
-            let bytes = write(&keyring, "the place").unwrap();
+            let bytes = write(&keyring, "the place", usize::MAX).unwrap();
             let refused = matches!(read(&bytes), Err(StoreError::Contradiction { .. }));
             prop_assert!(refused);
         }

@@ -11,10 +11,16 @@ use ivs_playback_auth::{
 use serde_json::{Value, json};
 
 use super::{LOOK_AGAIN, rotator};
-use crate::app::{Answer, START, TestApp, ask};
+use crate::app::{self, START, TestApp, ask};
 
 /// A request to a replica, as the client with every scope.
-async fn request(app: &TestApp, router: &Router, method: &str, path: &str, body: &str) -> Answer {
+async fn request(
+    app: &TestApp,
+    router: &Router,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> app::Answer {
     let parts = app.request(method, path).header("content-type", "application/json");
     ask(router.clone(), parts.body(Body::from(body.to_owned())).unwrap()).await
 }

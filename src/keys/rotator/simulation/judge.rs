@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::ivs::Pairs;
+use super::{MAX_STALENESS, REFRESH_EVERY, ivs::Pairs};
 use crate::{
     clock::Timestamp,
     keys::{
@@ -27,8 +27,17 @@ pub(super) struct Token {
 /// A mint that failed.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
+    pub(super) replica: usize,
     pub(super) at: Timestamp,
     pub(super) reason: NoSigner,
+}
+
+/// A time in which a process did not reach the store, or did not run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outage {
+    pub(super) replica: usize,
+    pub(super) from: Timestamp,
+    pub(super) until: Timestamp,
 }
 
 /// Everything that happened.
@@ -36,9 +45,26 @@ pub(super) struct Failure {
 pub(super) struct Ledger {
     pub(super) tokens: Vec<Token>,
     pub(super) failures: Vec<Failure>,
-    pub(super) largest_skew: Duration,
-    /// The store or the process could not be reached for longer than a keyring may be old.
-    pub(super) had_long_cut: bool,
+    pub(super) outages: Vec<Outage>,
+    /// When the clock of which process was set.
+    pub(super) clock_jumps: Vec<(usize, Timestamp)>,
+    /// Whether reads of the store may fail at any time.
+    pub(super) is_stormy: bool,
+}
+
+impl Ledger {
+    /// Whether the keyring of a process may be too old: for most of the time that it may be used it
+    /// could not be read, or it aged in a moment. Bad weather alone does not do that.
+    fn may_be_too_old(&self, failure: &Failure) -> bool {
+        let since = failure.at - MAX_STALENESS;
+        let outages = self.outages.iter().filter(|it| it.replica == failure.replica);
+        let lost: Duration =
+            outages.map(|it| it.until.min(failure.at).saturating_since(it.from.max(since))).sum();
+        let jumped = self.clock_jumps.iter().any(|(replica, at)| {
+            *replica == failure.replica && failure.at.saturating_since(*at) < REFRESH_EVERY * 2
+        });
+        lost > MAX_STALENESS / 2 || jumped
+    }
 }
 
 /// What a simulation is judged by.
@@ -171,7 +197,9 @@ impl Evidence<'_> {
     fn may_fail(&self, failure: &Failure) -> bool {
         let at = |(written, _): &&(Timestamp, Keyring)| *written <= failure.at;
         match &failure.reason {
-            NoSigner::TooOld { .. } | NoSigner::NotRead { .. } => self.ledger.had_long_cut,
+            NoSigner::TooOld { .. } => self.ledger.may_be_too_old(failure),
+            // A process that just started, and whose first reads failed.
+            NoSigner::NotRead { .. } => self.ledger.is_stormy,
             // Before the first key, or while a leaked one makes room.
             NoSigner::EmptyKeyring { .. } | NoSigner::NoActiveKey { .. } => {
                 let recent = self.history.iter().rev().skip_while(|it| !at(it)).take(8);

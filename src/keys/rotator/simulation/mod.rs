@@ -29,12 +29,13 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio_util::task::TaskTracker;
 
 use self::{
-    judge::{Evidence, Ledger},
+    judge::{Evidence, Ledger, Outage},
     network::Weather,
     replica::{Replica, World},
     truth::Truth,
 };
 use crate::{
+    clock::Timestamp,
     config::Heal,
     keys::{
         keyring::{KEYRING_TAG, KeyState, RotationMode, strategies},
@@ -132,8 +133,8 @@ struct Simulation {
     world: World,
     replicas: Vec<Replica>,
     tasks: TaskTracker,
-    /// A process that is to start again, and when a trouble is over.
-    later: Vec<(Duration, Later)>,
+    /// When a trouble is over, when it began, and what is to be done then.
+    later: Vec<(Duration, Timestamp, Later)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -171,7 +172,7 @@ impl Simulation {
             truth: Truth::begin(),
             history: Arc::default(),
             pairs: Arc::new(Mutex::new(pairs)),
-            ledger: Arc::new(Mutex::new(Ledger::default())),
+            ledger: Arc::new(Mutex::new(Ledger { is_stormy: !is_calm, ..Ledger::default() })),
             weather,
             spread: Duration::from_secs(if rng.random_bool(0.5) { 5 } else { 0 }),
         };
@@ -186,9 +187,9 @@ impl Simulation {
     }
 
     async fn run(mut self) -> Vec<String> {
-        for _ in 0..self.story.replicas {
+        for number in 0..self.story.replicas {
             let seed = self.rng.random();
-            self.replicas.push(Replica::start(&self.world, seed));
+            self.replicas.push(Replica::start(&self.world, number, seed));
         }
         self.first_key().await;
         while self.world.truth.elapsed() < TROUBLE {
@@ -306,7 +307,6 @@ impl Simulation {
     /// Something happens to a process.
     fn make_trouble(&mut self) {
         let index = self.rng.random_range(0..self.replicas.len());
-        let now = self.world.truth.elapsed();
         let replica = &self.replicas[index];
         let minutes = |from: u64, to: u64, rng: &mut StdRng| {
             Duration::from_secs(rng.random_range(from * 60..to * 60))
@@ -336,10 +336,8 @@ impl Simulation {
             }
             _ => return,
         };
-        if !matches!(trouble, Later::Clock(_) | Later::Ivs(_)) {
-            self.world.ledger.lock().unwrap().had_long_cut = true;
-        }
-        self.later.push((now + lasts, trouble));
+        let truth = self.world.truth;
+        self.later.push((truth.elapsed() + lasts, truth.now(), trouble));
     }
 
     /// Ends the troubles that are over.
@@ -347,18 +345,32 @@ impl Simulation {
         let now = self.world.truth.elapsed();
         let (over, later) = std::mem::take(&mut self.later).into_iter().partition(|it| it.0 <= now);
         self.later = later;
-        for (_, trouble) in over {
-            self.end(trouble);
+        for (_, began, trouble) in over {
+            self.end(began, trouble);
         }
     }
 
-    fn end(&mut self, trouble: Later) {
+    /// Ends a trouble, and takes it down for the judge.
+    fn end(&mut self, began: Timestamp, trouble: Later) {
+        let now = self.world.truth.now();
+        {
+            let mut ledger = self.world.ledger.lock().unwrap();
+            match trouble {
+                Later::Clock(replica) => {
+                    ledger.clock_jumps.extend([(replica, began), (replica, now)]);
+                }
+                Later::Restart(replica) | Later::Resume(replica) | Later::Store(replica) => {
+                    ledger.outages.push(Outage { replica, from: began, until: now });
+                }
+                Later::Ivs(_) => {}
+            }
+        }
         match trouble {
             Later::Restart(index) => {
                 // Whatever is left of the old one never runs again.
                 self.replicas[index].life.kill();
                 let seed = self.rng.random();
-                self.replicas[index] = Replica::start(&self.world, seed);
+                self.replicas[index] = Replica::start(&self.world, index, seed);
             }
             Later::Resume(index) => self.replicas[index].life.resume(),
             Later::Store(index) => self.replicas[index].to_store.cut(false),
@@ -370,8 +382,8 @@ impl Simulation {
     }
 
     fn calm_down(&mut self) {
-        for (_, trouble) in std::mem::take(&mut self.later) {
-            self.end(trouble);
+        for (_, began, trouble) in std::mem::take(&mut self.later) {
+            self.end(began, trouble);
         }
     }
 

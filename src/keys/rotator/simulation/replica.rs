@@ -1,10 +1,7 @@
 //! One process: it mints, refreshes, and rotates, with a clock and a network of its own.
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, Mutex, atomic::AtomicI64},
     time::Duration,
 };
 
@@ -55,8 +52,8 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    /// Starts a process. `seed` decides what happens to it.
-    pub(super) fn start(world: &World, seed: u64) -> Self {
+    /// Starts the process of this number. `seed` decides what happens to it.
+    pub(super) fn start(world: &World, number: usize, seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let life = Life::new();
         let to_store = Way::new(life.clone(), world.weather, rng.random());
@@ -106,14 +103,8 @@ impl Replica {
         let running = TaskTracker::new();
         running.spawn(Arc::clone(&keys).run(CancellationToken::new()));
         running.spawn(Arc::clone(&rotator).run(CancellationToken::new()));
-        let viewers = Viewers {
-            world: world.clone(),
-            life: life.clone(),
-            clock,
-            keys,
-            rng,
-            skew_millis: Arc::clone(&skew_millis),
-        };
+        let viewers =
+            Viewers { replica: number, world: world.clone(), life: life.clone(), clock, keys, rng };
         running.spawn(viewers.run());
         Self { life, to_store, to_ivs, skew_millis, rotator }
     }
@@ -121,12 +112,12 @@ impl Replica {
 
 /// The viewers of one process, who ask for tokens without end.
 struct Viewers {
+    replica: usize,
     world: World,
     life: Life,
     clock: Clock,
     keys: Arc<SigningKeys>,
     rng: StdRng,
-    skew_millis: Arc<AtomicI64>,
 }
 
 impl Viewers {
@@ -148,11 +139,11 @@ impl Viewers {
                     signed_at: at,
                     expires_at: now + MAX_TTL,
                 }),
-                Err(reason) => ledger.failures.push(Failure { at, reason }),
+                Err(reason) => {
+                    let replica = self.replica;
+                    ledger.failures.push(Failure { replica, at, reason });
+                }
             }
-            let skew =
-                Duration::from_millis(self.skew_millis.load(Ordering::SeqCst).unsigned_abs());
-            ledger.largest_skew = ledger.largest_skew.max(skew);
         }
     }
 }
