@@ -400,7 +400,7 @@ def test_a_site_of_its_own_plays_and_tries_a_refusal_once_more(open_page, dev, p
     try:
         page = open_page(f"{site.origin}/?player={player}")
         until(page, "window.playback?.state === 'playing'")
-        advances(page, 3)
+        advances(page, 2)
         assert len(minted) == 2
         assert colours(page) > 20
         dev.ivs().start_viewer_session_revocation(
