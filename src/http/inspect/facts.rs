@@ -4,7 +4,7 @@
 //! 2 s, for a channel once in a second, whoever asks. What it does not answer in time stays unknown,
 //! and the inspection says so.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use futures_util::future::join_all;
 
@@ -64,53 +64,72 @@ impl Facts {
 async fn known_keys(api: &Api, channel: Option<&ChannelArn>) -> (KeyRing, Vec<String>) {
     let is_home = |region: &Region| channel.is_none_or(|channel| channel.region() == region);
     let regions = api.ivs.names().iter().map(|region| async move {
-        let asked = if is_home(region) { Some(ask(api, region).await) } else { None };
-        (region, asked)
+        if is_home(region) {
+            let (read, asked) =
+                tokio::join!(read_keyring(api, region, REFRESH_PAUSE), list_pairs(api, region));
+            return (region, read, Some(asked));
+        }
+        // Enough to know a key again that signs elsewhere.
+        (region, read_keyring(api, region, Duration::MAX).await, None)
     });
     let mut ring = KeyRing::default();
     let mut troubles = Vec::new();
-    for (region, asked) in join_all(regions).await {
+    for (region, read, asked) in join_all(regions).await {
+        troubles.extend(read.err());
         let keyring = api.keys.keyring(region);
+        let listed = api.inventory.listed(region);
         match asked {
-            Some(Ok(account)) => {
-                ring.add_region(keyring.as_deref(), api.inventory.listed(region).as_deref());
-                ring.cover(region.clone(), account);
+            None => ring.add_region(keyring.as_deref(), listed.as_deref()),
+            Some(Ok(())) => {
+                ring.add_region(keyring.as_deref(), listed.as_deref());
+                let recorded = keyring.and_then(|keyring| keyring.account_id.clone());
+                match account_of(api, recorded).await {
+                    Ok(account) => ring.cover(region.clone(), account),
+                    Err(trouble) => troubles.push(trouble),
+                }
             }
             // What IVS has there by now is not known.
             Some(Err(trouble)) => {
                 ring.add_region(keyring.as_deref(), None);
                 troubles.push(trouble);
             }
-            None => ring.add_region(keyring.as_deref(), api.inventory.listed(region).as_deref()),
         }
     }
     (ring, troubles)
 }
 
-/// Reads the keyring and what IVS lists anew; returns whose pairs these are.
-async fn ask(api: &Api, region: &Region) -> Result<AccountId, String> {
-    let ask = async {
-        if api.keys.status(region).keyring_age.is_none_or(|age| age >= REFRESH_PAUSE) {
-            // Without the keyring, pairs are known all the same: by their fingerprints.
-            if let Err(error) = api.keys.refresh(region).await {
-                tracing::debug!(%region, %error, "the keyring was not read for an inspection");
-            }
-        }
-        api.inventory.refresh(region).await?;
-        let recorded = api.keys.keyring(region).and_then(|keyring| keyring.account_id.clone());
-        match recorded {
-            Some(account) => Ok(account),
-            None => api.ivs.account().await,
-        }
-    };
-    match tokio::time::timeout(PATIENCE, ask).await {
-        Ok(asked) => asked.map_err(|error| {
-            format!("the key pairs of {region} in Amazon IVS are not known: {error}")
-        }),
-        Err(_) => Err(format!(
-            "the key pairs of {region} in Amazon IVS are not known: no answer within {} s",
-            PATIENCE.as_secs()
-        )),
+/// Reads the keyring, unless it was read within `max_age`. Without it, pairs are known all the same: by
+/// their fingerprints.
+async fn read_keyring(api: &Api, region: &Region, max_age: Duration) -> Result<(), String> {
+    if api.keys.status(region).keyring_age.is_some_and(|age| age < max_age) {
+        return Ok(());
+    }
+    in_time(api.keys.refresh(region))
+        .await
+        .map_err(|trouble| format!("the keyring of {region} is not known: {trouble}"))
+}
+
+/// Asks IVS for its key pairs.
+async fn list_pairs(api: &Api, region: &Region) -> Result<(), String> {
+    in_time(api.inventory.refresh(region)).await.map_err(|trouble| {
+        format!("the key pairs of {region} in Amazon IVS are not known: {trouble}")
+    })
+}
+
+/// Whose the key pairs are that IVS lists.
+async fn account_of(api: &Api, recorded: Option<AccountId>) -> Result<AccountId, String> {
+    match recorded {
+        Some(account) => Ok(account),
+        None => in_time(api.ivs.account())
+            .await
+            .map_err(|trouble| format!("the account of the key pairs is not known: {trouble}")),
+    }
+}
+
+async fn in_time<T, E: Display>(work: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
     }
 }
 

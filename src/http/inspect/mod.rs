@@ -36,10 +36,11 @@ pub struct InspectRequest {
     /// The body of a 403 from the playback edge, as text.
     #[schema(nullable = false)]
     edge_error: Option<String>,
-    /// The channel that it should play: an ARN, or an alias.
+    /// The channel that it should play: an ARN, or an alias. Clients with neither `channels:read` nor
+    /// `tokens:mint` are told nothing of channels and know no aliases.
     #[schema(nullable = false)]
     channel: Option<String>,
-    /// The web origin of the page that plays.
+    /// The web origin of the page that plays; empty for a player that sends none.
     #[schema(nullable = false)]
     origin: Option<String>,
 }

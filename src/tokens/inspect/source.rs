@@ -62,6 +62,9 @@ impl Input {
         if let Some(subject) = from_mint_response(text) {
             return Ok(Self { subject: Some(subject), ..Self::default() });
         }
+        if let Some((subject, answer)) = with_answer(text) {
+            return Ok(Self { edge_error: Some(answer), ..Self::from_text(subject)? });
+        }
         if edge::looks_like_one(text) {
             // A player's log may quote the URL beside the answer.
             let url = url_in_line(text).filter(|url| url.contains(".m3u8"));
@@ -128,6 +131,13 @@ fn from_mint_response(text: &str) -> Option<Subject> {
     }
     let response: MintResponse = serde_json::from_str(text).ok()?;
     response.playback_url.map(Subject::PlaybackUrl).or_else(|| response.token.map(Subject::Token))
+}
+
+/// A first line with a token or URL, and the answer to it in those that follow.
+fn with_answer(text: &str) -> Option<(&str, String)> {
+    let (first, answer) = text.split_once('\n')?;
+    let is_subject = !first.trim().is_empty() && !edge::looks_like_one(first);
+    (is_subject && edge::looks_like_one(answer.trim())).then(|| (first, answer.to_owned()))
 }
 
 /// The URL in a line that has other words, too.
@@ -359,6 +369,11 @@ mod tests {
         let log = format!("{url} failed: invalid_playback_auth_token");
         assert_eq!(token_of(&log), url);
         assert!(Input::from_text(&log).unwrap().edge_error.is_some());
+        for (subject, body) in [(TOKEN, "Forbidden"), (url.as_str(), "\n[{\"error\": 1}]\n")] {
+            let text = format!("{subject}\n{body}");
+            assert_eq!(token_of(&text), subject);
+            assert_eq!(Input::from_text(&text).unwrap().edge_error.unwrap().trim(), body.trim());
+        }
         assert_eq!(Input::from_text(" \n").unwrap_err(), InputError::Empty);
     }
 
