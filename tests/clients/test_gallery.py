@@ -5,7 +5,11 @@ nobody is sent after a fault that is not there.
 """
 
 import base64
+import contextlib
 import json
+import os
+import pty
+import re
 import subprocess
 import time
 import uuid
@@ -54,6 +58,12 @@ def sign_by_hand(payload):
     header = {"alg": "ES384", "typ": "JWT"}
     message = ".".join(encode(json.dumps(part).encode()) for part in (header, payload))
     return f"{message}.{encode(KEY.sign(message.encode(), ec.ECDSA(hashes.SHA384())))}"
+
+
+def sign_text(payload):
+    """A token whose claims are this text, whatever it is."""
+    payload = payload if isinstance(payload, bytes) else payload.encode()
+    return jwt.api_jws.encode(payload, KEY, algorithm="ES384")
 
 
 def tampered(token):
@@ -128,6 +138,7 @@ MISTAKES = [
     Case("an unknown claim", lambda: sign(claims(viewerid="v")), ["unknown_aws_claim"],
          severity="warning"),
     Case("a numeric viewer id", lambda: sign(claims(viewer_id=42)), ["claim_type"]),
+    Case("a viewer id of JSON", lambda: sign(claims(viewer_id={"id": ["v"]})), ["claim_type"]),
     Case("strict as text", lambda: sign(claims(strict_origin_enforcement="true")), ["claim_type"]),
     Case("a viewer id too long", lambda: sign(claims(viewer_id="v" * 41)), ["viewer_id_length"]),
     Case("the viewer in sub", lambda: sign(claims() | {"sub": "alice"}), ["viewer_in_sub"],
@@ -136,6 +147,9 @@ MISTAKES = [
     Case("an origin with a path", lambda: sign(claims(access_control_allow_origin=SITE + "/watch")),
          ["origin_invalid"]),
     Case("an origin with /#/", lambda: sign(claims(access_control_allow_origin=SITE + "/#/")),
+         ["origin_invalid"]),
+    Case("an origin of no browser",
+         lambda: sign(claims(access_control_allow_origin="https://www..example.com:0")),
          ["origin_invalid"]),
     Case("another origin", lambda: sign(claims(access_control_allow_origin=SITE)),
          ["origin_not_allowed"], options=["--origin", "https://example.com"]),
@@ -153,6 +167,15 @@ MISTAKES = [
          lambda: sign(claims(access_control_allow_origin=origins(99))),
          ["token_over_2kb"], severity="warning"),
     Case("a token that is cut off", lambda: sign(claims()).rsplit(".", 1)[0], ["not_a_jwt"]),
+    Case("a header with extensions that must be understood",
+         lambda: jwt.encode(claims(), KEY, algorithm="ES384", headers={"crit": ["b64"]}),
+         ["not_a_jwt"]),
+    Case("a claim twice", lambda: sign_text('{"exp": 1, "exp": 2}'), ["not_a_jwt"]),
+    Case("claims that are no object", lambda: sign_text("[]"), ["not_a_jwt"]),
+    Case("claims that are not UTF-8", lambda: sign_text(b'{"exp": "\xff"}'), ["not_a_jwt"]),
+    Case("claims nested too deep",
+         lambda: sign_text('{"exp": ' + "[" * 500 + "]" * 500 + "}"), ["not_a_jwt"]),
+    Case("an empty token", lambda: f"{PLAYBACK_URL}?token=", ["token_missing"]),
     Case("a token with padding", lambda: sign(claims()) + "==", ["not_a_jwt"]),
     Case("the token appended twice", lambda: f"{PLAYBACK_URL}?token.m3u8?token={sign(claims())}",
          ["url_malformed"]),
@@ -264,6 +287,47 @@ def test_the_key_may_come_as_a_jwk_set(binary, tmp_path):
 def test_text_may_come_from_standard_input(binary):
     _, report = inspect(binary, f"\n{sign(claims(exp=None))}\n", stdin=True)
     assert codes(report) == ["exp_missing"]
+
+
+def on_a_terminal(binary, text, **environment):
+    """What `token inspect` writes to a terminal."""
+    reader, terminal = pty.openpty()
+    process = subprocess.Popen([binary, "token", "inspect", text], stdout=terminal,
+                               env={"TERM": "xterm", **environment})
+    os.close(terminal)
+    shown = b""
+    # A terminal that nobody writes to any more ends with an error.
+    with contextlib.suppress(OSError):
+        while part := os.read(reader, 4096):
+            shown += part
+    os.close(reader)
+    process.wait(timeout=30)
+    return shown.decode().replace("\r\n", "\n")
+
+
+def test_what_is_wrong_is_marked_and_coloured_on_a_terminal_alone(binary):
+    url = f"{PLAYBACK_URL}?token.m3u8?token={sign(claims(viewer_id=42))}"
+    piped = subprocess.run([binary, "token", "inspect", url], capture_output=True, text=True)
+    assert piped.returncode == 1 and "\x1b" not in piped.stdout
+    lines = piped.stdout.splitlines()
+    outline = next(n for n, line in enumerate(lines) if line.startswith("URL "))
+    start, marks = lines[outline].index("?token.m3u8?token="), lines[outline + 1]
+    assert marks == " " * start + "^" * len("?token.m3u8?token=…")
+    assert any(line.startswith("! aws:viewer-id") and "claim_type" in line for line in lines)
+    assert url.rsplit(".", 1)[1] not in piped.stdout, "no signature is shown"
+
+    coloured = on_a_terminal(binary, url)
+    assert "\x1b[1;31merror" in coloured
+    assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == piped.stdout
+    for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        assert on_a_terminal(binary, url, **environment) == piped.stdout
+
+
+def test_text_need_not_be_unicode(binary):
+    done = subprocess.run([binary, "token", "inspect", "-", "--output", "json"],
+                          input=b"\xff\xfe.\x00.\x80", capture_output=True)
+    assert done.returncode == 1
+    assert codes(json.loads(done.stdout)) == ["not_a_jwt"]
 
 
 @pytest.mark.parametrize("text", [
