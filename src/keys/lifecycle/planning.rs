@@ -74,10 +74,9 @@ impl<'a, P> Planner<'a, P> {
         if !lost.is_empty() {
             self.plan.findings.push(Finding::Lost(lost));
         }
-        for id in &self.it.observed.distrusted {
-            if let Some(version) = self.it.keyring.version(id) {
-                self.plan.findings.push(Finding::FingerprintMismatch(version.arn.clone()));
-            }
+        let distrusted = &self.it.observed.distrusted;
+        for version in self.it.keyring.present().filter(|it| distrusted.contains(&it.id)) {
+            self.plan.findings.push(Finding::FingerprintMismatch(version.arn.clone()));
         }
     }
 

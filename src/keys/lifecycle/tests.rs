@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Now, Observed, Plan, Policy, Situation, Step, plan,
+    Finding, Now, Observed, Plan, Policy, Situation, Step, plan,
     requests::{self, Begin, Begun},
 };
 use crate::{
@@ -190,4 +190,16 @@ fn a_full_ivs_has_room_for_a_key_that_it_has_already() {
         scene.with_foreign(1);
         assert!(matches!(scene.ask(mode), Err(OperationError::Quota { .. })), "{mode:?}");
     }
+}
+
+#[test]
+fn another_key_than_the_keyring_says_is_told_until_it_is_deleted() {
+    let mut scene = Scene::new();
+    let id = scene.with(KeyState::Imported);
+    scene.observed.distrusted.insert(id.clone());
+    let mismatch = Finding::FingerprintMismatch(Some(strategies::arn(0)));
+    assert_eq!(scene.plan().findings, [mismatch]);
+    scene.unlist(&id);
+    scene.keyring.retire(&id, samples::now());
+    assert_eq!(scene.plan().findings, []);
 }

@@ -156,7 +156,8 @@ fn sentences(finding: &Finding) -> (String, &'static str) {
         ),
         Finding::FingerprintMismatch(arn) => (
             format!(
-                "{} is another key in IVS than in the keyring and is not used.",
+                "{} is another key in IVS than in the keyring and is not used. Where it is active, \
+                 exchange it with `keys rotate`; else delete it with `keys delete ARN`.",
                 arn.as_ref().map_or("A key pair", PlaybackKeyArn::as_str)
             ),
             "A playback key pair is another key in IVS than in the keyring and is not used.",
