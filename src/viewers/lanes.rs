@@ -57,6 +57,15 @@ impl Operation {
         }
     }
 
+    /// How many calls may be unanswered: enough for the quota where an answer takes half a second, and
+    /// few enough that an IVS in trouble is not buried under calls that nobody waits for any more.
+    const fn unanswered(self) -> usize {
+        match self {
+            Self::Batch => 2,
+            Self::Single => 5,
+        }
+    }
+
     /// Between two calls.
     pub(super) fn interval(self) -> Duration {
         Duration::from_secs(1).div_f64(f64::from(self.quota()) * SHARE)
@@ -127,21 +136,35 @@ pub(super) struct Lanes {
 /// The pace of one operation.
 #[derive(Debug)]
 struct Lane {
+    operation: Operation,
     budget: Budget,
     rests_until: Duration,
+    unanswered: usize,
 }
 
 impl Lane {
     fn new(operation: Operation) -> Self {
         let budget = Budget::of_quota(operation.quota(), SHARE);
-        Self { budget, rests_until: Duration::ZERO }
+        Self { operation, budget, rests_until: Duration::ZERO, unanswered: 0 }
     }
 
     fn take(&mut self, now: Duration) -> Result<Pass, Duration> {
         match self.rests_until.checked_sub(now).filter(|rest| !rest.is_zero()) {
             Some(rest) => Err(rest),
-            None => self.budget.take(now),
+            // An answer wakes whoever waits.
+            None if self.unanswered >= self.operation.unanswered() => Err(Duration::MAX),
+            None => {
+                let pass = self.budget.take(now)?;
+                self.unanswered += 1;
+                Ok(pass)
+            }
         }
+    }
+
+    fn answered(&mut self, pass: Pass, now: Duration) {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        // It is not told of throttling: it would slow down.
+        self.budget.answered(pass, now, false);
     }
 }
 
@@ -219,7 +242,7 @@ impl Lanes {
     ) {
         let throttled = verdicts.iter().any(|(_, it)| *it == Verdict::Throttled);
         let lane = self.lane(operation);
-        lane.budget.answered(pass, now, false);
+        lane.answered(pass, now);
         if throttled {
             lane.rests_until = now + rest;
         }
@@ -250,7 +273,7 @@ impl Lanes {
 
     /// A call ended, and nobody knows how: its task is gone, and with it its sessions.
     pub(super) fn abandon(&mut self, operation: Operation, pass: Pass, now: Duration) {
-        self.lane(operation).budget.answered(pass, now, false);
+        self.lane(operation).answered(pass, now);
     }
 
     fn is_empty(&self) -> bool {

@@ -46,6 +46,8 @@ struct Weather {
     /// The longest way there and the longest way back.
     latency: Duration,
     is_out: bool,
+    /// How many call; 0 is one.
+    processes: usize,
 }
 
 /// A model of IVS in one region.
@@ -61,6 +63,8 @@ struct State {
     rng: StdRng,
     arrived: HashMap<&'static str, VecDeque<Duration>>,
     calls: usize,
+    /// Calls that are not answered yet.
+    under_way: usize,
     /// Calls that were over the quota.
     over_quota: usize,
     /// The highest version of each viewer, and when it was revoked.
@@ -76,6 +80,7 @@ impl Model {
                 rng: StdRng::seed_from_u64(seed),
                 arrived: HashMap::new(),
                 calls: 0,
+                under_way: 0,
                 over_quota: 0,
                 revoked: HashMap::new(),
             }),
@@ -97,9 +102,16 @@ impl Model {
         sessions: &[ViewerSession],
     ) -> Result<Vec<ViewerSessionError>, IvsError> {
         assert!((1..=operation.size()).contains(&sessions.len()));
+        let under_way = {
+            let mut state = self.state();
+            state.under_way += 1;
+            state.under_way
+        };
+        assert!(under_way <= 7 * self.weather.processes.max(1), "{under_way} calls are unanswered");
         sleep(self.some_of(self.weather.latency)).await;
         let answer = self.carry_out(operation, sessions);
         sleep(self.some_of(self.weather.latency)).await;
+        self.state().under_way -= 1;
         answer
     }
 
@@ -334,7 +346,7 @@ async fn at_shutdown_the_rest_is_cut_off_and_told() {
 
 #[tokio::test(start_paused = true)]
 async fn several_processes_share_an_account() {
-    let model = Model::new(Weather::default(), 1);
+    let model = Model::new(Weather { processes: 3, ..Weather::default() }, 1);
     let requests = (0..3).map(|process| {
         let service = service(&[("us-west-2", &model)]);
         async move { revoke(&service, many(&format!("p{process}-"), 300)).await }
@@ -368,7 +380,7 @@ proptest! {
             .unwrap();
         runtime.block_on(async {
             let latency = Duration::from_millis(latency);
-            let model = Model::new(Weather { throttled_every, failed, latency, is_out: false }, seed);
+            let model = Model::new(Weather { throttled_every, failed, latency, ..Weather::default() }, seed);
             let service = service(&[("us-west-2", &model)]);
             let request = |(pause, items): (u64, Vec<(u16, i32)>)| {
                 let (service, model) = (&service, &model);
