@@ -88,7 +88,7 @@ async fn the_first_look_of_a_process_compares_the_keyring_that_it_loaded() {
     let world = World::new();
     let process = world.process().await;
     first_key(&process, false).await.unwrap();
-    let other_key = foreign_pair(&process, "another key").await;
+    let other_key = foreign_pair(&process, "another-key").await;
     let store = DirStore::new(world.keys_dir(), None);
     let (mut keyring, revision) = store.load(&region()).await.unwrap().unwrap();
     keyring.keys[0].arn = Some(other_key);
