@@ -1,6 +1,7 @@
 """Several `serve` processes beside one emulator, as a deployment runs them: with short times."""
 
 import calendar
+import contextlib
 import copy
 import json
 import os
@@ -245,25 +246,23 @@ class Viewers:
                 continue
             try:
                 answer = self.fleet.mint(server)
-            except OSError:
+            except Exception as error:  # none, or one that was cut in its middle
                 # Killed meanwhile: not up. A server that is up must answer.
-                if self.server is server and server.process.poll() is None:
-                    self.failed.append("no answer")
-                continue
-            except Exception as error:  # an answer that was cut in its middle
                 if self.server is server and server.process.poll() is None:
                     self.failed.append(repr(error))
                 continue
-            if answer.status != 200:
-                self.failed.append(answer.text)
-                continue
-            token = answer.json["token"]
-            expires = seconds(answer.json["expiresAt"])
-            self.play(token, expires, "at once")
-            with self.lock:
-                self.minted += 1
-                self.signers.add(answer.json["keyPairArn"])
-                self.late.append((expires, token))
+            with self.noting():
+                self.take(answer)
+
+    def take(self, answer):
+        assert answer.status == 200, answer.text
+        token = answer.json["token"]
+        expires = seconds(answer.json["expiresAt"])
+        self.play(token, expires, "at once")
+        with self.lock:
+            self.minted += 1
+            self.signers.add(answer.json["keyPairArn"])
+            self.late.append((expires, token))
 
     def play_late(self):
         while True:
@@ -272,10 +271,19 @@ class Viewers:
                 self.late = [it for it in self.late if it[0] - time.time() >= 0.35]
                 rest = bool(self.late)
             for expires, token in soon:
-                self.play(token, expires, "in its last moment")
+                with self.noting():
+                    self.play(token, expires, "in its last moment")
             if self.stopping and not rest:
                 return
             time.sleep(0.01)
+
+    @contextlib.contextmanager
+    def noting(self):
+        """What goes wrong in a thread would end it unseen."""
+        try:
+            yield
+        except Exception as error:
+            self.failed.append(repr(error))
 
     def play(self, token, expires, when):
         answer = self.fleet.play(token)

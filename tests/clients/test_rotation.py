@@ -258,18 +258,18 @@ def test_a_replica_that_is_cut_off_from_the_store_hands_out_nothing_useless(star
     try:
         assert fleet.mint(cut).status == 200
         gate.shut()
-        rotation = threading.Thread(target=rotate_whole, args=(fleet, one))
-        rotation.start()
         statuses = set()
-        while rotation.is_alive():
-            answer = fleet.mint(cut)
-            statuses.add(answer.status)
-            if answer.status == 200:
-                assert fleet.play(answer.json["token"]).status == 200
-            else:
-                assert (answer.status, answer.json["code"]) == (503, "no_active_key")
-            time.sleep(0.05)
-        rotation.join()
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            rotation = pool.submit(rotate_whole, fleet, one)
+            while not rotation.done():
+                answer = fleet.mint(cut)
+                statuses.add(answer.status)
+                if answer.status == 200:
+                    assert fleet.play(answer.json["token"]).status == 200
+                else:
+                    assert (answer.status, answer.json["code"]) == (503, "no_active_key")
+                time.sleep(0.05)
+        rotation.result()
         assert 503 in statuses
         gate.open()
         wait_for(lambda: fleet.mint(cut).status == 200, 30, "its recovery")
