@@ -6,12 +6,15 @@ import os
 import pathlib
 import re
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 
 import boto3
 import botocore.config
 import pytest
+
+from process import Process
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
@@ -73,8 +76,7 @@ class Dev:
         self.start()
 
     def start(self):
-        self.log = open(self.folder / "log.txt", "ab")
-        self.process = subprocess.Popen(
+        self.server = Process(
             [
                 self.binary,
                 "dev",
@@ -86,22 +88,20 @@ class Dev:
                 str(self.data_dir),
                 *self.arguments,
             ],
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            env=self.env,
-            text=True,
+            self.folder / "log.txt",
+            self.env,
         )
-        self.output = []
-        for line in self.process.stdout:
-            self.output.append(line.rstrip("\n"))
-            if line.startswith("listening on "):
-                self.url = line.split()[-1]
-                break
-        else:
-            raise AssertionError(
-                "dev did not start:\n" + (self.folder / "log.txt").read_text()
-            )
-        self.emulator_url = self.environment()["AWS_ENDPOINT_URL"]
+        self.url = self.server.url
+        try:
+            self.emulator_url = self.environment()["AWS_ENDPOINT_URL"]
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def output(self):
+        """The lines that it has printed since it was last started."""
+        return self.server.output
 
     @property
     def data_dir(self):
@@ -157,17 +157,10 @@ class Dev:
         )
 
     def kill(self):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
-        self.log.close()
+        self.server.kill()
 
     def stop(self):
-        self.process.terminate()
-        code = self.process.wait(timeout=30)
-        self.process.stdout.close()
-        self.log.close()
-        return code
+        return self.server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -189,14 +182,13 @@ def start_dev(binary, tmp_path):
 
     yield start
     for server in started:
-        if server.process.poll() is None:
-            server.stop()
+        server.stop()
 
 
 @pytest.fixture(scope="session")
 def aws():
     """The `aws` CLI of this environment."""
-    program = pathlib.Path(os.sys.executable).parent / "aws"
+    program = pathlib.Path(sys.executable).parent / "aws"
     assert program.exists(), f"{program} is missing: run tests/run clients"
 
     def run(server, *arguments, check=True):

@@ -1,23 +1,22 @@
 """The `emulator` command alone, verifying what clients sign."""
 
-import os
 import pathlib
-import subprocess
 
 import boto3
 import botocore.config
+
+from process import Process, aws_environment
 
 ACCESS_KEY_ID = "EXAMPLEKEY"
 SECRET_ACCESS_KEY = "an example secret, no real one"
 ACCOUNT = "210987654321"
 
 
-class Emulator:
+class Emulator(Process):
     """`ivs-playback-auth emulator` on a free port, with a data folder and an access key of its own."""
 
     def __init__(self, binary, folder, *arguments):
-        self.log = open(pathlib.Path(folder) / "log.txt", "ab")
-        self.process = subprocess.Popen(
+        super().__init__(
             [
                 binary,
                 "emulator",
@@ -28,28 +27,12 @@ class Emulator:
                 f"--secret-access-key={SECRET_ACCESS_KEY}",
                 *arguments,
             ],
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
+            pathlib.Path(folder) / "log.txt",
         )
-        for line in self.process.stdout:
-            if line.startswith("listening on "):
-                self.url = line.split()[-1]
-                break
-        else:
-            raise AssertionError("the emulator did not start")
 
     def environment(self, region="us-west-2"):
-        """For a process that is an AWS client of it, and of nothing else."""
-        return {
-            "PATH": os.environ["PATH"],
-            "HOME": "/nonexistent",
-            "AWS_ENDPOINT_URL_IVS": self.url,
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
-            "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
-            "AWS_REGION": region,
-            "AWS_DEFAULT_REGION": region,
-        }
+        environment = aws_environment(region, ACCESS_KEY_ID, SECRET_ACCESS_KEY)
+        return {**environment, "AWS_ENDPOINT_URL_IVS": self.url}
 
     def ivs(self, region="us-west-2", secret=SECRET_ACCESS_KEY, key_id=ACCESS_KEY_ID, attempts=1):
         return boto3.client(
@@ -60,9 +43,3 @@ class Emulator:
             aws_secret_access_key=secret,
             config=botocore.config.Config(retries={"total_max_attempts": attempts}),
         )
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(timeout=30)
-        self.process.stdout.close()
-        self.log.close()

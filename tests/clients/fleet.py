@@ -4,10 +4,8 @@ import calendar
 import contextlib
 import copy
 import json
-import os
 import pathlib
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +15,7 @@ import boto3
 import botocore.config
 
 from conftest import REPOSITORY, request
+from process import Process, aws_environment
 
 REGION = "us-west-2"
 ACCOUNT = "123456789012"
@@ -29,77 +28,29 @@ TIMES = {
 }
 
 
-class Process:
-    """The built binary as a server, until it is stopped or killed."""
-
-    def __init__(self, command, env, log):
-        self.log_path = log
-        self.log = open(log, "ab")
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=self.log, env=env, text=True
-        )
-        for line in self.process.stdout:
-            if line.startswith("listening on "):
-                self.url = line.split()[-1]
-                break
-        else:
-            raise AssertionError("it did not start:\n" + self.log_path.read_text())
-        # Whatever else it prints (the audit log) must not fill the pipe.
-        self.output = []
-        self.reader = threading.Thread(target=self.output.extend, args=(self.process.stdout,))
-        self.reader.start()
-
-    def signal(self, number):
-        self.process.send_signal(number)
-
-    def kill(self):
-        self.process.kill()
-        self.ended()
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.terminate()
-        self.ended()
-
-    def ended(self):
-        self.process.wait(timeout=30)
-        self.reader.join()
-        self.process.stdout.close()
-        self.log.close()
-
-    def metrics(self, credential):
-        return request(
-            "GET", self.url + "/metrics", headers={"authorization": f"Bearer {credential}"}
-        ).text
-
-
 class Fleet:
     """An emulator, and as many `serve` as are started."""
 
     def __init__(self, binary, folder, settings=None, env=None, emulator=()):
         self.binary = binary
         self.folder = pathlib.Path(folder)
-        self.processes = []
+        self.env = {**aws_environment(REGION), **(env or {})}
         command = [
             binary, "emulator", "--listen", "127.0.0.1:0", "--auto-live",
             "--data-dir", str(self.folder / "emulator"), *emulator,
         ]  # fmt: skip
-        self.env = {
-            "PATH": os.environ["PATH"],
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": REGION,
-            # The machine's own configuration is nobody's business here.
-            "AWS_CONFIG_FILE": "/dev/null",
-            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            **(env or {}),
-        }
-        self.emulator = Process(command, self.env, self.folder / "emulator.log")
-        self.processes.append(self.emulator)
+        self.emulator = Process(command, self.folder / "emulator.log", self.env)
+        self.processes = [self.emulator]
         self.env["AWS_ENDPOINT_URL_IVS"] = self.emulator.url
-        self.write_config(settings or {})
+        try:
+            self.set_up(settings or {})
+        except BaseException:
+            self.close()
+            raise
+
+    def set_up(self, settings):
+        """A configuration, a client, and a private channel."""
+        self.write_config(settings)
         client = self.cli(
             "clients", "create", "test", "--output", "json",
             *(word for scope in SCOPES for word in ("--scope", scope)),
@@ -135,10 +86,14 @@ class Fleet:
     def private_keys(self):
         return sorted(self.keys_dir.glob(f"{REGION}/*.pem"))
 
+    def environment(self):
+        """For a client of AWS beside it."""
+        return dict(self.env)
+
     def serve(self, env=None):
         name = f"serve-{len(self.processes)}.log"
         command = [self.binary, "--config", str(self.config), "serve"]
-        process = Process(command, {**self.env, **(env or {})}, self.folder / name)
+        process = Process(command, self.folder / name, {**self.env, **(env or {})})
         self.processes.append(process)
         return process
 
@@ -169,6 +124,9 @@ class Fleet:
     def call(self, process, method, path, body=None, headers=None):
         headers = {"authorization": f"Bearer {self.credential}", **(headers or {})}
         return request(method, process.url + path, body, headers)
+
+    def metrics(self, process):
+        return self.call(process, "GET", "/metrics").text
 
     def mint(self, process, **members):
         """An answer, whatever it is."""
@@ -209,8 +167,7 @@ class Fleet:
 
     def close(self):
         for process in self.processes:
-            if process.process.returncode is None:
-                process.stop()
+            process.stop()
 
 
 SCOPES = [
