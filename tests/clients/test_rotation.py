@@ -169,8 +169,7 @@ def test_a_rotation_by_five_replicas_leaves_few_versions_and_labels(start, moto)
     before = len(versions())
     assert fleet.rotate(replicas[0]).status == 202
     wait_for(lambda: not open_rotations(fleet, replicas[1]), 120, "the end of the rotation")
-    # Six writes. A race that is lost leaves one more, without a label; two replicas may meet at each.
-    assert len(versions()) - before <= 6 * 2
+    assert len(versions()) - before <= 8
     labels = [label for version in versions() for label in version.get("VersionStages", [])]
     assert len(labels) <= 3, labels
     # What AWS keeps readable under a label holds the key that signs, and no retired one.
