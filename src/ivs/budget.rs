@@ -3,7 +3,7 @@
 //! IVS counts calls where they arrive, and allows so many of an operation in a second. Two rules keep
 //! this process below that in any window of one second:
 //!
-//! - Calls are spaced evenly (governor, without a burst).
+//! - Calls are spaced evenly, and none is saved up.
 //! - A call is in some window at IVS from when it was sent until a second after it was answered,
 //!   since nobody here knows when in between it arrived: the first call on a connection takes longer
 //!   than the next ones, which catch up with it. At most so many calls are in that state.
@@ -13,21 +13,8 @@
 //!
 //! Nothing here reads a clock: `now` is time since any start.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
-use governor::{
-    Quota, RateLimiter,
-    clock::Clock as GovernorClock,
-    middleware::NoOpMiddleware,
-    state::{InMemoryState, NotKeyed},
-};
 use tokio::time::Instant;
 
 /// The window in which IVS counts, and a little for clocks and timers.
@@ -53,16 +40,13 @@ const LONGEST_INTERVAL: Duration = Duration::from_hours(24);
 /// The calls of one operation that this process may make.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    spacing: RateLimiter<NotKeyed, InMemoryState, Told, NoOpMiddleware<Duration>>,
-    told: Told,
-    /// What `spacing` keeps calls apart by.
-    interval: Duration,
     back_off: BackOff,
+    /// Until then the last call, or the last refusal, is too near.
+    spaced_until: Duration,
     /// Calls that may still be in a window at IVS, in the order in which they were sent.
     counted: VecDeque<Call>,
     /// The most of them.
     most: usize,
-    last_sent: Option<Duration>,
     /// How long the last answer took.
     took: Duration,
     next_pass: u64,
@@ -70,12 +54,14 @@ pub(crate) struct Budget {
 
 /// Leave to make one call; it is handed back with the answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Pass(u64);
+pub(crate) struct Pass {
+    number: u64,
+    sent: Duration,
+}
 
 #[derive(Debug)]
 struct Call {
     pass: Pass,
-    sent: Duration,
     answered: Option<Duration>,
 }
 
@@ -96,15 +82,11 @@ impl Budget {
         let interval = Duration::try_from_secs_f64(calls_per_second.recip())
             .unwrap_or(LONGEST_INTERVAL)
             .clamp(Duration::from_nanos(1), LONGEST_INTERVAL);
-        let told = Told::default();
         Self {
-            spacing: spacing(interval, &told),
-            told,
-            interval,
             back_off: BackOff::new(interval),
+            spaced_until: Duration::ZERO,
             counted: VecDeque::new(),
             most,
-            last_sent: None,
             took: Duration::ZERO,
             next_pass: 0,
         }
@@ -112,43 +94,34 @@ impl Budget {
 
     /// Leave for a call now, or how long to wait before it is worth asking again.
     pub(crate) fn take(&mut self, now: Duration) -> Result<Pass, Duration> {
-        self.counted.retain(|call| call.is_counted(now));
-        if let Some(wait) = self.until_place(now) {
+        let wait = self.turn(now, 0);
+        if !wait.is_zero() {
             return Err(wait);
         }
-        self.told.tell(now);
-        self.spacing.check().map_err(|until| until.wait_time_from(now))?;
-        let interval = self.back_off.interval(now);
-        if interval != self.interval {
-            self.space_from_now_on(interval);
-        }
-        let pass = Pass(self.next_pass);
+        self.counted.retain(|call| call.is_counted(now));
+        let pass = Pass { number: self.next_pass, sent: now };
         self.next_pass = self.next_pass.wrapping_add(1);
-        self.counted.push_back(Call { pass, sent: now, answered: None });
-        self.last_sent = Some(now);
+        self.counted.push_back(Call { pass, answered: None });
+        self.space_from(now);
         Ok(pass)
     }
 
     /// The call came to an end.
     pub(crate) fn answered(&mut self, pass: Pass, now: Duration, throttled: bool) {
+        self.took = now.saturating_sub(pass.sent);
         // A call that took long counts no more, and says nothing about the rate of today.
         let Some(call) = self.counted.iter_mut().find(|call| call.pass == pass) else { return };
         call.answered = Some(now);
-        self.took = now.saturating_sub(call.sent);
         if throttled {
-            self.back_off.throttled(call.sent, now);
-            self.told.tell(now);
-            self.space_from_now_on(self.back_off.interval(now));
-            self.last_sent = Some(now);
+            self.back_off.throttled(pass.sent, now);
+            self.space_from(now);
         }
     }
 
     /// How long it will be until a call can be made that `earlier` calls come before.
     pub(crate) fn turn(&self, now: Duration, earlier: usize) -> Duration {
-        let spaced = self
-            .last_sent
-            .map_or(Duration::ZERO, |last| (last + self.interval).saturating_sub(now));
-        let next = spaced.max(self.until_place(now).unwrap_or_default());
+        let spaced = self.spaced_until.saturating_sub(now);
+        let next = spaced.max(self.until_place(now));
         let most = u32::try_from(self.most).unwrap_or(u32::MAX);
         let pace = self.back_off.interval(now).max((WINDOW + self.took.min(REACH)) / most);
         next + pace.saturating_mul(u32::try_from(earlier).unwrap_or(u32::MAX))
@@ -159,27 +132,23 @@ impl Budget {
         self.took
     }
 
-    /// How long all places in the window are taken; nothing if one is free.
-    fn until_place(&self, now: Duration) -> Option<Duration> {
+    /// How long all places in the window are taken.
+    fn until_place(&self, now: Duration) -> Duration {
         let counted = self.counted.iter().filter(|call| call.is_counted(now));
         if counted.clone().count() < self.most {
-            return None;
+            return Duration::ZERO;
         }
-        counted.map(|call| call.counted_until().saturating_sub(now)).min()
+        counted.map(|call| call.counted_until().saturating_sub(now)).min().unwrap_or_default()
     }
 
-    /// Spaces calls by `interval`, counted from the moment that `told` has.
-    fn space_from_now_on(&mut self, interval: Duration) {
-        self.spacing = spacing(interval, &self.told);
-        self.interval = interval;
-        // The call, or the refusal, from which the first interval is counted.
-        let _ = self.spacing.check();
+    fn space_from(&mut self, now: Duration) {
+        self.spaced_until = now + self.back_off.interval(now);
     }
 }
 
 impl Call {
     fn counted_until(&self) -> Duration {
-        let reached = self.sent + REACH;
+        let reached = self.pass.sent + REACH;
         self.answered.map_or(reached, |answered| answered.min(reached)) + WINDOW
     }
 
@@ -196,35 +165,6 @@ impl Call {
 )]
 fn whole_calls(calls_per_second: f64) -> usize {
     (calls_per_second as usize).max(1)
-}
-
-fn spacing(
-    interval: Duration,
-    told: &Told,
-) -> RateLimiter<NotKeyed, InMemoryState, Told, NoOpMiddleware<Duration>> {
-    // `Quota::with_period` has a burst of one; it refuses an interval of zero only.
-    let quota = Quota::with_period(interval)
-        .unwrap_or_else(|| Quota::per_second(std::num::NonZeroU32::MIN));
-    RateLimiter::direct_with_clock(quota, told.clone())
-}
-
-/// The clock that governor asks: the time is what [`Budget`] was told.
-#[derive(Clone, Debug, Default)]
-struct Told(Arc<AtomicU64>);
-
-impl Told {
-    fn tell(&self, now: Duration) {
-        let nanos = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        self.0.store(nanos, Ordering::Relaxed);
-    }
-}
-
-impl GovernorClock for Told {
-    type Instant = Duration;
-
-    fn now(&self) -> Duration {
-        Duration::from_nanos(self.0.load(Ordering::Relaxed))
-    }
 }
 
 /// How much slower than configured calls are made.
@@ -359,6 +299,15 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_call_says_how_slow_although_others_were_asked_for_meanwhile() {
+        let mut budget = Budget::new(4.0);
+        let (slow, _) = next(&mut budget, ms(0));
+        calls(&mut budget, ms(2500), &[false]);
+        budget.answered(slow, ms(3000), false);
+        assert_eq!(budget.took(), ms(3000));
+    }
+
+    #[test]
     fn a_fraction_of_a_call_is_none() {
         assert_eq!((whole_calls(0.25), whole_calls(1.9), whole_calls(5.0)), (1, 1, 5));
         let mut budget = Budget::new(0.5);
@@ -372,7 +321,7 @@ mod tests {
     fn throttling_halves_the_rate_for_a_while_and_it_recovers_by_steps() {
         let mut budget = Budget::new(4.0);
         calls(&mut budget, ms(0), &[true]);
-        assert_eq!(budget.interval, ms(500));
+        assert_eq!(budget.turn(ms(0), 0), ms(500));
         assert_eq!(budget.turn(ms(0), 2), ms(1500));
         let interval = |seconds: u64| budget.back_off.interval(Duration::from_secs(seconds));
         assert_eq!(interval(29), ms(500));
@@ -396,7 +345,6 @@ mod tests {
         let (second, _) = next(&mut budget, ms(0));
         budget.answered(first, ms(600), true);
         budget.answered(second, ms(700), true);
-        assert_eq!(budget.interval, ms(500));
         assert_eq!(budget.take(ms(1100)), Err(ms(100)));
     }
 
