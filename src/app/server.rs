@@ -90,7 +90,7 @@ impl Listener {
 /// How connections are treated.
 #[derive(Clone, Debug)]
 pub(super) struct ConnectionSettings {
-    /// An idle connection, or one whose request head does not arrive, is closed after this.
+    /// An idle connection, or one whose request head does not arrive whole, is closed after this.
     pub(super) keep_alive: Duration,
     /// The server's certificate and key, or plain HTTP.
     pub(super) tls: Option<RustlsConfig>,
@@ -114,11 +114,13 @@ pub(super) async fn serve(
         .http1()
         .timer(hyper_util::rt::TokioTimer::new())
         .header_read_timeout(settings.keep_alive);
+    // HTTP/1.1 alone: finding out which version a client speaks has no time-out, so that one that
+    // says nothing would hold its connection for ever. Said last, since `acceptor` forgets it.
     match settings.tls {
-        None => server.acceptor(NoDelayAcceptor::new()).serve(service).await,
+        None => server.acceptor(NoDelayAcceptor::new()).http1_only().serve(service).await,
         Some(tls) => {
             let acceptor = RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor::new());
-            server.acceptor(acceptor).serve(service).await
+            server.acceptor(acceptor).http1_only().serve(service).await
         }
     }
 }

@@ -1,6 +1,11 @@
 //! `serve` against `emulator`, both as processes, configured by the environment alone.
 
-use std::{path::Path, process::Command};
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    path::Path,
+    process::Command,
+};
 
 use crate::program::{Server, clients, get, program, run};
 
@@ -78,6 +83,26 @@ fn sigterm_drains_then_stops() {
     let (code, said) = service.wait();
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("shutting down") && said.contains("stopped"), "{said}");
+}
+
+#[test]
+fn a_connection_without_a_request_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = configured(program(&["serve"]), folder.path(), "http://127.0.0.1:9");
+    command.env("IVS_PLAYBACK_AUTH__SERVER__KEEP_ALIVE", "1s");
+    let service = Server::start(command);
+    let address = service.url.strip_prefix("http://").unwrap();
+    // Nothing, the beginning of a method, of a head, and of HTTP/2.
+    let said = ["", "P", "POST /v1/tokens HTTP/1.1\r\nhost", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"];
+    let silent = said.map(|said| {
+        let mut connection = TcpStream::connect(address).unwrap();
+        connection.write_all(said.as_bytes()).unwrap();
+        connection
+    });
+    for mut connection in silent {
+        // An end, or a reset where something was not read; a time-out of the test's otherwise.
+        let _ = connection.read_to_end(&mut Vec::new());
+    }
 }
 
 #[test]
