@@ -54,7 +54,5 @@ pub(super) fn run(global: &Global, args: DevArgs) -> Result<(), Failure> {
         public_url: args.public_url,
         auto_live: args.auto_live,
     };
-    super::server_runtime(0)?
-        .block_on(app::run_dev(options, Clock::system()))
-        .map_err(Failure::failed)
+    super::run_server(0, app::run_dev(options, Clock::system()))
 }

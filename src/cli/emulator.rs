@@ -55,7 +55,5 @@ pub(super) fn run(global: &Global, args: EmulatorArgs) -> Result<(), Failure> {
             ..crate::emulator::Options::new(args.data_dir, args.account_id)
         },
     };
-    super::server_runtime(0)?
-        .block_on(app::run_emulator(options, Clock::system()))
-        .map_err(Failure::failed)
+    super::run_server(0, app::run_emulator(options, Clock::system()))
 }

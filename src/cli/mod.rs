@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use tracing::level_filters::LevelFilter;
 
 use crate::{
-    app::{App, KeyAccess},
+    app::{App, KeyAccess, StartError},
     clock::Clock,
     config::{Config, Log, Overrides, Sources, parse_duration},
     http::problem::{ApiError, ProblemType},
@@ -30,6 +30,9 @@ mod output;
 mod serve;
 mod token;
 mod viewers;
+
+/// How long an ended server waits for threads of its own that wait for a file system.
+const STUCK_THREADS: Duration = Duration::from_secs(1);
 
 /// Playback authorization for Amazon IVS private channels: mints viewer tokens over HTTP, keeps the
 /// playback key pairs that sign them, and carries an IVS-compatible emulator.
@@ -306,16 +309,24 @@ fn small_runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::Failed(format!("cannot start a runtime: {error}")))
 }
 
-/// For a server; zero workers means one for each core.
-fn server_runtime(workers: usize) -> Result<Runtime, Failure> {
+/// Runs a server to its end; zero workers means one for each core.
+fn run_server(
+    workers: usize,
+    server: impl Future<Output = Result<(), StartError>>,
+) -> Result<(), Failure> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if workers > 0 {
         builder.worker_threads(workers);
     }
-    builder
+    let runtime = builder
         .enable_all()
         .build()
-        .map_err(|error| Failure::Failed(format!("cannot start a runtime: {error}")))
+        .map_err(|error| Failure::Failed(format!("cannot start a runtime: {error}")))?;
+    let ended = runtime.block_on(server);
+    // The server has waited for what it should. A thread that a file system keeps must not keep the
+    // process as well.
+    runtime.shutdown_timeout(STUCK_THREADS);
+    ended.map_err(Failure::failed)
 }
 
 #[cfg(test)]

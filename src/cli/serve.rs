@@ -22,6 +22,5 @@ pub(super) fn run(global: &Global, args: ServeArgs) -> Result<(), Failure> {
     sources.overrides.listen = args.listen.map(|address| address.to_string());
     let config = super::load(sources)?;
     super::log(&config.log)?;
-    let runtime = super::server_runtime(config.server.workers)?;
-    runtime.block_on(app::serve(config, Clock::system())).map_err(Failure::failed)
+    super::run_server(config.server.workers, app::serve(config, Clock::system()))
 }
