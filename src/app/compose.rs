@@ -254,8 +254,9 @@ impl App {
                 heal_wait: config.rotation.heal_wait,
             },
         ));
+        let regions = ivs.iter().cloned();
         let inventory =
-            Arc::new(Inventory::new(Arc::clone(&keys), ivs.iter().cloned(), clock.clone()));
+            Arc::new(Inventory::new(Arc::clone(&keys), regions, clock.clone(), tasks.clone()));
         let names = ChannelNames::new(config.channels.aliases.clone(), ivs.names().to_vec());
         if let Some(account) = &config.ivs.account_id {
             names.learn_account(account.clone());

@@ -13,6 +13,8 @@ use std::{
     time::Duration,
 };
 
+use tokio_util::task::TaskTracker;
+
 use super::{keyring::Keyring, material::Fingerprint, snapshot::SigningKeys};
 use crate::{
     clock::{Clock, Timestamp},
@@ -37,6 +39,7 @@ const CHANGES_KEPT: usize = 32;
 pub struct Inventory {
     signing_keys: Arc<SigningKeys>,
     clock: Clock,
+    tasks: TaskTracker,
     regions: BTreeMap<Region, RegionInventory>,
 }
 
@@ -44,8 +47,15 @@ pub struct Inventory {
 struct RegionInventory {
     ivs: RegionalIvs,
     known: Mutex<Known>,
-    /// When IVS was last asked (monotonic), and how that went; held while it is.
-    asked: tokio::sync::Mutex<Option<(Duration, Result<(), IvsError>)>>,
+    /// The last time that IVS was asked; held while it is.
+    asked: Arc<tokio::sync::Mutex<Option<Asked>>>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    /// Monotonic.
+    at: Duration,
+    outcome: Result<(), IvsError>,
 }
 
 #[derive(Debug, Default)]
@@ -74,18 +84,19 @@ enum Change {
 }
 
 impl Inventory {
-    /// The inventory of the regions that `ivs` are of; nothing is known yet.
+    /// The inventory of the regions that `ivs` are of; nothing is known yet. `tasks` carries what is
+    /// under way for whoever asked to its end.
     pub fn new(
         signing_keys: Arc<SigningKeys>,
         ivs: impl IntoIterator<Item = RegionalIvs>,
         clock: Clock,
+        tasks: TaskTracker,
     ) -> Self {
         let region = |ivs: RegionalIvs| {
             let name = ivs.region().clone();
-            let asked = tokio::sync::Mutex::default();
-            (name, RegionInventory { ivs, known: Mutex::default(), asked })
+            (name, RegionInventory { ivs, known: Mutex::default(), asked: Arc::default() })
         };
-        Self { signing_keys, clock, regions: ivs.into_iter().map(region).collect() }
+        Self { signing_keys, clock, tasks, regions: ivs.into_iter().map(region).collect() }
     }
 
     /// The keyrings that the inventory sets beside what IVS lists.
@@ -107,25 +118,32 @@ impl Inventory {
         self.regions.get(region)?.known().listed()
     }
 
-    /// Asks IVS, unless that was done within [`REFRESH_PAUSE`].
+    /// Asks IVS, unless that was done within [`REFRESH_PAUSE`]. Once begun, that goes on although the
+    /// caller gives up: the next one waits for the same answer, and asks no more often.
     ///
     /// # Errors
     ///
     /// IVS could not be asked; what was known before stays.
-    pub async fn refresh(&self, region: &Region) -> Result<(), IvsError> {
+    pub async fn refresh(self: &Arc<Self>, region: &Region) -> Result<(), IvsError> {
         let Some(inventory) = self.regions.get(region) else {
             return Ok(());
         };
-        let mut asked = inventory.asked.lock().await;
+        let mut asked = Arc::clone(&inventory.asked).lock_owned().await;
         let now = self.clock.monotonic();
-        if let Some((at, outcome)) = &*asked
-            && now.saturating_sub(*at) < REFRESH_PAUSE
+        if let Some(last) = &*asked
+            && now.saturating_sub(last.at) < REFRESH_PAUSE
         {
-            return outcome.clone();
+            return last.outcome.clone();
         }
-        let outcome = self.ask(region, inventory).await;
-        *asked = Some((now, outcome.clone()));
-        outcome
+        let (this, region) = (Arc::clone(self), region.clone());
+        let asking = self.tasks.spawn(async move {
+            let outcome = this.ask(&region).await;
+            *asked = Some(Asked { at: now, outcome: outcome.clone() });
+            outcome
+        });
+        asking.await.unwrap_or_else(|_| {
+            Err(IvsError::Unavailable { reason: "asking it was broken off".to_owned() })
+        })
     }
 
     /// To be called before IVS is asked for a listing; see [`Inventory::note_listing`].
@@ -156,7 +174,10 @@ impl Inventory {
         }
     }
 
-    async fn ask(&self, region: &Region, inventory: &RegionInventory) -> Result<(), IvsError> {
+    async fn ask(&self, region: &Region) -> Result<(), IvsError> {
+        let Some(inventory) = self.regions.get(region) else {
+            return Ok(());
+        };
         let begun = self.begin_listing(region);
         let pairs = inventory.ivs.list_playback_key_pairs().await?;
         self.note_listing(region, begun, pairs);

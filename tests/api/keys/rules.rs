@@ -250,6 +250,22 @@ async fn the_inventory_knows_each_step_and_asks_at_most_once_in_two_seconds() {
 }
 
 #[tokio::test]
+async fn a_listing_goes_on_without_whoever_asked_for_it() {
+    let world = World::new();
+    let process = world.process().await;
+    let inventory = &process.inventory;
+    let given_up = tokio::time::timeout(Duration::ZERO, inventory.refresh(&region())).await;
+    given_up.unwrap_err();
+    while inventory.key_pairs(&region()).1.is_none() {
+        tokio::task::yield_now().await;
+    }
+    // It counts: nobody asks again at once.
+    foreign_pair(&process, "foreign").await;
+    inventory.refresh(&region()).await.unwrap();
+    assert_eq!(inventory.key_pairs(&region()).0, []);
+}
+
+#[tokio::test]
 async fn a_pair_that_is_another_key_stops_signing() {
     let world = World::new();
     let process = world.process().await;

@@ -139,8 +139,10 @@ impl World {
         let clock = self.clock.clone();
         let signing_keys =
             Arc::new(SigningKeys::new(Arc::clone(&store), [region()], clock.clone(), settings));
+        let tasks = TaskTracker::new();
         let inventory =
-            Arc::new(Inventory::new(Arc::clone(&signing_keys), [ivs.clone()], clock.clone()));
+            Inventory::new(Arc::clone(&signing_keys), [ivs.clone()], clock.clone(), tasks.clone());
+        let inventory = Arc::new(inventory);
         let settings = OperationSettings {
             driver: DriverId::random(&mut system_rng()),
             manage: true,
@@ -148,7 +150,6 @@ impl World {
             policy: policy(),
             claim_wait,
         };
-        let tasks = TaskTracker::new();
         let operations = KeyOperations::new(store, Arc::new(ivs.clone()), clock, settings, tasks);
         let operations = Arc::new(operations.telling(Arc::clone(&inventory)));
         let settings = RotatorSettings {
