@@ -17,7 +17,8 @@ use crate::{
     config::{Config, ConfigError, CorsOrigin, KeyStore},
     emulator::EmulatorError,
     http::{
-        self, Api, Components, Limits, demo::Demo, health::ShutdownFlag, metrics::MetricsPlace,
+        self, Api, Components, Limits, demo::Demo, health::ShutdownFlag, inspect::InspectionTurns,
+        metrics::MetricsPlace,
     },
     ivs::{
         AwsSettings, ConnectError, IvsRegions,
@@ -339,6 +340,7 @@ impl App {
                 max_body: config.server.max_body,
                 request_timeout: config.server.request_timeout,
             },
+            inspections: InspectionTurns::default(),
             shutdown: ShutdownFlag::default(),
         });
         Self {

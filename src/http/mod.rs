@@ -129,6 +129,8 @@ pub struct Components {
     pub public_channels: PublicChannels,
     /// Bounds of requests.
     pub limits: Limits,
+    /// How many inspections are computed at a time.
+    pub inspections: inspect::InspectionTurns,
     /// Whether the process is shutting down.
     pub shutdown: health::ShutdownFlag,
 }

@@ -16,8 +16,13 @@ use crate::{
     tokens::inspect::{ChannelFacts, KeyRing, Questions},
 };
 
-/// Within this an inspection has its facts, or goes without.
+/// Within this an inspection has its facts, or goes without; within half of a request's time, where that
+/// is less, so that it can still say what it knows.
 const PATIENCE: Duration = Duration::from_secs(4);
+
+fn patience(api: &Api) -> Duration {
+    PATIENCE.min(api.limits.request_timeout / 2)
+}
 
 /// What is known beside the token.
 #[derive(Debug, Default)]
@@ -104,14 +109,14 @@ async fn read_keyring(api: &Api, region: &Region, max_age: Duration) -> Result<(
     if api.keys.status(region).keyring_age.is_some_and(|age| age < max_age) {
         return Ok(());
     }
-    in_time(api.keys.refresh(region))
+    in_time(api, api.keys.refresh(region))
         .await
         .map_err(|trouble| format!("the keyring of {region} is not known: {trouble}"))
 }
 
 /// Asks IVS for its key pairs.
 async fn list_pairs(api: &Api, region: &Region) -> Result<(), String> {
-    in_time(api.inventory.refresh(region)).await.map_err(|trouble| {
+    in_time(api, api.inventory.refresh(region)).await.map_err(|trouble| {
         format!("the key pairs of {region} in Amazon IVS are not known: {trouble}")
     })
 }
@@ -120,16 +125,19 @@ async fn list_pairs(api: &Api, region: &Region) -> Result<(), String> {
 async fn account_of(api: &Api, recorded: Option<AccountId>) -> Result<AccountId, String> {
     match recorded {
         Some(account) => Ok(account),
-        None => in_time(api.ivs.account())
+        None => in_time(api, api.ivs.account())
             .await
             .map_err(|trouble| format!("the account of the key pairs is not known: {trouble}")),
     }
 }
 
-async fn in_time<T, E: Display>(work: impl Future<Output = Result<T, E>>) -> Result<T, String> {
-    match tokio::time::timeout(PATIENCE, work).await {
+async fn in_time<T, E: Display>(
+    api: &Api,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(patience(api), work).await {
         Ok(done) => done.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+        Err(_) => Err("no answer in time".to_owned()),
     }
 }
 
@@ -143,7 +151,7 @@ async fn look_up(
         return Ok(None);
     };
     let lookup = api.channels.refresh(&channel, requester);
-    match tokio::time::timeout(PATIENCE, lookup).await {
+    match tokio::time::timeout(patience(api), lookup).await {
         Ok(Ok(lookup)) if lookup.freshness == Freshness::Fresh => {
             let private = lookup.channel.authorized;
             Ok(Some(if private { ChannelFacts::Private } else { ChannelFacts::Public }))

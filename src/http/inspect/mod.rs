@@ -2,8 +2,11 @@
 
 pub mod facts;
 
+use std::{num::NonZeroUsize, sync::Arc, thread};
+
 use axum::{extract::State, response::Response};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use super::{
@@ -21,6 +24,18 @@ use crate::{
 };
 
 use self::facts::Facts;
+
+/// How many inspections may be computed at a time: on half of the processors, since each costs as much
+/// as many mints, which must not wait for them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct InspectionTurns(Arc<Semaphore>);
+
+impl Default for InspectionTurns {
+    fn default() -> Self {
+        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self(Arc::new(Semaphore::new(processors.div_ceil(2))))
+    }
+}
 
 /// What to inspect.
 #[derive(Debug, ToSchema)]
@@ -109,9 +124,14 @@ pub async fn inspect_token(
     let input = Input { subject, edge_error, channel, origin };
     let requester = may_see.then(|| super::channels::requester(&client));
     let facts = Facts::gather(&api, &Questions::of(&input), requester).await;
+    for trouble in &facts.troubles {
+        tracing::info!(event = "inspection_incomplete", "{trouble}");
+    }
+    let turn = Arc::clone(&api.inspections.0).acquire_owned().await.map_err(ApiError::internal)?;
     let now = api.clock.now();
     // A token of a mebibyte, and finding out which key signed, take milliseconds.
     let inspection = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
         inspect(&input, &Context { keys: Some(&facts.keys), channel: facts.channel }, now)
     });
     Ok(no_store(json(&inspection.await.map_err(ApiError::internal)?)))
