@@ -2,10 +2,12 @@
 //! be revoked.
 //!
 //! A line is made by the request and written by a thread of its own, with a bounded queue between
-//! them: a mint waits for no disk and takes no lock. When the sink cannot be written, the writer
-//! keeps what it has and tries again; once that is known, or the queue is full, [`AuditLog::record`]
-//! refuses where a mint without its line must not be (`audit.on_failure = "deny"`), and otherwise
-//! counts what is lost and says so in the log.
+//! them. When the sink cannot be written, the writer keeps what it has and tries again. What a mint
+//! does depends on `audit.on_failure`:
+//!
+//! - `warn`: it waits for no disk. Lines for which the queue has no room are lost, which is counted and
+//!   told in the log.
+//! - `deny`: it waits until the operating system has its line, and is refused if that fails.
 //!
 //! This is the only place where a viewer id is written down.
 
@@ -25,9 +27,9 @@ use std::{
 };
 
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
-use self::writer::Writer;
+use self::writer::{Queued, Writer};
 use super::ClientId;
 use crate::{
     clock::Timestamp,
@@ -163,7 +165,7 @@ pub struct AuditLog(Option<Arc<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
-    queue: SyncSender<Vec<u8>>,
+    queue: SyncSender<Queued>,
     on_failure: AuditFailure,
     state: Arc<State>,
     written: watch::Receiver<u64>,
@@ -178,7 +180,7 @@ struct State {
     /// Lines lost since the last one that was queued.
     lost: AtomicU64,
     /// The last write failed.
-    broken: AtomicBool,
+    broken: watch::Sender<bool>,
     /// Nobody is left to record, or to wait for what cannot be written.
     closed: AtomicBool,
 }
@@ -232,36 +234,40 @@ impl AuditLog {
         Ok(Self(Some(Arc::new(Inner { queue, on_failure, state, written, writer }))))
     }
 
-    /// Refuses early what [`AuditLog::record`] would refuse later. Costs one atomic read.
+    /// Refuses early what [`AuditLog::record`] would refuse later.
     ///
     /// # Errors
     ///
     /// The sink is known to be broken, and a decision must not go unrecorded.
     pub fn check(&self) -> Result<(), AuditUnavailable> {
         match &self.0 {
-            Some(inner) if inner.state.broken.load(Ordering::Relaxed) => inner.failed(),
+            Some(inner) if inner.on_failure == AuditFailure::Deny => inner.check(),
             Some(_) | None => Ok(()),
         }
     }
 
-    /// Queues the line of a decision. Waits for nothing.
+    /// Records a decision. Where none may go unrecorded this waits until the line is written, and
+    /// otherwise for nothing.
     ///
     /// # Errors
     ///
-    /// The sink is known to be broken or the queue is full, and a decision must not go unrecorded.
-    pub fn record(&self, decision: &Decision<'_>) -> Result<(), AuditUnavailable> {
+    /// The line was not written, and a decision must not go unrecorded.
+    pub async fn record(&self, decision: &Decision<'_>) -> Result<(), AuditUnavailable> {
         let Some(inner) = &self.0 else { return Ok(()) };
-        if inner.on_failure == AuditFailure::Deny {
-            self.check()?;
+        match inner.on_failure {
+            AuditFailure::Warn => {
+                inner.queue("mint", decision.ts, decision, None);
+                Ok(())
+            }
+            AuditFailure::Deny => inner.write("mint", decision.ts, decision).await,
         }
-        if inner.queue("mint", decision.ts, decision) { Ok(()) } else { inner.failed() }
     }
 
     /// Queues the line of a revocation. It is never refused: a viewer who must go does not stay for the
     /// sake of a line, and what is lost is counted and told in the log.
     pub fn record_revocation(&self, revocation: &Revocation<'_>) {
         if let Some(inner) = &self.0 {
-            inner.queue("revocation", revocation.ts, revocation);
+            inner.queue("revocation", revocation.ts, revocation, None);
         }
     }
 
@@ -276,12 +282,42 @@ impl AuditLog {
 }
 
 impl Inner {
-    /// Queues a line. Says whether there was room for it.
-    fn queue(&self, event: &'static str, ts: Timestamp, record: &impl Serialize) -> bool {
+    fn check(&self) -> Result<(), AuditUnavailable> {
+        if *self.state.broken.borrow() { Err(AuditUnavailable) } else { Ok(()) }
+    }
+
+    /// Queues a line and waits until it is written, or can not be.
+    async fn write(
+        &self,
+        event: &'static str,
+        ts: Timestamp,
+        record: &impl Serialize,
+    ) -> Result<(), AuditUnavailable> {
+        self.check()?;
+        let (waits, written) = oneshot::channel();
+        if !self.queue(event, ts, record, Some(waits)) {
+            return Err(AuditUnavailable);
+        }
+        let mut broken = self.state.broken.subscribe();
+        tokio::select! {
+            biased;
+            written = written => written.map_err(|_| AuditUnavailable),
+            _ = broken.wait_for(|broken| *broken) => Err(AuditUnavailable),
+        }
+    }
+
+    /// Queues a line; `waits` is told once it is written. Says whether there was room for it.
+    fn queue(
+        &self,
+        event: &'static str,
+        ts: Timestamp,
+        record: &impl Serialize,
+        waits: Option<oneshot::Sender<()>>,
+    ) -> bool {
         let line = Line { ts: telemetry::instant(ts), level: "info", event, record };
         let Ok(mut line) = serde_json::to_vec(&line) else { return false };
         line.push(b'\n');
-        match self.queue.try_send(line) {
+        match self.queue.try_send(Queued { line, waits }) {
             Ok(()) => {
                 self.state.queued.fetch_add(1, Ordering::Relaxed);
                 let lost = self.state.lost.swap(0, Ordering::Relaxed);
@@ -296,13 +332,6 @@ impl Inner {
                 }
                 false
             }
-        }
-    }
-
-    fn failed(&self) -> Result<(), AuditUnavailable> {
-        match self.on_failure {
-            AuditFailure::Deny => Err(AuditUnavailable),
-            AuditFailure::Warn => Ok(()),
         }
     }
 }
@@ -354,8 +383,8 @@ mod tests {
         }
     }
 
-    fn record(log: &AuditLog, request_id: &str) -> Result<(), AuditUnavailable> {
-        log.record(&decision(&"k3v9x0aq71pd".parse().unwrap(), request_id))
+    async fn record(log: &AuditLog, request_id: &str) -> Result<(), AuditUnavailable> {
+        log.record(&decision(&"k3v9x0aq71pd".parse().unwrap(), request_id)).await
     }
 
     /// A sink of two bytes a write that, while it is told to fail, takes no more than six.
@@ -399,11 +428,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
         let log = AuditLog::open(AuditSink::File(path.clone()), AuditFailure::Deny).unwrap();
-        record(&log, "r1").unwrap();
-        assert!(log.flush(DEADLINE).await);
+        record(&log, "r1").await.unwrap();
         std::fs::rename(&path, folder.path().join("moved.jsonl")).unwrap();
-        record(&log, "r2").unwrap();
-        assert!(log.flush(DEADLINE).await);
+        record(&log, "r2").await.unwrap();
 
         let line = |name: &str| -> serde_json::Value {
             let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
@@ -428,62 +455,70 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn deny_refuses_while_the_sink_is_broken_and_loses_nothing() {
+    async fn deny_hands_out_nothing_whose_line_is_not_written() {
         let (log, sink) = faulty(AuditFailure::Deny, 100);
         sink.failing.store(true, Ordering::SeqCst);
-        record(&log, "r1").unwrap();
-        until(|| log.check().is_err()).await;
-        assert_eq!(record(&log, "r2"), Err(AuditUnavailable));
+        // The first of them finds out, while the others wait for the writer.
+        let refused = (0..5).map(|_| record(&log, "refused"));
+        let refused = futures_util::future::join_all(refused).await;
+        assert_eq!(refused, [Err(AuditUnavailable); 5]);
+        assert_eq!(log.check(), Err(AuditUnavailable));
         assert!(!log.flush(PROMPTLY).await);
 
         sink.failing.store(false, Ordering::SeqCst);
         assert!(log.flush(DEADLINE).await);
         until(|| log.check().is_ok()).await;
-        record(&log, "r3").unwrap();
-        assert!(log.flush(DEADLINE).await);
+        record(&log, "minted").await.unwrap();
         let text = String::from_utf8(sink.written.lock().unwrap().clone()).unwrap();
-        let ids: Vec<_> = text
-            .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
-            .map(|line| line["requestId"].as_str().unwrap().to_owned())
-            .collect();
-        assert_eq!(ids, ["r1", "r3"]);
+        let line = |line| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        assert_eq!(text.lines().map(line).last().unwrap()["requestId"], "minted");
+    }
+
+    /// A log whose writer is held in opening its sink until the sender goes.
+    fn held(on_failure: AuditFailure) -> (AuditLog, mpsc::Sender<()>) {
+        let (go, gate) = mpsc::channel::<()>();
+        let sink = Faulty::default();
+        let open = move || {
+            let _ = gate.recv();
+            Ok(sink.clone())
+        };
+        (AuditLog::start(on_failure, 1, PROMPTLY, open).unwrap(), go)
+    }
+
+    fn lost(log: &AuditLog) -> u64 {
+        log.0.as_ref().unwrap().state.lost.load(Ordering::SeqCst)
     }
 
     #[tokio::test]
-    async fn a_full_queue_refuses_under_deny_and_only_loses_lines_under_warn() {
-        for on_failure in [AuditFailure::Deny, AuditFailure::Warn] {
-            // The writer is held in opening its sink until the test lets it go.
-            let (go, gate) = mpsc::channel::<()>();
-            let written = Faulty::default();
-            let sink = written.clone();
-            let open = move || {
-                let _ = gate.recv();
-                Ok(sink.clone())
-            };
-            let log = AuditLog::start(on_failure, 1, PROMPTLY, open).unwrap();
-            let lost = || log.0.as_ref().unwrap().state.lost.load(Ordering::SeqCst);
-            let outcome = loop {
-                let outcome = record(&log, "r");
-                if lost() > 0 {
-                    break outcome;
-                }
-            };
-            let expected = match on_failure {
-                AuditFailure::Deny => Err(AuditUnavailable),
-                AuditFailure::Warn => Ok(()),
-            };
-            assert_eq!(outcome, expected);
-            assert_eq!(log.check(), Ok(()));
-            drop(go);
-            assert!(log.flush(DEADLINE).await);
+    async fn a_full_queue_loses_lines_under_warn() {
+        let (log, go) = held(AuditFailure::Warn);
+        while lost(&log) == 0 {
+            record(&log, "r").await.unwrap();
         }
+        assert_eq!(log.check(), Ok(()));
+        drop(go);
+        assert!(log.flush(DEADLINE).await);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_under_deny() {
+        let (log, go) = held(AuditFailure::Deny);
+        // One with the writer, one in the queue, and so one that finds no room.
+        let all = futures_util::future::join_all((0..3).map(|_| record(&log, "r")));
+        let let_go = async {
+            until(|| lost(&log) > 0).await;
+            drop(go);
+        };
+        let (outcomes, ()) = tokio::join!(all, let_go);
+        assert!(outcomes.contains(&Err(AuditUnavailable)), "{outcomes:?}");
+        assert!(outcomes.contains(&Ok(())), "{outcomes:?}");
+        assert!(log.flush(DEADLINE).await);
     }
 
     #[tokio::test]
     async fn off_records_nothing_and_is_never_in_the_way() {
         let log = AuditLog::open(AuditSink::Off, AuditFailure::Deny).unwrap();
-        record(&log, "r1").unwrap();
+        record(&log, "r1").await.unwrap();
         assert!(log.flush(DEADLINE).await);
     }
 

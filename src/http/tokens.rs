@@ -280,6 +280,7 @@ async fn mint_one(
             channel_freshness: issued.map(|it| it.freshness),
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         })
+        .await
         // No token leaves without its line where `audit.on_failure` is "deny".
         .map_err(ApiError::internal)?;
     Ok(outcome?.into_response(&grant?))

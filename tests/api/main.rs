@@ -8,6 +8,7 @@
 )]
 
 mod app;
+mod audit;
 mod channels;
 mod demo;
 mod health;

@@ -6,15 +6,23 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::State;
 
 /// A batch is written once it is this large, in bytes.
 const LARGEST_BATCH: usize = 1 << 20;
 
+/// A line that is to be written.
+#[derive(Debug)]
+pub(super) struct Queued {
+    pub(super) line: Vec<u8>,
+    /// Who waits for that; dropped where it is lost.
+    pub(super) waits: Option<oneshot::Sender<()>>,
+}
+
 pub(super) struct Writer<O> {
-    pub(super) lines: Receiver<Vec<u8>>,
+    pub(super) lines: Receiver<Queued>,
     /// Opens the sink, anew for each batch.
     pub(super) open: O,
     pub(super) state: Arc<State>,
@@ -32,35 +40,44 @@ where
     /// Writes until every sender is gone and the queue is empty.
     pub(super) fn run(mut self) {
         while let Ok(first) = self.lines.recv() {
-            let mut batch = first;
+            let mut batch = first.line;
+            let mut waiting: Vec<_> = first.waits.into_iter().collect();
             let mut count = 1;
             while batch.len() < LARGEST_BATCH
-                && let Ok(line) = self.lines.try_recv()
+                && let Ok(next) = self.lines.try_recv()
             {
-                batch.extend_from_slice(&line);
+                batch.extend_from_slice(&next.line);
+                waiting.extend(next.waits);
                 count += 1;
             }
-            self.write_batch(&batch);
+            if self.write_batch(&batch) {
+                for waits in waiting {
+                    // Who was refused meanwhile, or went away, waits no more.
+                    let _ = waits.send(());
+                }
+            }
             self.progress.send_modify(|written| *written += count);
         }
     }
 
-    /// Writes the batch, however often that takes, unless nobody is left to wait for it.
-    fn write_batch(&mut self, batch: &[u8]) {
+    /// Writes the batch, however often that takes, unless nobody is left to wait for it. Says whether it
+    /// is written.
+    fn write_batch(&mut self, batch: &[u8]) -> bool {
         let mut rest = batch;
         while let Err(error) = (self.open)().and_then(|mut sink| write_rest(&mut sink, &mut rest)) {
-            if !self.state.broken.swap(true, Ordering::Relaxed) {
+            if !self.state.broken.send_replace(true) {
                 tracing::error!(%error, "the audit log cannot be written; trying again");
             }
             if self.state.closed.load(Ordering::Relaxed) {
                 tracing::error!(bytes = rest.len(), "audit lines are lost at shutdown");
-                return;
+                return false;
             }
             std::thread::park_timeout(self.retry_after);
         }
-        if self.state.broken.swap(false, Ordering::Relaxed) {
+        if self.state.broken.send_replace(false) {
             tracing::info!("the audit log is written again");
         }
+        true
     }
 }
 
