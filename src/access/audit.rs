@@ -109,6 +109,9 @@ pub struct Revocation<'a> {
     pub ts: Timestamp,
     /// The response's `x-request-id`.
     pub request_id: &'a str,
+    /// The trace that the request belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<&'a str>,
     /// Who asked.
     pub client_id: &'a ClientId,
     /// On which channel, once that is known.
@@ -471,7 +474,7 @@ mod tests {
         record(&log, "minted").await.unwrap();
         let text = String::from_utf8(sink.written.lock().unwrap().clone()).unwrap();
         let line = |line| serde_json::from_str::<serde_json::Value>(line).unwrap();
-        assert_eq!(text.lines().map(line).last().unwrap()["requestId"], "minted");
+        assert_eq!(text.lines().map(line).next_back().unwrap()["requestId"], "minted");
     }
 
     /// A log whose writer is held in opening its sink until the sender goes.

@@ -46,10 +46,14 @@ const PREFLIGHT_MAX_AGE: Duration = Duration::from_mins(10);
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// W3C Trace Context: `version-traceid-parentid-flags`, in lower-case hexadecimal.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// What is known of a request while it is answered, for the log line at its end.
 #[derive(Clone, Debug)]
 pub struct RequestFacts {
     request_id: Arc<str>,
+    trace_id: Option<Arc<str>>,
     client: Arc<OnceLock<String>>,
 }
 
@@ -57,6 +61,11 @@ impl RequestFacts {
     /// The `x-request-id` of the response.
     pub fn request_id(&self) -> &str {
         &self.request_id
+    }
+
+    /// The trace that the caller says the request belongs to.
+    pub fn trace_id(&self) -> Option<&str> {
+        self.trace_id.as_deref()
     }
 
     pub(super) fn set_client(&self, id: &str) {
@@ -151,7 +160,11 @@ async fn finish(
     next: Next,
 ) -> Response {
     let started = clock.monotonic();
-    let facts = RequestFacts { request_id: request_id(&request), client: Arc::default() };
+    let facts = RequestFacts {
+        request_id: request_id(&request),
+        trace_id: trace_id(&request),
+        client: Arc::default(),
+    };
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     request.extensions_mut().insert(facts.clone());
@@ -181,6 +194,23 @@ fn request_id(request: &Request) -> Arc<str> {
         Some(id) if harmless(id) => id.into(),
         _ => format!("{:032x}", system_rng().random::<u128>()).into(),
     }
+}
+
+/// The trace id of the caller's `traceparent`. One that breaks the rules is as if it were not there, as
+/// W3C Trace Context has it.
+fn trace_id(request: &Request) -> Option<Arc<str>> {
+    let mut headers = request.headers().get_all(TRACEPARENT).iter();
+    let (Some(header), None) = (headers.next(), headers.next()) else { return None };
+    let mut parts = header.to_str().ok()?.split('-');
+    let mut part = |length: usize| {
+        let is_hex = |c| matches!(c, b'0'..=b'9' | b'a'..=b'f');
+        parts.next().filter(|part| part.len() == length && part.bytes().all(is_hex))
+    };
+    let (version, trace, parent, _) = (part(2)?, part(32)?, part(16)?, part(2)?);
+    // A later version may say more.
+    let fits = version != "ff" && (version != "00" || parts.next().is_none());
+    let is_zero = |id: &str| id.bytes().all(|c| c == b'0');
+    (fits && !is_zero(trace) && !is_zero(parent)).then(|| trace.into())
 }
 
 fn write_problem(response: &mut Response, error: &ApiError, facts: &RequestFacts) {
@@ -239,7 +269,7 @@ fn log_end(
     macro_rules! log {
         ($level:ident) => {
             tracing::$level!(
-                requestId = request_id, clientId = client, method = %method, route, status, code,
+                requestId = request_id, traceId = facts.trace_id(), clientId = client, method = %method, route, status, code,
                 durationMs = duration_ms, cause, "request"
             )
         };

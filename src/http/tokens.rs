@@ -149,7 +149,7 @@ pub async fn mint_token(
     facts: RequestFacts,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
-    let outcome = mint_one(&api, &client, facts.request_id(), body.0).await;
+    let outcome = mint_one(&api, &client, &facts, body.0).await;
     count(&api, &client, &outcome);
     Ok(no_store(json(&outcome?)))
 }
@@ -211,9 +211,7 @@ pub async fn mint_token_batch(
     let results = stream::iter(requests)
         .map(|item| async {
             let outcome = match item {
-                Value::Object(members) => {
-                    mint_one(&api, &client, facts.request_id(), members).await
-                }
+                Value::Object(members) => mint_one(&api, &client, &facts, members).await,
                 Value::Null
                 | Value::Bool(_)
                 | Value::Number(_)
@@ -248,7 +246,7 @@ fn count(api: &Api, client: &Client, outcome: &Result<MintResponse, ApiError>) {
 async fn mint_one(
     api: &Api,
     client: &Client,
-    request_id: &str,
+    facts: &RequestFacts,
     members: Map<String, Value>,
 ) -> Result<MintResponse, ApiError> {
     // Before the work: a sink that is known to be broken costs no signature.
@@ -266,8 +264,8 @@ async fn mint_one(
     api.audit
         .record(&Decision {
             ts: api.clock.now(),
-            request_id,
-            trace_id: None,
+            request_id: facts.request_id(),
+            trace_id: facts.trace_id(),
             client_id: client.id(),
             channel_arn: granted.map(|it| &it.channel),
             region: granted.map(|it| it.channel.region()),

@@ -134,6 +134,7 @@ pub async fn revoke_viewer_sessions(
     let caller = Audited {
         client_id: client.id().clone(),
         request_id: facts.request_id().to_owned(),
+        trace_id: facts.trace_id().map(ToOwned::to_owned),
         started: api.clock.monotonic(),
     };
     let work = {
@@ -165,6 +166,7 @@ pub async fn revoke_judged(
 struct Audited {
     client_id: ClientId,
     request_id: String,
+    trace_id: Option<String>,
     /// By the monotonic clock.
     started: Duration,
 }
@@ -288,6 +290,7 @@ fn audit(
     api.audit.record_revocation(&Revocation {
         ts: api.clock.now(),
         request_id: &caller.request_id,
+        trace_id: caller.trace_id.as_deref(),
         client_id: &caller.client_id,
         channel_arn: wanted.map(|it| &it.channel),
         region: wanted.map(|it| it.channel.region()),
