@@ -7,13 +7,19 @@ use axum::http::HeaderMap;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::problem::ApiError;
-use crate::{access::Client, hex::Hex, keys::keyring::IdempotencyRecord};
+use super::{Api, key_pairs::refuse_operation, problem::ApiError};
+use crate::{
+    access::Client,
+    hex::Hex,
+    ivs::arn::Region,
+    keys::{keyring::IdempotencyRecord, operations::OperationError},
+};
 
 /// The longest key, in characters.
 const MAX_LENGTH: usize = 255;
 
-/// What is kept of a request with this body; nothing where its caller gave it no name.
+/// What is kept of a request that asks `operation` with this body; nothing where its caller gave it no
+/// name.
 ///
 /// # Errors
 ///
@@ -21,14 +27,44 @@ const MAX_LENGTH: usize = 255;
 pub(super) fn record(
     headers: &HeaderMap,
     client: &Client,
+    operation: &str,
     body: &Map<String, Value>,
 ) -> Result<Option<IdempotencyRecord>, ApiError> {
     let Some(key) = key(headers)? else { return Ok(None) };
     let body = serde_json::to_vec(body).map_err(ApiError::internal)?;
     Ok(Some(IdempotencyRecord {
         key_hash: hash(&[client.id().as_str().as_bytes(), key.as_bytes()]),
-        request_hash: hash(&[&body]),
+        request_hash: hash(&[operation.as_bytes(), &body]),
     }))
+}
+
+/// Refuses a name that a request for another region has. A region whose keyring cannot be read must
+/// not fail a request for this one.
+///
+/// # Errors
+///
+/// It is used there.
+pub(super) async fn refuse_elsewhere(
+    api: &Api,
+    here: &Region,
+    record: Option<&IdempotencyRecord>,
+) -> Result<(), ApiError> {
+    let Some(record) = record else { return Ok(()) };
+    for (_, operations) in api.operations.iter().filter(|(region, _)| *region != here) {
+        let reused = match operations.asked_before(record).await {
+            Ok(None) => continue,
+            // The body names the region, unless there is only one.
+            Ok(Some(_)) | Err(OperationError::IdempotencyKeyReused) => {
+                OperationError::IdempotencyKeyReused
+            }
+            Err(error) => {
+                tracing::info!(event = "idempotency_unchecked", "{error}");
+                continue;
+            }
+        };
+        return Err(refuse_operation(reused));
+    }
+    Ok(())
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {

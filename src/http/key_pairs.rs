@@ -132,7 +132,7 @@ pub async fn create_key_pair(
     headers: HeaderMap,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
-    let idempotency = idempotency::record(&headers, &client, &body.0)?;
+    let idempotency = idempotency::record(&headers, &client, "createKeyPair", &body.0)?;
     let mut members = Members::new(body.0);
     let region = regions::of_member(&api, &mut members);
     let name = members.string("name");
@@ -151,6 +151,7 @@ pub async fn create_key_pair(
     let (Some(region), Ok(label), []) = (region, label, violations.as_slice()) else {
         return Err(ApiError::invalid(violations));
     };
+    idempotency::refuse_elsewhere(&api, &region, idempotency.as_ref()).await?;
     let operations = regions::key_pairs_of(&api.operations, &region)?;
     let made = match public_key {
         Some(key) => {

@@ -112,7 +112,7 @@ pub async fn start_rotation(
     headers: HeaderMap,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
-    let idempotency = idempotency::record(&headers, &client, &body.0)?;
+    let idempotency = idempotency::record(&headers, &client, "startRotation", &body.0)?;
     let mut members = Members::new(body.0);
     let region = regions::of_member(&api, &mut members);
     let mode = mode(&mut members);
@@ -120,6 +120,7 @@ pub async fn start_rotation(
     let (Some(region), []) = (region, violations.as_slice()) else {
         return Err(ApiError::invalid(violations));
     };
+    idempotency::refuse_elsewhere(&api, &region, idempotency.as_ref()).await?;
     let rotator = regions::key_pairs_of(&api.rotators, &region)?;
     let request =
         Begin { mode, requested_by: client.id().to_string(), idempotency, new_keyring: false };

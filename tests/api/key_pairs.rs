@@ -117,6 +117,14 @@ async fn an_idempotency_key_makes_one_pair() {
     create("k1", "{\"name\":\"two\"}").await.problem(422, "idempotency_key_reused");
     assert_eq!(states(app).await.len(), 2);
     create("", "{}").await.problem(422, "invalid_request");
+    // It is the name of one request, whatever was asked.
+    let rotation = app.request("POST", "/v1/key-pairs/rotations");
+    let rotation = rotation.header("content-type", "application/json");
+    let rotation = rotation.header("idempotency-key", "k1").body(Body::from("{}"));
+    app.send(rotation.unwrap()).await.problem(422, "idempotency_key_reused");
+    // Who repeats a request lost its answer, perhaps because IVS is away.
+    app.stop_emulator();
+    assert_eq!(arn(create("k1", "{\"name\":\"one\"}").await), first);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 //! own form while it is written or read, [`Present`] where nobody needs the bytes. Only the forms of
 //! stores can be serialized.
 
+mod idempotency;
 mod ids;
 mod rotation;
 mod rules;
@@ -28,10 +29,11 @@ use crate::{
     ivs::arn::{AccountId, PlaybackKeyArn, Region},
 };
 
+pub use idempotency::{Asked, IdempotencyRecord, KeyReused};
 pub use ids::{DriverId, IdError, KeyringId, RotationId, VersionId};
 pub use rotation::{Rotation, RotationFailure, RotationMode, RotationOutcome};
 pub use rules::{KeyringFault, SuccessionFault};
-pub use version::{CLAIM_LIFETIME, Claim, ClaimOp, IdempotencyRecord, KeyState, KeyVersion};
+pub use version::{CLAIM_LIFETIME, Claim, ClaimOp, KeyState, KeyVersion};
 
 /// The format that this program writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;

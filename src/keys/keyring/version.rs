@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
 
-use super::{DriverId, VersionId, seconds};
+use super::{DriverId, IdempotencyRecord, VersionId, seconds};
 use crate::{
     clock::Timestamp,
     ivs::arn::PlaybackKeyArn,
@@ -296,14 +296,4 @@ pub enum ClaimOp {
     Import,
     /// `DeletePlaybackKeyPair`
     Delete,
-}
-
-/// The request that made a version, by hashes (SHA-256, hexadecimal).
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct IdempotencyRecord {
-    /// Of the value of the header `Idempotency-Key`, together with who sent it.
-    pub key_hash: String,
-    /// Of the request body, by which another request under the same key is told.
-    pub request_hash: String,
 }

@@ -6,7 +6,7 @@ use crate::{
     ivs::arn::PlaybackKeyArn,
     keys::{
         keyring::{
-            ClaimOp, DriverId, IdempotencyRecord, KeyState, KeyVersion, Keyring, KeyringId,
+            Asked, ClaimOp, DriverId, IdempotencyRecord, KeyState, KeyVersion, Keyring, KeyringId,
             Rotation, RotationFailure, RotationId, RotationMode, RotationOutcome, VersionId,
         },
         material::PrivateKey,
@@ -237,19 +237,20 @@ pub fn release<P>(
     Ok(())
 }
 
-/// The rotation that the same request began.
-fn repeated<P>(
+/// The rotation that the same request began when it came before.
+///
+/// # Errors
+///
+/// Its idempotency key belongs to another request.
+pub fn repeated<P>(
     keyring: &Keyring<P>,
     request: &Begin,
 ) -> Result<Option<RotationId>, OperationError> {
     let Some(asked) = &request.idempotency else { return Ok(None) };
-    let same = |it: &&Rotation| it.idempotency_key_hash.as_ref() == Some(&asked.key_hash);
-    match keyring.rotations.iter().find(same) {
+    match keyring.asked_before(asked)? {
         None => Ok(None),
-        Some(known) if known.request_hash.as_ref() == Some(&asked.request_hash) => {
-            Ok(Some(known.id.clone()))
-        }
-        Some(_) => Err(OperationError::IdempotencyKeyReused),
+        Some(Asked::Rotation(rotation)) => Ok(Some(rotation)),
+        Some(Asked::Version(_)) => Err(OperationError::IdempotencyKeyReused),
     }
 }
 

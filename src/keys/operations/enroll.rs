@@ -7,7 +7,9 @@ use crate::{
     clock::Timestamp,
     ivs::KeyPair,
     keys::{
-        keyring::{ClaimOp, DriverId, IdempotencyRecord, KeyState, KeyVersion, Keyring, VersionId},
+        keyring::{
+            Asked, ClaimOp, DriverId, IdempotencyRecord, KeyState, KeyVersion, Keyring, VersionId,
+        },
         material::{PrivateKey, PublicKey},
         survey,
     },
@@ -58,6 +60,16 @@ impl Candidate {
 }
 
 impl Enrolment {
+    /// The version that the same request made when it came before.
+    pub(super) fn repeated(&self, keyring: &Keyring) -> Result<Option<VersionId>, OperationError> {
+        let Some(asked) = &self.idempotency else { return Ok(None) };
+        match keyring.asked_before(asked)? {
+            None => Ok(None),
+            Some(Asked::Version(version)) => Ok(Some(version)),
+            Some(Asked::Rotation(_)) => Err(OperationError::IdempotencyKeyReused),
+        }
+    }
+
     /// The version that serves this request already, be it finished or not.
     pub(super) fn existing(
         &self,
@@ -65,17 +77,8 @@ impl Enrolment {
         driver: &DriverId,
         now: Timestamp,
     ) -> Result<Option<VersionId>, OperationError> {
-        if let Some(asked) = &self.idempotency {
-            let same_key = |version: &&KeyVersion| {
-                version.idempotency.as_ref().is_some_and(|it| it.key_hash == asked.key_hash)
-            };
-            if let Some(version) = keyring.present().find(same_key) {
-                return if version.idempotency.as_ref() == Some(asked) {
-                    Ok(Some(version.id.clone()))
-                } else {
-                    Err(OperationError::IdempotencyKeyReused)
-                };
-            }
+        if let Some(version) = self.repeated(keyring)? {
+            return Ok(Some(version));
         }
         let version = match &self.candidate {
             // One that nobody else is at, and that no other request is waiting for.

@@ -9,7 +9,7 @@ use crate::{
         arn::{AccountId, PlaybackKeyArn, Region},
     },
     keys::{
-        keyring::{Claim, ClaimOp, PRESENT_MAX, RotationId},
+        keyring::{Claim, ClaimOp, KeyReused, PRESENT_MAX, RotationId},
         lifecycle::invariants::Violation,
         material::KeyMaterialError,
         store::StoreError,
@@ -182,6 +182,12 @@ impl AccountSource {
             Self::Keyring => "another key store",
             Self::Configuration => "correct ivs.account_id",
         }
+    }
+}
+
+impl From<KeyReused> for OperationError {
+    fn from(_: KeyReused) -> Self {
+        Self::IdempotencyKeyReused
     }
 }
 

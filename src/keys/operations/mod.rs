@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     inventory::{Inventory, KeyPairView, ListedPair, merge},
-    keyring::{DriverId, IdempotencyRecord, Keyring, VersionId},
+    keyring::{Asked, DriverId, IdempotencyRecord, Keyring, VersionId},
     lifecycle::{Now, Policy},
     material::{PrivateKey, PublicKey},
     service::KeyPairService,
@@ -189,6 +189,19 @@ impl KeyOperations {
     ) -> Result<KeyPairView, OperationError> {
         let this = Arc::clone(self);
         self.to_the_end(async move { this.import_public_now(request).await }).await
+    }
+
+    /// What a request with this record brought about in this region when it came before.
+    ///
+    /// # Errors
+    ///
+    /// Its key belongs to another request, or the keyring cannot be read.
+    pub async fn asked_before(
+        &self,
+        request: &IdempotencyRecord,
+    ) -> Result<Option<Asked>, OperationError> {
+        let keyring = self.load().await?;
+        Ok(keyring.map(|it| it.asked_before(request)).transpose()?.flatten())
     }
 
     /// Deletes a pair in IVS and erases its private half; a draining one only with `force`. A pair

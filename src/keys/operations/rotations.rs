@@ -26,6 +26,12 @@ impl KeyOperations {
     pub async fn begin_rotation(self: &Arc<Self>, request: Begin) -> Result<Begun, OperationError> {
         let this = Arc::clone(self);
         self.to_the_end(async move {
+            // Whoever lost the answer to it must get that also while IVS is away.
+            if let Some(keyring) = this.load().await?
+                && let Some(known) = requests::repeated(&keyring, &request)?
+            {
+                return Ok(Begun::Known(known));
+            }
             let observed = this.observe().await?;
             this.begin_observed(&request, &observed, |_| true).await?.ok_or(OperationError::Deleted)
         })
