@@ -9,7 +9,7 @@ use std::{marker::PhantomData, ops::Deref, sync::Arc};
 use axum::{
     body::{Body, HttpBody},
     extract::{FromRequest, FromRequestParts, Request},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, Uri, header, request::Parts},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
@@ -97,8 +97,12 @@ impl FromRequest<Api> for JsonObject {
                 "Send the body as JSON, with content-type: application/json.",
             ));
         }
+        let query = QueryParameters::of(request.uri());
         let body = read_body(request.into_body(), api.limits.max_body).await?;
-        parse_object(&body).map(Self)
+        let object = parse_object(&body)?;
+        // What is asked stands in the body. A `?mode=emergency` that goes unheard does harm.
+        query.finish()?;
+        Ok(Self(object))
     }
 }
 
@@ -159,6 +163,14 @@ pub struct QueryParameters {
 }
 
 impl QueryParameters {
+    fn of(uri: &Uri) -> Self {
+        let query = uri.query().unwrap_or_default();
+        let parameters = url::form_urlencoded::parse(query.as_bytes())
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
+        Self { parameters, violations: Vec::new() }
+    }
+
     /// The value of a parameter.
     pub fn text(&mut self, name: &str) -> Option<String> {
         let mut found = None;
@@ -207,11 +219,7 @@ impl<S: Send + Sync> FromRequestParts<S> for QueryParameters {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let query = parts.uri.query().unwrap_or_default();
-        let parameters = url::form_urlencoded::parse(query.as_bytes())
-            .map(|(name, value)| (name.into_owned(), value.into_owned()))
-            .collect();
-        Ok(Self { parameters, violations: Vec::new() })
+        Ok(Self::of(&parts.uri))
     }
 }
 

@@ -200,7 +200,7 @@ impl Members {
         found: &Value,
     ) -> Option<T> {
         let found = match found {
-            Value::Null => "null; leave the member out instead",
+            Value::Null => "null; leave out what is not meant",
             Value::Bool(_) => "a boolean",
             Value::Number(_) => "a number",
             Value::String(_) => "a string",

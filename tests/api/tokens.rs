@@ -104,6 +104,22 @@ async fn each_rule_is_refused_at_its_member() {
 }
 
 #[tokio::test]
+async fn what_is_asked_in_the_query_is_not_unheard() {
+    let app = TestApp::start_without_key().await;
+    for (path, body) in [
+        ("/v1/tokens?viewerId=bob", json!({"channel": "demo"})),
+        ("/v1/tokens/batch?x", json!({"requests": [{"channel": "demo"}]})),
+        ("/v1/key-pairs/rotations?mode=emergency", json!({})),
+        ("/v1/key-pairs?name=a", json!({})),
+        ("/v1/viewer-sessions/revocations?denyFor=60", json!({"viewerSessions": [{}]})),
+    ] {
+        let answer = app.post(path, &body).await;
+        let name = path.split_once('?').unwrap().1.split('=').next().unwrap();
+        assert_eq!(answer.pointers(), [format!("?{name}")], "{path}");
+    }
+}
+
+#[tokio::test]
 async fn all_faults_come_at_once() {
     let app = TestApp::start().await;
     let answer = app
