@@ -104,8 +104,8 @@ pub enum LookupError {
     /// The lookup would wait, or has waited, for longer than `channels.deadline`: so many channels
     /// are asked for, or IVS throttles the account's calls.
     #[error(
-        "Amazon IVS limits how fast channels can be looked up, and too many wait before this one; \
-         try again in {} s",
+        "Amazon IVS limits how fast channels can be looked up, and the turn of this one does not come \
+         in time; try again in {} s",
         // As in the header `retry-after`.
         whole_seconds(*.retry_after).max(1)
     )]
