@@ -2,7 +2,7 @@
 //!
 //! AWS has made few answers public: the error codes `invalid_playback_auth_token` and
 //! `playback_auth_error` of the multivariant playlist, and the bare texts `Forbidden` and
-//! `origin required` behind it. The one text that is known to come with a code is word for word that
+//! `origin required` behind it. (`origin not allowed` is the emulator's, for an origin that is there.) The one text that is known to come with a code is word for word that
 //! of Go's common JWT library, so the other texts of that library are understood, too.
 //!
 //! The emulator adds `emulator_reason`, which is for people: AWS sends none, so it is not read here.
@@ -87,6 +87,8 @@ impl Refusal {
             Some(Self::Unspecified)
         } else if text.eq_ignore_ascii_case("origin required") {
             Some(Self::OriginRequired)
+        } else if text.eq_ignore_ascii_case("origin not allowed") {
+            Some(Self::Named(FindingCode::OriginNotAllowed))
         } else if text.eq_ignore_ascii_case("forbidden") {
             Some(Self::SessionOver)
         } else {
@@ -253,6 +255,8 @@ mod tests {
         let spent = r#"[{"error":"x","error_code":"playback_auth_error","type":"error"}]"#;
         assert_eq!(alone(spent), ["single_use_spent"]);
         assert_eq!(alone("origin required\n"), ["origin_missing"]);
+        assert_eq!(alone("origin not allowed"), ["origin_not_allowed"]);
+        assert!(looks_like_one("origin not allowed"));
         assert_eq!(alone("Forbidden"), ["session_revoked"]);
         assert_eq!(alone("\"Forbidden\""), ["session_revoked"]);
         assert_eq!(

@@ -19,14 +19,15 @@ pub(super) fn check(claims: &Map<String, Value>, origin: Option<&str>) -> Vec<Fi
     };
     // A list that is no text is told as such.
     let Some(list) = list else { return Vec::new() };
-    let invalid = check_entries(list);
-    let strict = if is_strict(claims) { check_strict(list, origin) } else { None };
-    // That players must send an origin is worth saying only where one could be let through.
-    let strict = strict.filter(|finding| {
-        finding.code != FindingCode::StrictOriginNeedsHeader || invalid.is_none()
-    });
-    let refused = check_request(list, origin);
-    [invalid, strict, refused].into_iter().flatten().collect()
+    let is_strict = is_strict(claims);
+    let of_list = [check_entries(list), if is_strict { check_strict_list(list) } else { None }];
+    let of_list: Vec<_> = of_list.into_iter().flatten().collect();
+    if !of_list.is_empty() {
+        // What such a list makes of a request says nothing about the one that was meant.
+        return of_list;
+    }
+    let strict = if is_strict { check_strict_request(origin) } else { None };
+    strict.or_else(|| check_request(list, origin)).into_iter().collect()
 }
 
 fn is_strict(claims: &Map<String, Value>) -> bool {
@@ -52,27 +53,35 @@ fn check_entries(list: &str) -> Option<Finding> {
     Some(Finding::new(FindingCode::OriginInvalid, situation).about(ALLOW_ORIGIN))
 }
 
-fn check_strict(list: &str, origin: Option<&str>) -> Option<Finding> {
-    let entries = list.split(',').count();
-    let (code, claim, situation) = if list == "*" {
+fn check_strict_list(list: &str) -> Option<Finding> {
+    if list == "*" {
         return Some(without_origin());
-    } else if entries > MAX_STRICT_ORIGINS {
-        let situation = format!(
-            "{entries} origins are listed; with strict enforcement IVS takes at most \
-             {MAX_STRICT_ORIGINS}."
-        );
-        (FindingCode::TooManyStrictOrigins, ALLOW_ORIGIN, situation)
-    } else if origin == Some("") {
-        let situation = "The request has no Origin, and strict enforcement demands one of every \
-                      request.";
-        (FindingCode::OriginMissing, STRICT_ORIGIN, situation.to_owned())
-    } else if origin.is_none() {
-        let situation = "Every player must send an Origin, and not all do by themselves.";
-        (FindingCode::StrictOriginNeedsHeader, STRICT_ORIGIN, situation.to_owned())
-    } else {
+    }
+    let entries = list.split(',').count();
+    if entries <= MAX_STRICT_ORIGINS {
         return None;
+    }
+    let situation = format!(
+        "{entries} origins are listed; with strict enforcement IVS takes at most \
+         {MAX_STRICT_ORIGINS}."
+    );
+    Some(Finding::new(FindingCode::TooManyStrictOrigins, situation).about(ALLOW_ORIGIN))
+}
+
+/// What strict enforcement asks of every request.
+fn check_strict_request(origin: Option<&str>) -> Option<Finding> {
+    let (code, situation) = match origin {
+        Some("") => (
+            FindingCode::OriginMissing,
+            "The request has no Origin, and strict enforcement demands one of every request.",
+        ),
+        None => (
+            FindingCode::StrictOriginNeedsHeader,
+            "Every player must send an Origin, and not all do by themselves.",
+        ),
+        Some(_) => return None,
     };
-    Some(Finding::new(code, situation).about(claim))
+    Some(Finding::new(code, situation).about(STRICT_ORIGIN))
 }
 
 /// Whether the list lets the request through. Without an `Origin`, only strict enforcement refuses.
@@ -181,6 +190,8 @@ mod tests {
         assert_eq!(strict("https://a.test", site), [""; 0]);
         assert_eq!(strict(&six, None), ["too_many_strict_origins"]);
         assert_eq!(strict("https://a.test/", None), ["origin_invalid"]);
+        assert_eq!(strict("", Some("")), ["origin_invalid"]);
+        assert_eq!(strict(&six, Some("https://b.test")), ["too_many_strict_origins"]);
         assert_eq!(strict("*", site), ["strict_without_origin"]);
         assert_eq!(codes(&json!({STRICT_ORIGIN: true}), None), ["strict_without_origin"]);
         assert_eq!(codes(&json!({STRICT_ORIGIN: false}), None), [""; 0]);
@@ -197,10 +208,8 @@ mod tests {
         assert_eq!(listed(list, ""), [""; 0], "without strict it binds browsers alone");
         assert_eq!(listed(list, "https://b.test"), ["origin_not_allowed"]);
         assert_eq!(listed(list, "null"), ["origin_not_allowed"]);
-        assert_eq!(
-            listed("https://a.test/", "https://a.test"),
-            ["origin_invalid", "origin_not_allowed"]
-        );
+        // The edge says no more, either.
+        assert_eq!(listed("https://a.test/", "https://a.test"), ["origin_invalid"]);
         assert_eq!(codes(&json!({}), Some("https://a.test")), [""; 0]);
     }
 

@@ -85,6 +85,13 @@ impl Page {
         let (verdict, paint) = match inspection.valid {
             Some(false) => (format!("Not valid: {errors}, {warnings}."), Paint::Red),
             Some(true) => (format!("Valid: no errors, {warnings}."), Paint::Green),
+            None if inspection.not_checked.contains(&NotChecked::Token)
+                && inspection.findings.is_empty() =>
+            {
+                let verdict = "Not judged: the token was not seen, and the answer alone does not say \
+                               what is wrong with it.";
+                (verdict.to_owned(), Paint::Yellow)
+            }
             None => (
                 format!("No errors found, {warnings}; not everything could be checked."),
                 Paint::Yellow,
