@@ -1,12 +1,11 @@
 //! Changes to the clients file: `clients create --write` and `clients revoke`.
 //!
-//! The file is replaced whole or not at all: temporary file, fsync, rename, fsync of the folder,
-//! under a lock on the folder that keeps two commands from losing each other's change. Comments of
+//! The file is replaced whole or not at all, under a lock that keeps two commands from losing each
+//! other's change. Comments of
 //! people stay where the change allows it. A new file is 0600 out of caution; an existing one keeps
 //! its mode, since the service that reads it may run as another user, and it holds hashes only.
 
 use std::{
-    fs::{self, File},
     io,
     path::{Path, PathBuf},
 };
@@ -23,12 +22,15 @@ use super::{
     registry::{ClientsError, parse, place_of, read},
     scopes::Scope,
 };
-use crate::{clock::Timestamp, files};
+use crate::{clock::Timestamp, files::Locked};
 
 const HEADER: &str = "\
 # Who may call this service. Made by `ivs-playback-auth clients create`, and read again while the
 # service runs. It holds hashes only: no credential can be had from it.
 ";
+
+/// Whoever the service runs as must get to the file, within the umask.
+const FOLDER_MODE: u32 = 0o777;
 
 /// A client that was just made. Its credential is not stored anywhere and can be shown once.
 #[derive(Debug)]
@@ -143,22 +145,11 @@ impl ClientsFile {
         change: impl FnOnce(&str, &Clients) -> Result<String, EditError>,
     ) -> Result<(), EditError> {
         let unwritable = |cause| EditError::Unwritable { path: self.path.clone(), cause };
-        let folder = match self.path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        fs::create_dir_all(folder).map_err(unwritable)?;
-        // Rename would replace a symbolic link instead of the file behind it.
-        let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(folder);
-        let lock = File::open(folder).map_err(unwritable)?;
-        lock.lock().map_err(unwritable)?;
-
-        let text = read(&path)?.unwrap_or_default();
+        let file = Locked::lock(&self.path, FOLDER_MODE).map_err(unwritable)?;
+        let text = read(file.path())?.unwrap_or_default();
         let clients = parse(&text, place_of(&self.path))?;
         let text = change(&text, &clients)?;
-        let permissions = fs::metadata(&path).ok().map(|existing| existing.permissions());
-        files::replace(&path, text.as_bytes(), permissions).map_err(unwritable)
+        file.replace(text.as_bytes()).map_err(unwritable)
     }
 }
 
@@ -221,6 +212,8 @@ fn drop_trailing(text: &str, dropped: impl Fn(&str) -> bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;

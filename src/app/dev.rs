@@ -27,7 +27,7 @@ use crate::{
     clock::Clock,
     config::{Config, Sources},
     emulator::{Emulator, Options},
-    files,
+    files::{self, Locked},
     http::demo::Demo,
     ivs::{
         IvsRegions,
@@ -49,6 +49,8 @@ const ACCESS_KEY_ID: &str = "EMULATED";
 const SECRET_ACCESS_KEY: &str = "emulated-and-not-secret";
 /// The emulator answers on the same machine.
 const IVS_TIMEOUT: Duration = Duration::from_secs(5);
+/// The data folder is for the owner alone.
+const FOLDER_MODE: u32 = 0o700;
 
 /// What `dev` is told.
 #[derive(Clone, Debug)]
@@ -164,7 +166,7 @@ struct DataFolder {
 impl DataFolder {
     fn open(path: &Path) -> Result<Self, StartError> {
         let failed = |source| StartError::DataDir { path: path.to_owned(), source };
-        create_private(path).map_err(failed)?;
+        files::create_folder(path, FOLDER_MODE).map_err(failed)?;
         let absolute = fs::canonicalize(path).map_err(failed)?;
         Ok(Self { given: path.to_owned(), absolute })
     }
@@ -173,10 +175,11 @@ impl DataFolder {
         self.absolute.join(name)
     }
 
-    /// Replaces a file at once and durably; only the owner may read it.
+    /// Replaces a file at once and durably; a new one only the owner may read.
     fn write(&self, name: &str, text: &str) -> Result<(), StartError> {
         let path = self.path(name);
-        files::replace(&path, text.as_bytes(), None)
+        Locked::lock(&path, FOLDER_MODE)
+            .and_then(|file| file.replace(text.as_bytes()))
             .map_err(|source| StartError::DataDir { path, source })
     }
 
@@ -228,12 +231,6 @@ impl DataFolder {
         }
         Ok(credential)
     }
-}
-
-/// Makes a folder, and those above it, for the owner alone.
-fn create_private(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Somebody may have copied it back with other permissions.

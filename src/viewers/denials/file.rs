@@ -10,21 +10,24 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, DirBuilder, File, Metadata, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{Denial, DenialsError, Denied, SLACK};
-use crate::{clock::Timestamp, files, ivs::arn::ChannelArn, tokens::claims::ViewerId};
+use crate::{clock::Timestamp, files::Locked, ivs::arn::ChannelArn, tokens::claims::ViewerId};
 
 const HEADER: &str = "\
 # Viewers who get no new token until then, written by `ivs-playback-auth`. To let somebody in early,
 # remove the line: a running service notices.
 ";
+
+/// It names viewers, so that its folder is for the owner alone.
+const FOLDER_MODE: u32 = 0o700;
 
 /// The file, and what was last read of it.
 #[derive(Debug)]
@@ -109,18 +112,23 @@ impl DenialsFile {
 
     /// Writes denials, and returns once they are on disk. `denied` is what is known beside them.
     ///
-    /// Call it under [`DenialsFile::lock`], and after [`DenialsFile::read_news`] under the same lock.
-    pub(super) fn write(&mut self, new: &[Denial], denied: &Denied) -> Result<(), DenialsError> {
+    /// Call it after [`DenialsFile::read_news`] under the same lock.
+    pub(super) fn write(
+        &mut self,
+        lock: &Locked,
+        new: &[Denial],
+        denied: &Denied,
+    ) -> Result<(), DenialsError> {
         let written = match &self.last {
             Some(last) if last.lines <= 2 * denied.len() + SLACK => {
-                append(&self.path, last.end, new).map(|()| last.lines + new.len())
+                append(lock.path(), last.end, new).map(|()| last.lines + new.len())
             }
             Some(_) | None => {
                 let mut all = denied.clone();
                 for denial in new {
                     all.add(denial.clone());
                 }
-                rewrite(&self.path, &all).map(|()| all.len())
+                rewrite(lock, &all).map(|()| all.len())
             }
         };
         let unwritable = |cause| DenialsError::Unwritable { path: self.path.clone(), cause };
@@ -131,15 +139,9 @@ impl DenialsFile {
     }
 
     /// Keeps other processes from writing until the lock is dropped. Makes the folder.
-    pub(super) fn lock(&self) -> Result<File, DenialsError> {
-        let lock = || {
-            let folder = folder_of(&self.path);
-            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-            let lock = File::open(folder)?;
-            lock.lock()?;
-            Ok(lock)
-        };
-        lock().map_err(|cause| DenialsError::Unwritable { path: self.path.clone(), cause })
+    pub(super) fn lock(&self) -> Result<Locked, DenialsError> {
+        Locked::lock(&self.path, FOLDER_MODE)
+            .map_err(|cause| DenialsError::Unwritable { path: self.path.clone(), cause })
     }
 }
 
@@ -150,13 +152,6 @@ impl Version {
             length: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
         }
-    }
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        Some(_) | None => Path::new("."),
     }
 }
 
@@ -208,7 +203,7 @@ fn to_lines<'a>(denials: impl Iterator<Item = (&'a ChannelArn, &'a str, Timestam
 
 fn append(path: &Path, end: End, new: &[Denial]) -> io::Result<()> {
     let lines = to_lines(new.iter().map(|it| (&it.channel, it.viewer.as_str(), it.until)));
-    let mut file = OpenOptions::new().write(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new().write(true).open(path)?;
     match end {
         End::Whole => {}
         End::NoLineBreak => {
@@ -222,13 +217,10 @@ fn append(path: &Path, end: End, new: &[Denial]) -> io::Result<()> {
     file.sync_data()
 }
 
-fn rewrite(path: &Path, all: &Denied) -> io::Result<()> {
+fn rewrite(lock: &Locked, all: &Denied) -> io::Result<()> {
     let mut content = HEADER.as_bytes().to_vec();
     content.extend(to_lines(all.iter()));
-    // A rename would replace a symbolic link instead of the file behind it.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let permissions = fs::metadata(&path).ok().map(|existing| existing.permissions());
-    files::replace(&path, &content, permissions)
+    lock.replace(&content)
 }
 
 impl Denied {

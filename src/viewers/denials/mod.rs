@@ -157,7 +157,7 @@ impl Denials {
     ) -> Result<(), DenialsError> {
         let mut watched = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
         let Watched { file, room, .. } = &mut *watched;
-        let _lock = file.lock()?;
+        let lock = file.lock()?;
         self.0.take_news(file, now)?;
         self.0.make_room(room, now);
         // One at most for each viewer and channel.
@@ -169,7 +169,7 @@ impl Denials {
             let denied = self.0.denied.read().unwrap_or_else(PoisonError::into_inner);
             let new: Vec<_> = asked.into_denials().filter(|it| denied.would_add(it)).collect();
             if !new.is_empty() {
-                file.write(&new, &denied)?;
+                file.write(&lock, &new, &denied)?;
             }
             new
         };

@@ -13,7 +13,6 @@ use std::{
     io,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use zeroize::Zeroizing;
@@ -24,6 +23,7 @@ use super::{
     document, holder, list, read_document, revision_of,
 };
 use crate::{
+    files,
     ivs::arn::Region,
     keys::{
         keyring::{KeyVersion, Keyring, VersionId},
@@ -34,9 +34,6 @@ use crate::{
 };
 
 const LOCK: &str = ".lock";
-/// Writes take milliseconds. Who holds the lock this long is stopped or hangs on its disk.
-const LOCK_ATTEMPTS: u32 = 500;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 impl Inner {
     pub(super) fn replace(
@@ -243,7 +240,7 @@ fn temporary_of(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}{TEMPORARY}"))
 }
 
-/// Waits until nobody else writes. The lock goes with the file handle, whatever ends the process.
+/// Waits until nobody else writes.
 fn lock(folder: &Path) -> Result<File, StoreError> {
     let path = folder.join(LOCK);
     let failed = |error: &io::Error| io_error("lock", &path, error);
@@ -254,12 +251,9 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .open(&path)
         .map_err(|error| failed(&error))?;
-    for _ in 0..LOCK_ATTEMPTS {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
-            Err(TryLockError::Error(error)) => return Err(failed(&error)),
-        }
+    match files::wait_for_lock(&file) {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Busy { place: show(folder) }),
+        Err(TryLockError::Error(error)) => Err(failed(&error)),
     }
-    Err(StoreError::Busy { place: show(folder) })
 }
