@@ -14,7 +14,7 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    fmt, io,
+    fmt, io, mem,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
@@ -218,7 +218,11 @@ impl Inner {
         match file.read_news(now)? {
             News::None => {}
             News::Read(news) => {
-                *self.denied.write().unwrap_or_else(PoisonError::into_inner) = news;
+                let mut denied = self.denied.write().unwrap_or_else(PoisonError::into_inner);
+                let old = mem::replace(&mut *denied, news);
+                // Mints wait for the lock, and should not wait for what it takes to drop many.
+                drop(denied);
+                drop(old);
             }
             News::Gone => {
                 // Somebody who wants nobody denied any more leaves an empty file.
