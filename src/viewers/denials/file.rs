@@ -7,19 +7,28 @@
 //! A process that is killed while it appends leaves a line without an end, which was promised to
 //! nobody and is ignored. Every other line that is no denial is an error: to skip it could let
 //! somebody in. Whoever writes holds a lock on the folder, since a rewritten file is another one.
+//!
+//! A line that can be read may not be on disk yet: whoever wrote it may have been killed before, and
+//! a sync that failed leaves it in the page cache as if it had not. So a denial is promised only of a
+//! file that this process itself made durable and that has not changed since.
 
 use std::{
     collections::HashMap,
     fs::{self, File, Metadata, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::{Denial, DenialsError, Denied, SLACK};
-use crate::{clock::Timestamp, files::Locked, ivs::arn::ChannelArn, tokens::claims::ViewerId};
+use crate::{
+    clock::Timestamp,
+    files::{self, Locked},
+    ivs::arn::ChannelArn,
+    tokens::claims::ViewerId,
+};
 
 const HEADER: &str = "\
 # Viewers who get no new token until then, written by `ivs-playback-auth`. To let somebody in early,
@@ -34,6 +43,23 @@ const FOLDER_MODE: u32 = 0o700;
 pub(super) struct DenialsFile {
     path: PathBuf,
     last: Option<Reading>,
+    on_disk: OnDisk,
+    sync: SyncFile,
+}
+
+/// How lines that were appended are made durable; a test lets it fail.
+pub(super) type SyncFile = fn(&File) -> io::Result<()>;
+
+/// What of the file is known to be on disk.
+#[derive(Debug, Eq, PartialEq)]
+enum OnDisk {
+    /// Nothing: others wrote it.
+    Unknown,
+    /// All, as long as it is this one.
+    All(Version),
+    /// Less than can be read. The operating system tells once that pages are lost, and a second sync
+    /// succeeds without them.
+    Less,
 }
 
 #[derive(Debug)]
@@ -44,7 +70,7 @@ struct Reading {
 }
 
 /// By what a change is noticed.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Version {
     file: (u64, u64),
     length: u64,
@@ -82,8 +108,8 @@ struct Line {
 }
 
 impl DenialsFile {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, last: None }
+    pub(super) fn new(path: PathBuf, sync: SyncFile) -> Self {
+        Self { path, last: None, on_disk: OnDisk::Unknown, sync }
     }
 
     /// Reads the file, unless it is as it was.
@@ -110,7 +136,7 @@ impl DenialsFile {
         Ok(News::Read(denied))
     }
 
-    /// Writes denials, and returns once they are on disk. `denied` is what is known beside them.
+    /// Writes what is `new`, and returns once that and all that is `denied` already is on disk.
     ///
     /// Call it after [`DenialsFile::read_news`] under the same lock.
     pub(super) fn write(
@@ -119,9 +145,16 @@ impl DenialsFile {
         new: &[Denial],
         denied: &Denied,
     ) -> Result<(), DenialsError> {
-        let written = match &self.last {
-            Some(last) if last.lines <= 2 * denied.len() + SLACK => {
-                append(lock.path(), last.end, new).map(|()| last.lines + new.len())
+        let lines = match &self.last {
+            Some(last) if new.is_empty() && self.on_disk == OnDisk::All(last.version) => {
+                return Ok(());
+            }
+            Some(last)
+                if last.lines <= 2 * denied.len() + SLACK && self.on_disk != OnDisk::Less =>
+            {
+                let file = OpenOptions::new().write(true).open(lock.path());
+                let file = file.map_err(|cause| self.unwritable(cause))?;
+                self.append(&file, last, lock, new).map(|()| last.lines + new.len())
             }
             Some(_) | None => {
                 let mut all = denied.clone();
@@ -131,17 +164,35 @@ impl DenialsFile {
                 rewrite(lock, &all).map(|()| all.len())
             }
         };
-        let unwritable = |cause| DenialsError::Unwritable { path: self.path.clone(), cause };
-        let version = written.and_then(|lines| Ok((lines, fs::metadata(&self.path)?)));
-        let (lines, metadata) = version.map_err(unwritable)?;
-        self.last = Some(Reading { version: Version::of(&metadata), lines, end: End::Whole });
+        let written = lines.and_then(|lines| Ok((lines, fs::metadata(lock.path())?)));
+        let (lines, metadata) = written.map_err(|cause| {
+            self.on_disk = OnDisk::Less;
+            DenialsError::Unfinished { path: self.path.clone(), cause }
+        })?;
+        let version = Version::of(&metadata);
+        self.on_disk = OnDisk::All(version);
+        self.last = Some(Reading { version, lines, end: End::Whole });
         Ok(())
+    }
+
+    /// To a file of which `last` was read.
+    fn append(&self, file: &File, last: &Reading, lock: &Locked, new: &[Denial]) -> io::Result<()> {
+        add_lines(file, last.end, new)?;
+        (self.sync)(file)?;
+        match &self.on_disk {
+            OnDisk::All(version) if version.file == last.version.file => Ok(()),
+            // Whoever made it may have been killed before its folder was durable.
+            OnDisk::All(_) | OnDisk::Unknown | OnDisk::Less => files::sync_entry(lock.path()),
+        }
+    }
+
+    fn unwritable(&self, cause: io::Error) -> DenialsError {
+        DenialsError::Unwritable { path: self.path.clone(), cause }
     }
 
     /// Keeps other processes from writing until the lock is dropped. Makes the folder.
     pub(super) fn lock(&self) -> Result<Locked, DenialsError> {
-        Locked::lock(&self.path, FOLDER_MODE)
-            .map_err(|cause| DenialsError::Unwritable { path: self.path.clone(), cause })
+        Locked::lock(&self.path, FOLDER_MODE).map_err(|cause| self.unwritable(cause))
     }
 }
 
@@ -201,20 +252,15 @@ fn to_lines<'a>(denials: impl Iterator<Item = (&'a ChannelArn, &'a str, Timestam
     text
 }
 
-fn append(path: &Path, end: End, new: &[Denial]) -> io::Result<()> {
-    let lines = to_lines(new.iter().map(|it| (&it.channel, it.viewer.as_str(), it.until)));
-    let mut file = OpenOptions::new().write(true).open(path)?;
+fn add_lines(mut file: &File, end: End, new: &[Denial]) -> io::Result<()> {
+    let mut lines = to_lines(new.iter().map(|it| (&it.channel, it.viewer.as_str(), it.until)));
     match end {
         End::Whole => {}
-        End::NoLineBreak => {
-            file.seek(io::SeekFrom::End(0))?;
-            file.write_all(b"\n")?;
-        }
+        End::NoLineBreak => lines.insert(0, b'\n'),
         End::Torn(good) => file.set_len(good)?,
     }
     file.seek(io::SeekFrom::End(0))?;
-    file.write_all(&lines)?;
-    file.sync_data()
+    file.write_all(&lines)
 }
 
 fn rewrite(lock: &Locked, all: &Denied) -> io::Result<()> {

@@ -14,7 +14,9 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    fmt, io, mem,
+    fmt,
+    fs::File,
+    io, mem,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
@@ -67,12 +69,23 @@ pub enum DenialsError {
         /// Why not.
         cause: io::Error,
     },
-    /// It cannot be written.
+    /// It cannot be written, and nothing of it was.
     #[error(
         "The file of denied viewers {path} cannot be written: {cause}. Make its folder writable or \
          change viewers.deny_list.", path = .path.display()
     )]
     Unwritable {
+        /// `viewers.deny_list`.
+        path: PathBuf,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// It was written, and how much of that is on disk nobody knows.
+    #[error(
+        "The file of denied viewers {path} could not be brought to disk: {cause}. Mend the disk, \
+         or make room on it, or change viewers.deny_list.", path = .path.display()
+    )]
+    Unfinished {
         /// `viewers.deny_list`.
         path: PathBuf,
         /// Why not.
@@ -118,7 +131,11 @@ impl fmt::Debug for Denials {
 impl Denials {
     /// Those of the file at `path`, which need not exist. Nothing is read yet.
     pub fn new(path: PathBuf) -> Self {
-        let file = Mutex::new(Watched { file: DenialsFile::new(path), room: SLACK, fault: None });
+        Self::with_file(DenialsFile::new(path, File::sync_data))
+    }
+
+    fn with_file(file: DenialsFile) -> Self {
+        let file = Mutex::new(Watched { file, room: SLACK, fault: None });
         Self(Arc::new(Inner { denied: RwLock::default(), file }))
     }
 
@@ -168,9 +185,7 @@ impl Denials {
         let new: Vec<_> = {
             let denied = self.0.denied.read().unwrap_or_else(PoisonError::into_inner);
             let new: Vec<_> = asked.into_denials().filter(|it| denied.would_add(it)).collect();
-            if !new.is_empty() {
-                file.write(&lock, &new, &denied)?;
-            }
+            file.write(&lock, &new, &denied)?;
             new
         };
         let mut denied = self.0.denied.write().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,10 @@
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+use std::{
+    cell::Cell,
+    fs::{self, File},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+    time::Duration,
+};
 
 use proptest::prelude::*;
 
@@ -82,6 +88,60 @@ fn what_another_process_denies_is_taken_up() {
     assert_eq!((until(&command, "a"), until(&service, "b")), (Some(60), None));
     service.reload(NOW).unwrap();
     assert_eq!((until(&service, "a"), until(&service, "b")), (Some(60), Some(60)));
+}
+
+thread_local! {
+    /// How often a file was synced on this thread, and how many of those fail from now on.
+    static SYNCS: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+fn sync(file: &File) -> io::Result<()> {
+    let (done, failing) = SYNCS.get();
+    SYNCS.set((done + 1, failing.saturating_sub(1)));
+    if failing > 0 { Err(io::Error::other("the disk is gone")) } else { file.sync_data() }
+}
+
+fn opened_with_sync(path: &Path) -> Denials {
+    let denials = Denials::with_file(DenialsFile::new(path.to_owned(), sync));
+    denials.reload(NOW).unwrap();
+    denials
+}
+
+#[test]
+fn after_a_sync_that_failed_the_file_is_written_anew_before_anything_is_promised() {
+    let (_folder, path) = file();
+    let denials = opened_with_sync(&path);
+    denials.deny([denial("a", 60)], NOW).unwrap();
+    let inode = fs::metadata(&path).unwrap().ino();
+    SYNCS.set((0, 1));
+    let error = denials.deny([denial("b", 60)], NOW).unwrap_err();
+    assert!(matches!(error, DenialsError::Unfinished { .. }), "{error}");
+    // It can be read all the same, so that nothing seems to be left to do.
+    assert_eq!(until(&opened(&path), "b"), Some(60));
+    denials.deny([denial("b", 60)], NOW).unwrap();
+    assert_ne!(fs::metadata(&path).unwrap().ino(), inode);
+    let again = opened(&path);
+    assert_eq!((until(&again, "a"), until(&again, "b")), (Some(60), Some(60)));
+}
+
+#[test]
+fn what_others_wrote_is_synced_once_before_it_is_promised() {
+    let (_folder, path) = file();
+    opened(&path).deny([denial("a", 60)], NOW).unwrap();
+    let denials = opened_with_sync(&path);
+    let syncs = || SYNCS.replace((0, 0)).0;
+    denials.deny([denial("a", 30)], NOW).unwrap();
+    assert_eq!(syncs(), 1, "whoever wrote it may have been killed before it was durable");
+    denials.deny([denial("a", 30)], NOW).unwrap();
+    assert_eq!(syncs(), 0);
+    opened(&path).deny([denial("b", 60)], NOW).unwrap();
+    denials.deny([denial("b", 30)], NOW).unwrap();
+    assert_eq!((syncs(), until(&denials, "b")), (1, Some(60)));
+
+    // A file that is gone holds nothing that could be promised.
+    fs::remove_file(&path).unwrap();
+    denials.deny([denial("b", 30)], NOW).unwrap();
+    assert_eq!(until(&opened(&path), "b"), Some(60));
 }
 
 #[test]
