@@ -28,7 +28,7 @@ mod source;
 
 use std::{
     collections::BTreeMap,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -36,7 +36,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{sync::oneshot, task::JoinHandle, time::Sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::admission::{Admission, Crowded};
@@ -44,7 +44,7 @@ use self::{
     admission::Room,
     denials::{Denial, Denials},
     lanes::Outcome,
-    plan::{Merged, merge},
+    plan::Merged,
     revoker::Revoker,
     source::RevocationSource,
 };
@@ -159,7 +159,7 @@ pub struct ViewerSessions(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    regions: BTreeMap<Region, Place>,
+    regions: BTreeMap<Region, Regional>,
     denials: Option<Denials>,
     settings: Settings,
     clock: Clock,
@@ -172,7 +172,7 @@ struct Inner {
 
 /// A region's revoker, and who gets to it.
 #[derive(Debug)]
-struct Place {
+struct Regional {
     revoker: Revoker,
     room: Room,
 }
@@ -204,12 +204,12 @@ impl ViewerSessions {
         clock: Clock,
         tasks: &TaskTracker,
     ) -> Self {
-        let place = |(region, source): (Region, _)| {
+        let regional = |(region, source): (Region, _)| {
             let revoker = Revoker::new(region.clone(), source, tasks.clone());
-            (region, Place { revoker, room: Room::default() })
+            (region, Regional { revoker, room: Room::default() })
         };
         Self(Arc::new(Inner {
-            regions: sources.into_iter().map(place).collect(),
+            regions: sources.into_iter().map(regional).collect(),
             denials: settings.deny_list.clone().map(Denials::new),
             settings,
             clock,
@@ -231,9 +231,9 @@ impl ViewerSessions {
     /// Those of other requests would not leave it enough of its time.
     pub fn admit(&self, wanted: &[Wanted]) -> Result<Admission, Crowded> {
         let mut admission = Admission::default();
-        for (region, place) in &self.0.regions {
+        for (region, regional) in &self.0.regions {
             let sessions = wanted.iter().filter(|it| it.channel.region() == region).count();
-            admission.add(place.room.admit(sessions)?);
+            admission.add(regional.room.admit(sessions)?);
         }
         Ok(admission)
     }
@@ -260,27 +260,19 @@ impl ViewerSessions {
             () = &mut over => false,
         };
         let now = self.0.clock.now();
-        let attempts: Vec<_> = wanted.into_iter().map(|it| self.attempt(it, denied, now)).collect();
-        let Merged { sessions, places } = merge(attempts.iter().filter_map(Attempt::session));
-        let mut outcomes = self.send(&sessions);
-
-        let mut ended = Vec::with_capacity(outcomes.len());
-        for outcome in &mut outcomes {
-            ended.push(tokio::select! {
-                biased;
-                outcome = &mut *outcome => outcome.unwrap_or(Err(RevokeError::Unavailable)),
-                () = self.0.cut.cancelled() => outcome.try_recv().unwrap_or(Err(RevokeError::Stopped)),
-                () = &mut over => outcome.try_recv().unwrap_or(Err(RevokeError::Overdue)),
-            });
+        let mut merged = Merged::default();
+        let attempts: Vec<_> =
+            wanted.into_iter().map(|it| self.attempt(it, denied, now, &mut merged)).collect();
+        let mut ended = Vec::new();
+        for outcome in self.send(merged.into_sessions()) {
+            ended.push(self.hear(outcome, over.as_mut()).await);
             progress.0.fetch_add(1, Ordering::Relaxed);
         }
-        drop(outcomes);
-        for place in self.0.regions.values() {
-            place.revoker.forget_abandoned();
+        for regional in self.0.regions.values() {
+            regional.revoker.forget_abandoned();
         }
         drop(admission);
-        let mut ended = places.iter().map(|place| ended.get(*place).copied());
-        attempts.into_iter().map(|attempt| attempt.end(|| ended.next().flatten())).collect()
+        attempts.into_iter().map(|attempt| attempt?.end(&ended)).collect()
     }
 
     /// Waits until the requests under way have ended, for at most `grace`; then cuts them off. What
@@ -325,62 +317,76 @@ impl ViewerSessions {
         true
     }
 
-    /// What is to be told to IVS. `now` is after every denial.
-    fn attempt(&self, wanted: Wanted, denied: bool, now: Timestamp) -> Attempt {
+    /// Adds what is to be told to IVS to `merged`, unless the viewer had to be denied before and was
+    /// not. `now` is after every denial.
+    fn attempt(
+        &self,
+        wanted: Wanted,
+        denied: bool,
+        now: Timestamp,
+        merged: &mut Merged,
+    ) -> Result<Attempt, NotRevoked> {
         let Wanted { channel, viewer, version, deny_for } = wanted;
         let until_now = (now + self.0.settings.clock_allowance).unix_seconds();
         // A version has 31 bits, which are enough until January 2038.
         let until_now = i32::try_from(until_now.max(0)).unwrap_or(i32::MAX);
-        let denials = self.0.denials.as_ref().filter(|_| denied && deny_for.is_some());
-        Attempt {
-            denied_until: denials.and_then(|it| it.denied_until(&channel, &viewer, now)),
-            is_ready: denied || deny_for.is_none(),
-            session: ViewerSession {
-                channel,
-                viewer_id: viewer.as_str().to_owned(),
-                versions_up_to: version.unwrap_or(until_now),
-            },
+        let version = version.unwrap_or(until_now);
+        if deny_for.is_some() && !denied {
+            return Err(NotRevoked { error: RevokeError::NotDenied, version, denied_until: None });
         }
+        let denials = self.0.denials.as_ref().filter(|_| deny_for.is_some());
+        let denied_until = denials.and_then(|it| it.denied_until(&channel, &viewer, now));
+        let viewer_id = viewer.as_str().to_owned();
+        let place = merged.add(ViewerSession { channel, viewer_id, versions_up_to: version });
+        Ok(Attempt { place, version, denied_until })
     }
 
-    /// Has sessions revoked, as one line in each region.
-    fn send(&self, sessions: &[ViewerSession]) -> Vec<oneshot::Receiver<Outcome>> {
+    /// Has sessions revoked, as one line in each region. Says where each outcome will be heard, unless
+    /// the region is not served.
+    fn send(&self, sessions: Vec<ViewerSession>) -> Vec<Option<oneshot::Receiver<Outcome>>> {
         let number = self.0.next_request.fetch_add(1, Ordering::Relaxed).to_string();
         let line = Requester::client(&number).line();
-        let mut outcomes: Vec<_> = sessions.iter().map(|_| oneshot::channel().1).collect();
-        for (region, place) in &self.0.regions {
-            let own = |it: &&ViewerSession| it.channel.region() == region;
-            let heard = place.revoker.revoke(&line, sessions.iter().filter(own).cloned());
-            let places = sessions.iter().zip(&mut outcomes).filter(|(it, _)| own(it));
-            places.zip(heard).for_each(|((_, outcome), heard)| *outcome = heard);
+        let push = |session: ViewerSession| {
+            let regional = self.0.regions.get(session.channel.region())?;
+            Some(regional.revoker.push(&line, session))
+        };
+        let outcomes = sessions.into_iter().map(push).collect();
+        for regional in self.0.regions.values() {
+            regional.revoker.serve();
         }
         outcomes
+    }
+
+    /// Waits for an outcome, until the time of its request is over.
+    async fn hear(
+        &self,
+        outcome: Option<oneshot::Receiver<Outcome>>,
+        over: Pin<&mut Sleep>,
+    ) -> Outcome {
+        let Some(mut outcome) = outcome else { return Err(RevokeError::Unavailable) };
+        tokio::select! {
+            biased;
+            outcome = &mut outcome => outcome.unwrap_or(Err(RevokeError::Unavailable)),
+            () = self.0.cut.cancelled() => outcome.try_recv().unwrap_or(Err(RevokeError::Stopped)),
+            () = over => outcome.try_recv().unwrap_or(Err(RevokeError::Overdue)),
+        }
     }
 }
 
 /// A viewer who is being revoked.
 #[derive(Debug)]
 struct Attempt {
-    session: ViewerSession,
-    /// Whether nothing that must come before has failed.
-    is_ready: bool,
+    /// Of the session that stands for it, among those that are sent.
+    place: usize,
+    version: i32,
     denied_until: Option<Timestamp>,
 }
 
 impl Attempt {
-    fn session(&self) -> Option<ViewerSession> {
-        self.is_ready.then(|| self.session.clone())
-    }
-
-    /// With what became of its session.
-    fn end(self, outcome: impl FnOnce() -> Option<Outcome>) -> Result<Revoked, NotRevoked> {
-        let (version, denied_until) = (self.session.versions_up_to, self.denied_until);
-        let outcome = if self.is_ready {
-            outcome().unwrap_or(Err(RevokeError::Unavailable))
-        } else {
-            Err(RevokeError::NotDenied)
-        };
-        match outcome {
+    /// With what became of each session that was sent.
+    fn end(self, ended: &[Outcome]) -> Result<Revoked, NotRevoked> {
+        let Self { place, version, denied_until } = self;
+        match ended.get(place).copied().unwrap_or(Err(RevokeError::Unavailable)) {
             Ok(()) => Ok(Revoked { version, denied_until }),
             Err(error) => Err(NotRevoked { error, version, denied_until }),
         }

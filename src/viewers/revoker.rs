@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     answers::{self, Verdict},
     lanes::{Lanes, Next, Operation, Outcome, Waiting},
-    plan::merge,
+    plan::Merged,
     source::RevocationSource,
 };
 use crate::{
@@ -75,24 +75,18 @@ impl Revoker {
         }))
     }
 
-    /// Has the session revoked when its turn in the line comes. Where its outcome is not waited for
-    /// any more, it may be left out: see [`Revoker::forget_abandoned`].
-    pub(super) fn revoke(
-        &self,
-        line: &Line,
-        sessions: impl IntoIterator<Item = ViewerSession>,
-    ) -> Vec<oneshot::Receiver<Outcome>> {
-        let mut lanes = self.0.lock();
-        let outcomes = sessions
-            .into_iter()
-            .map(|session| {
-                let (waiting, outcome) = Waiting::new(line, session);
-                lanes.push(waiting);
-                outcome
-            })
-            .collect();
-        self.0.serve(&mut lanes);
-        outcomes
+    /// Puts the session at the end of the line, to be revoked in its turn after [`Revoker::serve`].
+    /// Where its outcome is not waited for any more, it may be left out: see
+    /// [`Revoker::forget_abandoned`].
+    pub(super) fn push(&self, line: &Line, session: ViewerSession) -> oneshot::Receiver<Outcome> {
+        let (waiting, outcome) = Waiting::new(line, session);
+        self.0.lock().push(waiting);
+        outcome
+    }
+
+    /// Sees to it that what waits is revoked.
+    pub(super) fn serve(&self) {
+        self.0.serve(&mut self.0.lock());
     }
 
     /// Does not revoke what nobody waits for any more.
@@ -139,11 +133,12 @@ impl Inner {
     async fn call(self: Arc<Self>, operation: Operation, waiting: Vec<Waiting>, pass: Pass) {
         let mut call = Call { revoker: &self, operation, pass, landed: false };
         // Two requests may want the same viewer gone.
-        let merged = merge(waiting.iter().map(|it| it.session.clone()));
-        let verdicts = self.ask(operation, &merged.sessions).await;
-        let of_place = |place: &usize| verdicts.get(*place).copied().unwrap_or(Verdict::Unclear);
-        let verdicts = merged.places.iter().map(of_place);
-        let verdicts = waiting.into_iter().zip(verdicts).collect();
+        let mut merged = Merged::default();
+        let placed: Vec<_> =
+            waiting.into_iter().map(|it| (merged.add(it.session.clone()), it)).collect();
+        let verdicts = self.ask(operation, &merged.into_sessions()).await;
+        let of_place = |place: usize| verdicts.get(place).copied().unwrap_or(Verdict::Unclear);
+        let verdicts = placed.into_iter().map(|(place, it)| (it, of_place(place))).collect();
         let rest = operation.interval().mul_f64(system_rng().random_range(0.5..1.5));
         {
             let mut lanes = self.lock();
