@@ -252,13 +252,7 @@ impl KeyOperations {
         match self.ivs.import(pem, &version.name, &tags).await {
             Ok(pair) => {
                 if let Err(error) = self.check_account(Some(keyring), pair.arn.account()) {
-                    tracing::error!(
-                        event = "imported_elsewhere",
-                        region = %self.region(),
-                        keyPairArn = %pair.arn,
-                        %error,
-                        "a key pair was imported into another account; delete it there"
-                    );
+                    self.take_back(&pair.arn).await;
                     return Err(error.into());
                 }
                 tracing::info!(
@@ -271,6 +265,22 @@ impl KeyOperations {
                 Ok(Some(Found { pair, duplicates: BTreeSet::new() }))
             }
             Err(error) => self.find_after(keyring, version, error).await.map(Some),
+        }
+    }
+
+    /// Deletes a pair that was just imported into an account that nobody meant: where it had none, only
+    /// the answer to the import told. The answer says that it is ours, and nothing signs with it.
+    async fn take_back(&self, arn: &PlaybackKeyArn) {
+        let (event, region) = ("imported_elsewhere", self.region());
+        match self.ivs.delete(arn).await {
+            Ok(()) | Err(IvsError::NotFound) => tracing::warn!(
+                event, %region, keyPairArn = %arn,
+                "a key pair was imported into another account, and deleted there again"
+            ),
+            Err(error) => tracing::error!(
+                event, %region, keyPairArn = %arn, %error,
+                "a key pair was imported into another account and is still there; delete it"
+            ),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Imports that IVS refuses: what is left of the key, and that nothing stands in the way afterwards.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
 use ivs_playback_auth::{
@@ -132,14 +132,17 @@ async fn pairs_of_another_account_than_the_configured_one_are_left_alone() {
     let is_refused = |outcome: Result<(), OperationError>| {
         matches!(outcome, Err(OperationError::OtherAccount { .. }))
     };
-    // Without a pair in IVS, only the answer to the import tells. It is not taken down.
+    // Without a pair in IVS, only the answer to the import tells. It is not taken down, and undone.
     assert!(is_refused(rotate(&process).await));
     let keyring = world.keyring().await;
     assert_eq!((keyring.account_id, keyring.keys.len()), (None, 1));
     assert_eq!((&keyring.keys[0].arn, &keyring.keys[0].claim), (&None, &None));
+    assert_eq!(world.pairs().await, []);
+    // With one, the listing tells, before anything is imported or deleted.
+    let key = PrivateKey::generate(&mut system_rng()).unwrap();
+    let pem = key.public_key().to_pem();
+    process.ivs.import_playback_key_pair(pem, "theirs", &BTreeMap::new()).await.unwrap();
     let pairs = world.pairs().await;
-    assert_eq!(pairs.len(), 1);
-    // From now on the listing tells, before anything is imported or deleted.
     assert!(is_refused(rotate(&process).await));
     assert!(is_refused(process.operations.generate(generate(0)).await.map(|_| ())));
     assert!(is_refused(process.operations.delete(pairs[0].arn.clone(), true).await));
@@ -149,7 +152,9 @@ async fn pairs_of_another_account_than_the_configured_one_are_left_alone() {
     // A keyring of another account is not worked with either, though IVS shows no pair.
     let right = world.process().await;
     rotate(&right).await.unwrap();
-    right.ivs.delete_playback_key_pair(&pairs[0].arn).await.unwrap();
+    for pair in world.pairs().await {
+        right.ivs.delete_playback_key_pair(&pair.arn).await.unwrap();
+    }
     assert!(is_refused(process.operations.generate(generate(1)).await.map(|_| ())));
     assert!(world.pairs().await.is_empty());
 }
