@@ -23,8 +23,12 @@ use crate::{clock::Clock, config::Config};
 /// How long a scrape that is under way may take at the end.
 const OPERATIONS_GRACE: Duration = Duration::from_secs(1);
 
-/// How long background tasks may take to end; they hold no unsaved state.
+/// How long background tasks may take to end, within what is left of `server.shutdown_grace`; they hold
+/// no unsaved state. The rest of a grace is not theirs: an orchestrator kills whatever outlives it.
 const TASKS_GRACE: Duration = Duration::from_secs(5);
+
+/// What they have all the same, and the audit log after them.
+const LAST_GRACE: Duration = Duration::from_millis(500);
 
 /// Runs the token service until a signal.
 ///
@@ -125,6 +129,8 @@ impl Running {
             _ = signals.next() => {}
         }
         let grace = config.server.shutdown_grace;
+        let clock = app.api().clock.clone();
+        let end = clock.monotonic() + grace;
         self.handle.graceful_shutdown(Some(grace));
         // A little before connections are cut, so that who still waits is told what is left.
         let drained = app.drain(grace.mul_f64(0.9));
@@ -132,7 +138,8 @@ impl Running {
             (_, ()) = async { tokio::join!(&mut self.task, drained) } => {}
             _ = signals.next() => self.handle.shutdown(),
         }
-        app.end(TASKS_GRACE).await;
+        let left = end.saturating_sub(clock.monotonic());
+        app.end(left.clamp(LAST_GRACE, TASKS_GRACE)).await;
         tracing::info!("stopped");
         Ok(())
     }
