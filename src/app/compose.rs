@@ -1,36 +1,34 @@
 //! Configuration to components, components to a router and background tasks.
 
-use std::{collections::BTreeMap, io, io::Write as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, io::Write as _, sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{canary::Canary, server::ListenError, tls::TlsError};
+use super::{canary::Canary, error::StartError, settings};
 use crate::{
     access::{
-        audit::{AuditLog, OpenError},
-        edit::EditError,
-        registry::{ClientsError, ClientsSource, Registry},
+        audit::AuditLog,
+        registry::{ClientsSource, Registry},
     },
-    channels::{ChannelDirectory, ChannelNames, Settings as ChannelSettings},
+    channels::{ChannelDirectory, ChannelNames},
     clock::Clock,
-    config::{Config, ConfigError, CorsOrigin, KeyStore},
-    emulator::EmulatorError,
+    config::{Config, CorsOrigin, KeyStore},
     http::{
-        self, Api, Components, Limits, demo::Demo, health::ShutdownFlag, inspect::InspectionTurns,
+        self, Api, Components, demo::Demo, health::ShutdownFlag, inspect::InspectionTurns,
         metrics::MetricsPlace,
     },
     ivs::{
-        AwsSettings, ConnectError, IvsRegions,
+        ConnectError, IvsRegions,
         arn::{ChannelArn, Region},
     },
     keys::{
         inventory::Inventory,
         keyring::{DriverId, RotationMode},
-        lifecycle::{Policy as RotationPolicy, requests::Begin},
+        lifecycle::requests::Begin,
         operations::{KeyOperations, OperationError, OperationSettings},
         rotator::{Goal, Probe, Rotator, RotatorSettings},
-        snapshot::{SigningKeys, SigningKeysSettings},
+        snapshot::SigningKeys,
         store::{
             Store,
             dir::DirStore,
@@ -40,8 +38,7 @@ use crate::{
     secret::system_rng,
     telemetry::Instruments,
     telemetry::metrics::Metrics,
-    tokens::grant::Policy,
-    viewers::{Settings as ViewerSettings, ViewerSessions, denials::DenialsError},
+    viewers::{ViewerSessions, denials::DenialsError},
 };
 
 /// How long the start waits for the account of the credentials; without IVS the service starts all
@@ -56,6 +53,18 @@ struct Driver {
     id: DriverId,
     claim_wait: Duration,
     access: KeyAccess,
+}
+
+impl Driver {
+    fn settings(&self, config: &Config, has_canary: bool) -> OperationSettings {
+        OperationSettings {
+            driver: self.id.clone(),
+            manage: settings::manages(config, self.access),
+            expected_account: config.ivs.account_id.clone(),
+            policy: settings::rotation(config, has_canary),
+            claim_wait: self.claim_wait,
+        }
+    }
 }
 
 /// Who uses the components.
@@ -73,61 +82,6 @@ pub enum KeyAccess {
     Managed,
     /// Look at them. Nothing is written and nothing signed, whatever the configuration says.
     LookOnly,
-}
-
-/// Why a server does not start, or ended by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The port.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// The AWS configuration.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// The clients.
-    #[error(transparent)]
-    Clients(#[from] ClientsError),
-    /// The clients file of `dev`.
-    #[error(transparent)]
-    EditClients(#[from] EditError),
-    /// The configuration that `dev` wrote.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The audit log.
-    #[error(transparent)]
-    Audit(#[from] OpenError),
-    /// The file of denied viewers.
-    #[error(transparent)]
-    Denials(#[from] DenialsError),
-    /// The certificate.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The emulator's state.
-    #[error(transparent)]
-    Emulator(#[from] EmulatorError),
-    /// The first key pair of `dev`.
-    #[error("cannot make the first key pair: {0}")]
-    FirstKey(#[from] OperationError),
-    /// The credential of `dev` is damaged.
-    #[error("{path} holds no credential; remove the file, and the next start makes a new one")]
-    ApiKey {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A file of `dev`.
-    #[error("cannot write {path}: {source}; choose another --data-dir or mend its permissions")]
-    DataDir {
-        /// The file or folder.
-        path: PathBuf,
-        /// The operating system's reason.
-        source: io::Error,
-    },
-    /// The operating system gives no signals.
-    #[error("cannot listen for signals: {0}")]
-    Signals(io::Error),
-    /// The listener broke while serving.
-    #[error("the listener ended: {0}")]
-    Ended(io::Error),
 }
 
 /// The token service without its port.
@@ -239,21 +193,11 @@ impl App {
         };
         let tasks = TaskTracker::new();
         let store = open_store(config.keys.store, config, &ivs);
-        let looks_only = driver.access == KeyAccess::LookOnly;
-        let manage = config.keys.manage && !looks_only;
-        // Who signs nothing asks nothing of the keyring.
-        let max_ttl = if looks_only { Duration::ZERO } else { config.tokens.max_ttl };
         let keys = Arc::new(SigningKeys::new(
             Arc::clone(&store),
             ivs.names().iter().cloned(),
             clock.clone(),
-            SigningKeysSettings {
-                refresh_every: config.keys.refresh_every,
-                max_staleness: config.keys.max_staleness,
-                max_ttl,
-                manage,
-                heal_wait: config.rotation.heal_wait,
-            },
+            settings::signing_keys(config, driver.access),
         ));
         let regions = ivs.iter().cloned();
         let inventory =
@@ -268,13 +212,7 @@ impl App {
             .map(|regional| {
                 let canary_region = canary_channel.as_ref().map(ChannelArn::region);
                 let has_canary = canary_region == Some(regional.region());
-                let settings = OperationSettings {
-                    driver: driver.id.clone(),
-                    manage,
-                    expected_account: config.ivs.account_id.clone(),
-                    policy: rotation_policy(config, has_canary),
-                    claim_wait: driver.claim_wait,
-                };
+                let settings = driver.settings(config, has_canary);
                 let operations = KeyOperations::new(
                     Arc::clone(&store),
                     Arc::new(regional.clone()),
@@ -288,33 +226,16 @@ impl App {
             .collect();
         let channels = ChannelDirectory::new(
             &ivs,
-            ChannelSettings {
-                fresh_for: config.channels.fresh_for,
-                stale_for: config.channels.stale_for,
-                not_found_for: config.channels.not_found_for,
-                capacity: config.channels.capacity,
-                calls_per_second: config.channels.calls_per_second,
-                gather: config.channels.gather,
-                deadline: config.channels.deadline,
-                on_unavailable: config.channels.on_unavailable,
-            },
+            settings::channels(config),
             clock.clone(),
             tasks.clone(),
             metrics.clone(),
         );
-        let viewers = ViewerSessions::new(
-            &ivs,
-            ViewerSettings {
-                clock_allowance: config.viewers.clock_allowance,
-                deny_list: config.viewers.local_deny.then(|| config.viewers.deny_list.clone()),
-                minted_elsewhere: is_command,
-            },
-            clock.clone(),
-            &tasks,
-        );
+        let viewers =
+            ViewerSessions::new(&ivs, settings::viewers(config, is_command), clock.clone(), &tasks);
         // A process that may not rotate asks no canary.
         let canary = canary_channel
-            .filter(|_| manage)
+            .filter(|_| settings::manages(config, driver.access))
             .map(|channel| Arc::new(Canary::new(channel, channels.clone(), clock.clone())));
         let rotators = rotators(config, &operations, &keys, &*store, &metrics, canary.as_ref());
         let api = Api::from(Components {
@@ -330,16 +251,9 @@ impl App {
             rotators,
             viewers,
             ivs,
-            policy: Policy {
-                default_ttl: config.tokens.default_ttl,
-                max_ttl: config.tokens.max_ttl,
-                stamp_session_version: config.tokens.stamp_session_version,
-            },
+            policy: settings::tokens(config),
             public_channels: config.tokens.public_channels,
-            limits: Limits {
-                max_body: config.server.max_body,
-                request_timeout: config.server.request_timeout,
-            },
+            limits: settings::limits(config),
             inspections: InspectionTurns::default(),
             shutdown: ShutdownFlag::default(),
         });
@@ -510,19 +424,6 @@ fn earlier(regions: &[Region], region: &Region) -> Vec<Region> {
     regions.iter().take_while(|it| *it != region).cloned().collect()
 }
 
-/// What rotations of a region depend on; the canary, where there is one, tells of its own region.
-fn rotation_policy(config: &Config, has_canary: bool) -> RotationPolicy {
-    RotationPolicy {
-        propagation_wait: config.rotation.propagation_wait,
-        drain_margin: config.rotation.drain_margin,
-        max_staleness: config.keys.max_staleness,
-        max_ttl: config.tokens.max_ttl,
-        heal: config.keys.heal,
-        every: config.rotation.every,
-        has_canary,
-    }
-}
-
 /// Refuses credentials of an account that `ivs.account_id` does not name, as far as that can be
 /// told in time.
 async fn check_account(ivs: &IvsRegions) -> Result<(), ConnectError> {
@@ -534,18 +435,7 @@ async fn check_account(ivs: &IvsRegions) -> Result<(), ConnectError> {
 }
 
 async fn connect(config: &Config, instruments: &Instruments) -> Result<IvsRegions, ConnectError> {
-    let regions = match &config.ivs.region {
-        Some(region) => vec![region.clone()],
-        None => config.ivs.regions.clone(),
-    };
-    let settings = AwsSettings {
-        regions,
-        account_id: config.ivs.account_id.clone(),
-        profile: config.ivs.profile.clone(),
-        endpoint_url: config.ivs.endpoint_url.clone(),
-        timeout: config.ivs.timeout,
-    };
-    IvsRegions::connect(settings, instruments).await
+    IvsRegions::connect(settings::aws(config), instruments).await
 }
 
 /// The store of a kind, as the configuration describes it. Nothing is read yet.

@@ -1,0 +1,68 @@
+//! Why a server does not start.
+
+use std::{io, path::PathBuf};
+
+use super::{server::ListenError, tls::TlsError};
+use crate::{
+    access::{audit::OpenError, edit::EditError, registry::ClientsError},
+    config::ConfigError,
+    emulator::EmulatorError,
+    ivs::ConnectError,
+    keys::operations::OperationError,
+    viewers::denials::DenialsError,
+};
+
+/// Why a server does not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The AWS configuration.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The clients.
+    #[error(transparent)]
+    Clients(#[from] ClientsError),
+    /// The clients file of `dev`.
+    #[error(transparent)]
+    EditClients(#[from] EditError),
+    /// The configuration that `dev` wrote.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] OpenError),
+    /// The file of denied viewers.
+    #[error(transparent)]
+    Denials(#[from] DenialsError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The emulator's state.
+    #[error(transparent)]
+    Emulator(#[from] EmulatorError),
+    /// The first key pair of `dev`.
+    #[error("cannot make the first key pair: {0}")]
+    FirstKey(#[from] OperationError),
+    /// The credential of `dev` is damaged.
+    #[error("{path} holds no credential; remove the file, and the next start makes a new one")]
+    ApiKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of `dev`.
+    #[error("cannot write {path}: {source}; choose another --data-dir or mend its permissions")]
+    DataDir {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// The operating system gives no signals.
+    #[error("cannot listen for signals: {0}")]
+    Signals(io::Error),
+    /// The listener broke while serving.
+    #[error("the listener ended: {0}")]
+    Ended(io::Error),
+}

@@ -1,0 +1,94 @@
+//! What each component is given of the configuration, which it never sees itself.
+
+use std::time::Duration;
+
+use super::KeyAccess;
+use crate::{
+    channels::Settings as ChannelSettings,
+    config::Config,
+    http::Limits,
+    ivs::AwsSettings,
+    keys::{lifecycle::Policy as RotationPolicy, snapshot::SigningKeysSettings},
+    tokens::grant::Policy as TokenPolicy,
+    viewers::Settings as ViewerSettings,
+};
+
+pub(super) fn aws(config: &Config) -> AwsSettings {
+    AwsSettings {
+        regions: match &config.ivs.region {
+            Some(region) => vec![region.clone()],
+            None => config.ivs.regions.clone(),
+        },
+        account_id: config.ivs.account_id.clone(),
+        profile: config.ivs.profile.clone(),
+        endpoint_url: config.ivs.endpoint_url.clone(),
+        timeout: config.ivs.timeout,
+    }
+}
+
+/// Whether key pairs may be changed.
+pub(super) fn manages(config: &Config, access: KeyAccess) -> bool {
+    config.keys.manage && access == KeyAccess::Managed
+}
+
+pub(super) fn signing_keys(config: &Config, access: KeyAccess) -> SigningKeysSettings {
+    SigningKeysSettings {
+        refresh_every: config.keys.refresh_every,
+        max_staleness: config.keys.max_staleness,
+        max_ttl: match access {
+            KeyAccess::Managed => config.tokens.max_ttl,
+            // Who signs nothing asks nothing of the keyring.
+            KeyAccess::LookOnly => Duration::ZERO,
+        },
+        manage: manages(config, access),
+        heal_wait: config.rotation.heal_wait,
+    }
+}
+
+/// What rotations of a region depend on; the canary, where there is one, tells of its own region.
+pub(super) fn rotation(config: &Config, has_canary: bool) -> RotationPolicy {
+    RotationPolicy {
+        propagation_wait: config.rotation.propagation_wait,
+        drain_margin: config.rotation.drain_margin,
+        max_staleness: config.keys.max_staleness,
+        max_ttl: config.tokens.max_ttl,
+        heal: config.keys.heal,
+        every: config.rotation.every,
+        has_canary,
+    }
+}
+
+pub(super) fn channels(config: &Config) -> ChannelSettings {
+    let channels = &config.channels;
+    ChannelSettings {
+        fresh_for: channels.fresh_for,
+        stale_for: channels.stale_for,
+        not_found_for: channels.not_found_for,
+        capacity: channels.capacity,
+        calls_per_second: channels.calls_per_second,
+        gather: channels.gather,
+        deadline: channels.deadline,
+        on_unavailable: channels.on_unavailable,
+    }
+}
+
+/// `is_command`: this process mints nothing, so that others must learn who is denied.
+pub(super) fn viewers(config: &Config, is_command: bool) -> ViewerSettings {
+    ViewerSettings {
+        clock_allowance: config.viewers.clock_allowance,
+        deny_list: config.viewers.local_deny.then(|| config.viewers.deny_list.clone()),
+        minted_elsewhere: is_command,
+    }
+}
+
+pub(super) fn tokens(config: &Config) -> TokenPolicy {
+    TokenPolicy {
+        default_ttl: config.tokens.default_ttl,
+        max_ttl: config.tokens.max_ttl,
+        stamp_session_version: config.tokens.stamp_session_version,
+    }
+}
+
+pub(super) fn limits(config: &Config) -> Limits {
+    Limits { max_body: config.server.max_body, request_timeout: config.server.request_timeout }
+}
