@@ -19,6 +19,9 @@ const LONGEST_TTL: Duration = Duration::from_hours(366 * 24);
 /// (`keys::operations`): two processes would import one key.
 const LONGEST_IVS_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// For as long after a revocation the viewer can start nothing. Clocks with NTP differ by far less.
+const WIDEST_CLOCKS: Duration = Duration::from_hours(1);
+
 /// Records every rule that is broken.
 pub(super) fn check(reader: &mut Reader<'_>, has_inline_clients: bool) {
     at_most(reader, "tokens.default_ttl", "tokens.max_ttl", parse::lifetime);
@@ -30,6 +33,10 @@ pub(super) fn check(reader: &mut Reader<'_>, has_inline_clients: bool) {
     }
     if reader.peek("ivs.timeout", parse::period).is_some_and(|it| it > LONGEST_IVS_TIMEOUT) {
         reader.problem("ivs.timeout", "must be at most \"10s\", so that claims outlive calls.");
+    }
+    if reader.peek("viewers.clock_allowance", parse::seconds).is_some_and(|it| it > WIDEST_CLOCKS) {
+        reader
+            .problem("viewers.clock_allowance", "must be at most \"1h\". Set the clocks instead.");
     }
     if has_inline_clients && reader.is_set_by_variable("access.clients") {
         reader.problem("access.clients", &format!("is set, and {CLIENTS} too. Unset one of them."));

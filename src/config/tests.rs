@@ -265,6 +265,8 @@ fn rules_between_keys() {
     assert_problem("keys.refresh_every", "7h", &order("keys.max_staleness"));
     assert_problem("tokens.default_ttl", "61m", &order("tokens.max_ttl"));
     assert_problem("tokens.max_ttl", "2000d", "must be at most a year, \"366d\".");
+    let problem = "must be at most \"1h\". Set the clocks instead.";
+    assert_problem("viewers.clock_allowance", "3601s", problem);
     assert_problem("ivs.timeout", "11s", "must be at most \"10s\", so that claims outlive calls.");
     assert_problem("server.tls_cert", "a.pem", "needs server.tls_key beside it.");
     assert_problem("server.tls_key", "a.pem", "needs server.tls_cert beside it.");

@@ -98,8 +98,8 @@ pub struct Revoked {
 pub struct NotRevoked {
     /// Why.
     pub error: RevokeError,
-    /// The version that was to be revoked.
-    pub version: i32,
+    /// The version that was to be revoked, where one could be chosen.
+    pub version: Option<i32>,
     /// Until when the viewer is denied all the same.
     pub denied_until: Option<Timestamp>,
 }
@@ -135,6 +135,12 @@ pub enum RevokeError {
         "The service stopped before this viewer session was known to be revoked; send it again."
     )]
     Stopped,
+    /// The clock shows a time that is no version.
+    #[error(
+        "The clock of this service shows a time that cannot be a session version, so nothing was \
+         revoked; set the clock, or send viewerSessionVersionsLessThanOrEqualTo."
+    )]
+    Clock,
     /// The denial could not be made durable, so that nothing was done.
     #[error(
         "The viewer could not be denied, so nothing was revoked; the log of this service says why."
@@ -327,18 +333,25 @@ impl ViewerSessions {
         merged: &mut Merged,
     ) -> Result<Attempt, NotRevoked> {
         let Wanted { channel, viewer, version, deny_for } = wanted;
-        let until_now = (now + self.0.settings.clock_allowance).unix_seconds();
-        // A version has 31 bits, which are enough until January 2038.
-        let until_now = i32::try_from(until_now.max(0)).unwrap_or(i32::MAX);
-        let version = version.unwrap_or(until_now);
+        let version = version.or_else(|| self.version_of(now));
         if deny_for.is_some() && !denied {
             return Err(NotRevoked { error: RevokeError::NotDenied, version, denied_until: None });
         }
         let denials = self.0.denials.as_ref().filter(|_| deny_for.is_some());
         let denied_until = denials.and_then(|it| it.denied_until(&channel, &viewer, now));
+        let Some(version) = version else {
+            return Err(NotRevoked { error: RevokeError::Clock, version, denied_until });
+        };
         let viewer_id = viewer.as_str().to_owned();
         let place = merged.add(ViewerSession { channel, viewer_id, versions_up_to: version });
         Ok(Attempt { place, version, denied_until })
+    }
+
+    /// Which covers every token that was stamped until now. Versions have 31 bits, which are enough
+    /// until January 2038. The highest of them would end whatever the viewer ever starts.
+    fn version_of(&self, now: Timestamp) -> Option<i32> {
+        let until_now = (now + self.0.settings.clock_allowance).unix_seconds();
+        i32::try_from(until_now).ok().filter(|version| *version >= 0)
     }
 
     /// Has sessions revoked, as one line in each region. Says where each outcome will be heard, unless
@@ -388,7 +401,7 @@ impl Attempt {
         let Self { place, version, denied_until } = self;
         match ended.get(place).copied().unwrap_or(Err(RevokeError::Unavailable)) {
             Ok(()) => Ok(Revoked { version, denied_until }),
-            Err(error) => Err(NotRevoked { error, version, denied_until }),
+            Err(error) => Err(NotRevoked { error, version: Some(version), denied_until }),
         }
     }
 }

@@ -107,6 +107,28 @@ async fn a_clock_that_is_a_little_ahead_is_allowed_for() {
     assert!(!app.admits(&ahead).await);
 }
 
+/// The highest version would end whatever the viewer ever starts.
+#[tokio::test]
+async fn a_clock_that_is_no_version_revokes_nobody_until_now() {
+    let app = TestApp::start_with(LOCAL_DENY, true).await;
+    let last = i64::from(i32::MAX) - 5;
+    app.clock.set_wall(Timestamp::from_unix_seconds(last));
+    assert_eq!(app.revoke(json!([demo("alice")])).await["results"][0]["version"], i32::MAX);
+    app.clock.advance(Duration::from_secs(1));
+    let with = |name: &str, value: i64| {
+        let mut session = demo("bob");
+        session[name] = value.into();
+        session
+    };
+    let answer = app.revoke(json!([demo("bob"), with("denyFor", 60), with(VERSION, 7)])).await;
+    assert_eq!((&answer["revoked"], &answer["results"][0]["version"]), (&json!(1), &json!(7)));
+    let errors = answer["errors"].as_array().unwrap();
+    let texts: Vec<_> = errors.iter().map(|it| it["message"].as_str().unwrap()).collect();
+    assert!(errors.iter().all(|it| it["code"] == "internal"), "{answer}");
+    assert!(texts[0].contains("The clock of this service") && !texts[0].contains("denied"));
+    assert!(texts[1].contains("The viewer is denied until 2038-01-19T03:15:03Z all the same."));
+}
+
 /// What is wrong with an item, and its code.
 fn bad_items(other: &str) -> Vec<(Value, &'static str)> {
     let with = |name: &str, value: Value| {

@@ -264,7 +264,7 @@ impl From<NotRevoked> for Failure {
             RevokeError::Invalid => ProblemType::InvalidRequest,
             RevokeError::Denied | RevokeError::Unavailable => ProblemType::IvsUnavailable,
             RevokeError::Overdue | RevokeError::Stopped => ProblemType::Timeout,
-            RevokeError::NotDenied => ProblemType::Internal,
+            RevokeError::Clock | RevokeError::NotDenied => ProblemType::Internal,
         };
         let mut message = left.error.to_string();
         if let Some(until) = left.denied_until {
@@ -284,7 +284,7 @@ fn audit(
     let took = api.clock.monotonic().saturating_sub(caller.started);
     let (version, denied_until) = match ended {
         Ok(revoked) => (Some(revoked.version), revoked.denied_until),
-        Err(Failure { left: Some(left), .. }) => (Some(left.version), left.denied_until),
+        Err(Failure { left: Some(left), .. }) => (left.version, left.denied_until),
         Err(Failure { left: None, .. }) => (None, None),
     };
     api.audit.record_revocation(&Revocation {
