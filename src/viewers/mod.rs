@@ -42,7 +42,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::admission::{Admission, Crowded};
 use self::{
     admission::Room,
-    denials::{Denial, Denials},
+    denials::{Denial, Denials, NotDenied},
     lanes::Outcome,
     plan::Merged,
     revoker::Revoker,
@@ -100,8 +100,25 @@ pub struct NotRevoked {
     pub error: RevokeError,
     /// The version that was to be revoked, where one could be chosen.
     pub version: Option<i32>,
-    /// Until when the viewer is denied all the same.
-    pub denied_until: Option<Timestamp>,
+    /// Whether the viewer is denied all the same.
+    pub denial: LeftDenied,
+}
+
+/// Whether a viewer who was not revoked gets new tokens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LeftDenied {
+    /// As before.
+    No,
+    /// None until then.
+    Until(Timestamp),
+    /// Nobody knows: the denial was being written.
+    Perhaps,
+}
+
+impl From<Option<Timestamp>> for LeftDenied {
+    fn from(until: Option<Timestamp>) -> Self {
+        until.map_or(Self::No, Self::Until)
+    }
 }
 
 /// Why a viewer was not revoked.
@@ -143,7 +160,7 @@ pub enum RevokeError {
     Clock,
     /// The denial could not be made durable, so that nothing was done.
     #[error(
-        "The viewer could not be denied, so nothing was revoked; the log of this service says why."
+        "The denial could not be written, so nothing was revoked; the log of this service says why."
     )]
     NotDenied,
 }
@@ -260,11 +277,7 @@ impl ViewerSessions {
         progress: Progress,
     ) -> Vec<Result<Revoked, NotRevoked>> {
         let mut over = pin!(tokio::time::sleep(BOUND));
-        let denied = tokio::select! {
-            biased;
-            denied = self.deny(&wanted) => denied,
-            () = &mut over => false,
-        };
+        let denied = self.deny(&wanted, over.as_mut()).await;
         let now = self.0.clock.now();
         let mut merged = Merged::default();
         let attempts: Vec<_> =
@@ -297,30 +310,32 @@ impl ViewerSessions {
 }
 
 impl ViewerSessions {
-    /// Denies those of whom that is asked. Says whether that is done, so that they may be revoked.
-    async fn deny(&self, wanted: &[Wanted]) -> bool {
+    /// Denies those of whom that is asked, until the time of the request is over.
+    async fn deny(&self, wanted: &[Wanted], over: Pin<&mut Sleep>) -> Result<(), Undenied> {
         let now = self.0.clock.now();
         let denial = |it: &Wanted| {
             let duration = it.deny_for?;
             Some(Denial::new(it.channel.clone(), it.viewer.clone(), now, duration))
         };
         let new: Vec<_> = wanted.iter().filter_map(denial).collect();
-        let Some(denials) = self.0.denials.clone().filter(|_| !new.is_empty()) else {
-            return new.is_empty();
-        };
-        match tokio::task::spawn_blocking(move || denials.deny(new, now)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::error!(%error, "viewers could not be denied");
-                return false;
-            }
-            Err(_) => return false,
+        if new.is_empty() {
+            return Ok(());
         }
+        let Some(denials) = &self.0.denials else {
+            return Err(Undenied { error: RevokeError::NotDenied, perhaps: false });
+        };
+        let mut denying = denials.deny(new, now);
+        let (error, denied) = tokio::select! {
+            biased;
+            denied = denying.wait() => (RevokeError::NotDenied, denied),
+            () = over => (RevokeError::Overdue, Err(denying.give_up())),
+        };
+        denied.map_err(|NotDenied { perhaps }| Undenied { error, perhaps })?;
         if self.0.settings.minted_elsewhere {
             // Until those who mint have looked into the file.
             tokio::time::sleep(2 * denials::LOOK_EVERY).await;
         }
-        true
+        Ok(())
     }
 
     /// Adds what is to be told to IVS to `merged`, unless the viewer had to be denied before and was
@@ -328,19 +343,24 @@ impl ViewerSessions {
     fn attempt(
         &self,
         wanted: Wanted,
-        denied: bool,
+        denied: Result<(), Undenied>,
         now: Timestamp,
         merged: &mut Merged,
     ) -> Result<Attempt, NotRevoked> {
         let Wanted { channel, viewer, version, deny_for } = wanted;
         let version = version.or_else(|| self.version_of(now));
-        if deny_for.is_some() && !denied {
-            return Err(NotRevoked { error: RevokeError::NotDenied, version, denied_until: None });
+        let mut denied_until = None;
+        if deny_for.is_some() {
+            if let Err(Undenied { error, perhaps }) = denied {
+                let denial = if perhaps { LeftDenied::Perhaps } else { LeftDenied::No };
+                return Err(NotRevoked { error, version, denial });
+            }
+            let denials = self.0.denials.as_ref();
+            denied_until = denials.and_then(|it| it.denied_until(&channel, &viewer, now));
         }
-        let denials = self.0.denials.as_ref().filter(|_| deny_for.is_some());
-        let denied_until = denials.and_then(|it| it.denied_until(&channel, &viewer, now));
         let Some(version) = version else {
-            return Err(NotRevoked { error: RevokeError::Clock, version, denied_until });
+            let denial = denied_until.into();
+            return Err(NotRevoked { error: RevokeError::Clock, version, denial });
         };
         let viewer_id = viewer.as_str().to_owned();
         let place = merged.add(ViewerSession { channel, viewer_id, versions_up_to: version });
@@ -386,6 +406,14 @@ impl ViewerSessions {
     }
 }
 
+/// That viewers were not denied, so that they are not revoked either.
+#[derive(Clone, Copy, Debug)]
+struct Undenied {
+    error: RevokeError,
+    /// They may be denied all the same.
+    perhaps: bool,
+}
+
 /// A viewer who is being revoked.
 #[derive(Debug)]
 struct Attempt {
@@ -401,7 +429,10 @@ impl Attempt {
         let Self { place, version, denied_until } = self;
         match ended.get(place).copied().unwrap_or(Err(RevokeError::Unavailable)) {
             Ok(()) => Ok(Revoked { version, denied_until }),
-            Err(error) => Err(NotRevoked { error, version: Some(version), denied_until }),
+            Err(error) => {
+                let denial = denied_until.into();
+                Err(NotRevoked { error, version: Some(version), denial })
+            }
         }
     }
 }

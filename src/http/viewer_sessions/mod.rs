@@ -31,7 +31,8 @@ use crate::{
         audit::{Outcome, Revocation},
     },
     viewers::{
-        Admission, Crowded, MAX_SESSIONS, NotRevoked, Progress, RevokeError, Revoked, Wanted,
+        Admission, Crowded, LeftDenied, MAX_SESSIONS, NotRevoked, Progress, RevokeError, Revoked,
+        Wanted,
     },
 };
 
@@ -267,8 +268,12 @@ impl From<NotRevoked> for Failure {
             RevokeError::Clock | RevokeError::NotDenied => ProblemType::Internal,
         };
         let mut message = left.error.to_string();
-        if let Some(until) = left.denied_until {
-            message = format!("{message} The viewer is denied until {until} all the same.");
+        match left.denial {
+            LeftDenied::No => {}
+            LeftDenied::Until(until) => {
+                message = format!("{message} The viewer is denied until {until} all the same.");
+            }
+            LeftDenied::Perhaps => message.push_str(" The viewer may be denied all the same."),
         }
         Self { problem, message, left: Some(left) }
     }
@@ -284,7 +289,10 @@ fn audit(
     let took = api.clock.monotonic().saturating_sub(caller.started);
     let (version, denied_until) = match ended {
         Ok(revoked) => (Some(revoked.version), revoked.denied_until),
-        Err(Failure { left: Some(left), .. }) => (left.version, left.denied_until),
+        Err(Failure { left: Some(NotRevoked { version, denial, .. }), .. }) => match denial {
+            LeftDenied::Until(until) => (*version, Some(*until)),
+            LeftDenied::No | LeftDenied::Perhaps => (*version, None),
+        },
         Err(Failure { left: None, .. }) => (None, None),
     };
     api.audit.record_revocation(&Revocation {

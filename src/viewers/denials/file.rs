@@ -17,7 +17,7 @@ use std::{
     fs::{self, File, Metadata, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::MetadataExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
@@ -189,11 +189,12 @@ impl DenialsFile {
     fn unwritable(&self, cause: io::Error) -> DenialsError {
         DenialsError::Unwritable { path: self.path.clone(), cause }
     }
+}
 
-    /// Keeps other processes from writing until the lock is dropped. Makes the folder.
-    pub(super) fn lock(&self) -> Result<Locked, DenialsError> {
-        Locked::lock(&self.path, FOLDER_MODE).map_err(|cause| self.unwritable(cause))
-    }
+/// Keeps other processes from writing until it is dropped. Makes the folder.
+pub(super) fn lock(path: &Path) -> Result<Locked, DenialsError> {
+    Locked::lock(path, FOLDER_MODE)
+        .map_err(|cause| DenialsError::Unwritable { path: path.to_owned(), cause })
 }
 
 impl Version {

@@ -9,6 +9,7 @@
 //! end sooner. Of two denials of one viewer on one channel the longer one counts.
 
 mod file;
+mod queue;
 #[cfg(test)]
 mod tests;
 
@@ -24,8 +25,12 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use self::file::{DenialsFile, News};
-use crate::{clock::Timestamp, ivs::arn::ChannelArn, tokens::claims::ViewerId};
+pub(super) use self::queue::NotDenied;
+use self::{
+    file::{DenialsFile, News},
+    queue::Queue,
+};
+use crate::{clock::Timestamp, files::Locked, ivs::arn::ChannelArn, tokens::claims::ViewerId};
 
 /// How often the file is looked at for denials of another process. Less than any sensible
 /// `viewers.clock_allowance`: what is minted until then is revoked by its version.
@@ -108,7 +113,9 @@ pub enum DenialsError {
 pub struct Denials(Arc<Inner>);
 
 struct Inner {
+    path: PathBuf,
     denied: RwLock<Denied>,
+    queue: Queue,
     /// Locked for as long as the file is read or written.
     file: Mutex<Watched>,
 }
@@ -131,12 +138,13 @@ impl fmt::Debug for Denials {
 impl Denials {
     /// Those of the file at `path`, which need not exist. Nothing is read yet.
     pub fn new(path: PathBuf) -> Self {
-        Self::with_file(DenialsFile::new(path, File::sync_data))
+        Self::with_sync(path, File::sync_data)
     }
 
-    fn with_file(file: DenialsFile) -> Self {
+    fn with_sync(path: PathBuf, sync: file::SyncFile) -> Self {
+        let file = DenialsFile::new(path.clone(), sync);
         let file = Mutex::new(Watched { file, room: SLACK, fault: None });
-        Self(Arc::new(Inner { denied: RwLock::default(), file }))
+        Self(Arc::new(Inner { path, denied: RwLock::default(), queue: Queue::default(), file }))
     }
 
     /// Until when the viewer gets no token for the channel, if `now` is before that.
@@ -161,20 +169,25 @@ impl Denials {
         self.0.take_news(&mut watched.file, now)
     }
 
+    /// Keeps other processes from writing until the lock is dropped. Blocks for at most 10 s.
+    fn lock_file(&self) -> Result<Locked, DenialsError> {
+        file::lock(&self.0.path)
+    }
+
     /// Denies, and returns once that is on disk and known to every later mint of this process. Blocks
     /// on the file.
     ///
     /// # Errors
     ///
     /// The file cannot be read or written. Some of them may be denied all the same.
-    pub fn deny(
+    fn add(
         &self,
+        lock: &Locked,
         denials: impl IntoIterator<Item = Denial>,
         now: Timestamp,
     ) -> Result<(), DenialsError> {
         let mut watched = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
         let Watched { file, room, .. } = &mut *watched;
-        let lock = file.lock()?;
         self.0.take_news(file, now)?;
         self.0.make_room(room, now);
         // One at most for each viewer and channel.
@@ -185,7 +198,7 @@ impl Denials {
         let new: Vec<_> = {
             let denied = self.0.denied.read().unwrap_or_else(PoisonError::into_inner);
             let new: Vec<_> = asked.into_denials().filter(|it| denied.would_add(it)).collect();
-            file.write(&lock, &new, &denied)?;
+            file.write(lock, &new, &denied)?;
             new
         };
         let mut denied = self.0.denied.write().unwrap_or_else(PoisonError::into_inner);

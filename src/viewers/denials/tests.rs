@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_337_700);
+pub(super) const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_337_700);
 
 fn channel(id: &str) -> ChannelArn {
     format!("arn:aws:ivs:us-west-2:123456789012:channel/{id}").parse().unwrap()
@@ -20,23 +20,32 @@ fn viewer(id: &str) -> ViewerId {
     ViewerId::parse(id.to_owned()).unwrap()
 }
 
-fn denial(id: &str, seconds: u64) -> Denial {
+pub(super) fn denial(id: &str, seconds: u64) -> Denial {
     Denial::new(channel("a"), viewer(id), NOW, Duration::from_secs(seconds))
 }
 
-fn until(denials: &Denials, id: &str) -> Option<u64> {
+pub(super) fn until(denials: &Denials, id: &str) -> Option<u64> {
     let until = denials.denied_until(&channel("a"), &viewer(id), NOW)?;
     Some(until.saturating_since(NOW).as_secs())
 }
 
-fn file() -> (tempfile::TempDir, PathBuf) {
+pub(super) fn file() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data/denied.jsonl");
     (folder, path)
 }
 
+fn deny(
+    denials: &Denials,
+    new: impl IntoIterator<Item = Denial>,
+    now: Timestamp,
+) -> Result<(), DenialsError> {
+    let lock = denials.lock_file()?;
+    denials.add(&lock, new, now)
+}
+
 /// As a process that starts finds it.
-fn opened(path: &Path) -> Denials {
+pub(super) fn opened(path: &Path) -> Denials {
     let denials = Denials::new(path.to_owned());
     denials.reload(NOW).unwrap();
     denials
@@ -46,7 +55,7 @@ fn opened(path: &Path) -> Denials {
 fn a_denial_is_found_after_a_restart_and_ends_in_time() {
     let (_folder, path) = file();
     let denials = opened(&path);
-    denials.deny([denial("alice", 60), denial("bob\"\n", 5)], NOW).unwrap();
+    deny(&denials, [denial("alice", 60), denial("bob\"\n", 5)], NOW).unwrap();
     let again = opened(&path);
     for denials in [denials, again] {
         assert_eq!((until(&denials, "alice"), until(&denials, "bob\"\n")), (Some(60), Some(5)));
@@ -63,12 +72,12 @@ fn a_denial_is_found_after_a_restart_and_ends_in_time() {
 fn the_longer_of_two_denials_counts() {
     let (_folder, path) = file();
     let denials = opened(&path);
-    denials.deny([denial("a", 60), denial("a", 90), denial("a", 30)], NOW).unwrap();
-    denials.deny([denial("a", 10)], NOW).unwrap();
+    deny(&denials, [denial("a", 60), denial("a", 90), denial("a", 30)], NOW).unwrap();
+    deny(&denials, [denial("a", 10)], NOW).unwrap();
     assert_eq!(until(&denials, "a"), Some(90));
     let text = fs::read_to_string(&path).unwrap();
     assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 1, "{text}");
-    denials.deny([denial("a", 91)], NOW).unwrap();
+    deny(&denials, [denial("a", 91)], NOW).unwrap();
     assert_eq!((until(&denials, "a"), until(&opened(&path), "a")), (Some(91), Some(91)));
 }
 
@@ -83,8 +92,8 @@ fn part_of_a_second_is_a_second() {
 fn what_another_process_denies_is_taken_up() {
     let (_folder, path) = file();
     let (service, command) = (opened(&path), opened(&path));
-    service.deny([denial("a", 60)], NOW).unwrap();
-    command.deny([denial("b", 60)], NOW).unwrap();
+    deny(&service, [denial("a", 60)], NOW).unwrap();
+    deny(&command, [denial("b", 60)], NOW).unwrap();
     assert_eq!((until(&command, "a"), until(&service, "b")), (Some(60), None));
     service.reload(NOW).unwrap();
     assert_eq!((until(&service, "a"), until(&service, "b")), (Some(60), Some(60)));
@@ -102,7 +111,7 @@ fn sync(file: &File) -> io::Result<()> {
 }
 
 fn opened_with_sync(path: &Path) -> Denials {
-    let denials = Denials::with_file(DenialsFile::new(path.to_owned(), sync));
+    let denials = Denials::with_sync(path.to_owned(), sync);
     denials.reload(NOW).unwrap();
     denials
 }
@@ -111,14 +120,14 @@ fn opened_with_sync(path: &Path) -> Denials {
 fn after_a_sync_that_failed_the_file_is_written_anew_before_anything_is_promised() {
     let (_folder, path) = file();
     let denials = opened_with_sync(&path);
-    denials.deny([denial("a", 60)], NOW).unwrap();
+    deny(&denials, [denial("a", 60)], NOW).unwrap();
     let inode = fs::metadata(&path).unwrap().ino();
     SYNCS.set((0, 1));
-    let error = denials.deny([denial("b", 60)], NOW).unwrap_err();
+    let error = deny(&denials, [denial("b", 60)], NOW).unwrap_err();
     assert!(matches!(error, DenialsError::Unfinished { .. }), "{error}");
     // It can be read all the same, so that nothing seems to be left to do.
     assert_eq!(until(&opened(&path), "b"), Some(60));
-    denials.deny([denial("b", 60)], NOW).unwrap();
+    deny(&denials, [denial("b", 60)], NOW).unwrap();
     assert_ne!(fs::metadata(&path).unwrap().ino(), inode);
     let again = opened(&path);
     assert_eq!((until(&again, "a"), until(&again, "b")), (Some(60), Some(60)));
@@ -127,20 +136,20 @@ fn after_a_sync_that_failed_the_file_is_written_anew_before_anything_is_promised
 #[test]
 fn what_others_wrote_is_synced_once_before_it_is_promised() {
     let (_folder, path) = file();
-    opened(&path).deny([denial("a", 60)], NOW).unwrap();
+    deny(&opened(&path), [denial("a", 60)], NOW).unwrap();
     let denials = opened_with_sync(&path);
     let syncs = || SYNCS.replace((0, 0)).0;
-    denials.deny([denial("a", 30)], NOW).unwrap();
+    deny(&denials, [denial("a", 30)], NOW).unwrap();
     assert_eq!(syncs(), 1, "whoever wrote it may have been killed before it was durable");
-    denials.deny([denial("a", 30)], NOW).unwrap();
+    deny(&denials, [denial("a", 30)], NOW).unwrap();
     assert_eq!(syncs(), 0);
-    opened(&path).deny([denial("b", 60)], NOW).unwrap();
-    denials.deny([denial("b", 30)], NOW).unwrap();
+    deny(&opened(&path), [denial("b", 60)], NOW).unwrap();
+    deny(&denials, [denial("b", 30)], NOW).unwrap();
     assert_eq!((syncs(), until(&denials, "b")), (1, Some(60)));
 
     // A file that is gone holds nothing that could be promised.
     fs::remove_file(&path).unwrap();
-    denials.deny([denial("b", 30)], NOW).unwrap();
+    deny(&denials, [denial("b", 30)], NOW).unwrap();
     assert_eq!(until(&opened(&path), "b"), Some(60));
 }
 
@@ -153,7 +162,7 @@ fn many_who_write_at_once_lose_nothing() {
             scope.spawn(move || {
                 let denials = opened(path);
                 for number in 0..20 {
-                    denials.deny([denial(&format!("{writer}-{number}"), 60)], NOW).unwrap();
+                    deny(&denials, [denial(&format!("{writer}-{number}"), 60)], NOW).unwrap();
                 }
             });
         }
@@ -165,7 +174,7 @@ fn many_who_write_at_once_lose_nothing() {
 fn a_line_that_was_cut_off_was_promised_to_nobody() {
     let (_folder, path) = file();
     let denials = opened(&path);
-    denials.deny([denial("a", 60), denial("b", 60)], NOW).unwrap();
+    deny(&denials, [denial("a", 60), denial("b", 60)], NOW).unwrap();
     let whole = fs::read(&path).unwrap();
     let second = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
     for length in second..whole.len() {
@@ -174,7 +183,7 @@ fn a_line_that_was_cut_off_was_promised_to_nobody() {
         let known = denials.0.denied.read().unwrap().len();
         // Without its line break the line is one nevertheless.
         assert_eq!(known, if length == whole.len() - 1 { 2 } else { 1 }, "{length}");
-        denials.deny([denial("c", 60)], NOW).unwrap();
+        deny(&denials, [denial("c", 60)], NOW).unwrap();
         assert_eq!(until(&denials, "c"), Some(60));
         assert_eq!(opened(&path).0.denied.read().unwrap().len(), known + 1, "{length}");
     }
@@ -184,13 +193,13 @@ fn a_line_that_was_cut_off_was_promised_to_nobody() {
 fn a_line_that_denies_nobody_is_told_and_the_denials_stay() {
     let (_folder, path) = file();
     let denials = opened(&path);
-    denials.deny([denial("a", 60)], NOW).unwrap();
+    deny(&denials, [denial("a", 60)], NOW).unwrap();
     for bad in ["hunter2", "{}", r#"{"channel":"x","viewerId":"hunter2","until":"now"}"#] {
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, format!("{bad}\n{text}")).unwrap();
         let error = denials.reload(NOW).unwrap_err().to_string();
         assert!(error.starts_with("Line 1 of ") && !error.contains("hunter2"), "{error}");
-        denials.deny([denial("b", 60)], NOW).unwrap_err();
+        deny(&denials, [denial("b", 60)], NOW).unwrap_err();
         assert_eq!((until(&denials, "a"), until(&denials, "b")), (Some(60), None));
         fs::write(&path, text).unwrap();
         denials.reload(NOW).unwrap();
@@ -201,7 +210,7 @@ fn a_line_that_denies_nobody_is_told_and_the_denials_stay() {
 fn a_person_lets_somebody_in_by_removing_the_line() {
     let (_folder, path) = file();
     let denials = opened(&path);
-    denials.deny([denial("a", 60), denial("b", 60)], NOW).unwrap();
+    deny(&denials, [denial("a", 60), denial("b", 60)], NOW).unwrap();
     let text = fs::read_to_string(&path).unwrap();
     let rest: Vec<_> = text.lines().filter(|line| !line.contains("\"a\"")).collect();
     fs::write(&path, rest.join("\n")).unwrap();
@@ -212,7 +221,7 @@ fn a_person_lets_somebody_in_by_removing_the_line() {
     fs::remove_file(&path).unwrap();
     denials.reload(NOW).unwrap();
     assert_eq!(until(&denials, "b"), Some(60));
-    denials.deny([denial("c", 60)], NOW).unwrap();
+    deny(&denials, [denial("c", 60)], NOW).unwrap();
     let again = opened(&path);
     assert_eq!((until(&again, "b"), until(&again, "c")), (Some(60), Some(60)));
     // Left empty it is meant.
@@ -233,7 +242,7 @@ fn denials_that_have_ended_do_not_pile_up() {
                 Denial::new(channel("a"), viewer, now, Duration::from_secs(10))
             })
             .collect();
-        denials.deny(new, now).unwrap();
+        deny(&denials, new, now).unwrap();
         now = now + Duration::from_secs(11);
     }
     let lines = fs::read_to_string(&path).unwrap().lines().count();
@@ -246,7 +255,7 @@ fn a_folder_that_cannot_be_written_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file/denied.jsonl");
     fs::write(folder.path().join("file"), "").unwrap();
-    let error = Denials::new(path).deny([denial("a", 60)], NOW).unwrap_err();
+    let error = deny(&Denials::new(path), [denial("a", 60)], NOW).unwrap_err();
     assert!(matches!(error, DenialsError::Unwritable { .. }), "{error}");
     assert!(error.to_string().contains("viewers.deny_list"));
 }
@@ -255,7 +264,7 @@ fn a_folder_that_cannot_be_written_is_told() {
 fn nothing_that_is_printed_names_a_viewer() {
     let (_folder, path) = file();
     let denials = opened(&path);
-    denials.deny([denial("hunter2", 60)], NOW).unwrap();
+    deny(&denials, [denial("hunter2", 60)], NOW).unwrap();
     assert!(!format!("{denials:?} {:?}", denial("hunter2", 1)).contains("hunter2"));
 }
 
@@ -273,7 +282,7 @@ proptest! {
         for (step, id, seconds) in steps {
             match processes.get(step) {
                 Some(process) => {
-                    process.deny([denial(&id.to_string(), seconds)], NOW).unwrap();
+                    deny(process, [denial(&id.to_string(), seconds)], NOW).unwrap();
                     let longest = promised.entry(id).or_insert(seconds);
                     *longest = seconds.max(*longest);
                     prop_assert_eq!(until(process, &id.to_string()), Some(*longest));
