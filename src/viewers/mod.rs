@@ -303,7 +303,7 @@ impl ViewerSessions {
             let requests = self.0.requests.len();
             tracing::warn!(event, requests, "viewer sessions are left unrevoked at shutdown");
             self.0.cut.cancel();
-            // They have but to say so; one that waits for the file of denials may not end at all.
+            // They have but to say so.
             let _ = tokio::time::timeout(LAST_WORDS, self.0.requests.wait()).await;
         }
     }
@@ -328,7 +328,7 @@ impl ViewerSessions {
         let (error, denied) = tokio::select! {
             biased;
             denied = denying.wait() => (RevokeError::NotDenied, denied),
-            () = over => (RevokeError::Overdue, Err(denying.give_up())),
+            error = self.cut_off(over) => (error, Err(denying.give_up())),
         };
         denied.map_err(|NotDenied { perhaps }| Undenied { error, perhaps })?;
         if self.0.settings.minted_elsewhere {
@@ -400,8 +400,16 @@ impl ViewerSessions {
         tokio::select! {
             biased;
             outcome = &mut outcome => outcome.unwrap_or(Err(RevokeError::Unavailable)),
-            () = self.0.cut.cancelled() => outcome.try_recv().unwrap_or(Err(RevokeError::Stopped)),
-            () = over => outcome.try_recv().unwrap_or(Err(RevokeError::Overdue)),
+            error = self.cut_off(over) => outcome.try_recv().unwrap_or(Err(error)),
+        }
+    }
+
+    /// Waits until the time of a request is over, and says why.
+    async fn cut_off(&self, over: Pin<&mut Sleep>) -> RevokeError {
+        tokio::select! {
+            biased;
+            () = self.0.cut.cancelled() => RevokeError::Stopped,
+            () = over => RevokeError::Overdue,
         }
     }
 }

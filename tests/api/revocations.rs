@@ -437,6 +437,41 @@ async fn a_denial_that_cannot_be_written_revokes_nobody() {
     assert!(app.admits(&url).await);
 }
 
+/// Another process has the folder locked for ever.
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_the_file_of_denials() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, list) = (folder.path().join("audit.jsonl"), folder.path().join("denied.jsonl"));
+    let settings = [
+        ("audit.sink", "file"),
+        ("audit.path", log.to_str().unwrap()),
+        ("viewers.local_deny", "true"),
+        ("viewers.deny_list", list.to_str().unwrap()),
+    ];
+    let app = TestApp::start_with(&settings, true).await;
+    let lock = std::fs::File::open(folder.path()).unwrap();
+    lock.try_lock().unwrap();
+    let mut session = demo("alice");
+    session["denyFor"] = json!(60);
+    let mut answer = std::pin::pin!(app.revoke(json!([session])));
+    let answer = loop {
+        tokio::select! {
+            biased;
+            answer = &mut answer => break answer,
+            // Ends at once as long as the request is not under way.
+            () = app.app.drain(Duration::from_millis(50)) => {}
+        }
+    };
+    let error = &answer["errors"][0];
+    assert_eq!(error["code"], "timeout");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("The service stopped") && !message.contains("denied"), "{message}");
+    assert!(app.app.api().audit.flush(Duration::from_secs(10)).await);
+    let line: Value = serde_json::from_str(&std::fs::read_to_string(&log).unwrap()).unwrap();
+    assert_eq!((&line["outcome"], &line["code"]), (&json!("refused"), &json!("timeout")));
+    assert!(line["deniedUntil"].is_null());
+}
+
 #[tokio::test]
 async fn each_viewer_has_a_line_in_the_audit_and_none_in_the_log() {
     let folder = tempfile::tempdir().unwrap();
