@@ -17,36 +17,62 @@ use crate::tokens::grant::Violation;
 
 /// Reads a body that must be one JSON object.
 ///
-/// Nesting deeper than 128 levels is refused by the parser.
-///
 /// # Errors
 ///
 /// `invalid_json`, which says where but never repeats what was there.
 pub(super) fn parse_object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
-    let refused = |detail: String| ApiError::new(ProblemType::InvalidJson, detail);
-    if body.is_empty() {
-        return Err(refused("The body is empty; send a JSON object.".to_owned()));
+    read_object(body, "body").map_err(|fault| {
+        let Fault { detail, place } = fault;
+        let place = place.map(|(line, column)| format!(" (line {line}, column {column})"));
+        let detail = format!("{detail}{}.", place.unwrap_or_default());
+        ApiError::new(ProblemType::InvalidJson, detail)
+    })
+}
+
+/// Reads a line that must be one JSON object, by the rules of a body.
+///
+/// # Errors
+///
+/// It is none: a sentence, which says where but never repeats what was there.
+pub(crate) fn parse_line(line: &str) -> Result<Map<String, Value>, String> {
+    read_object(line.as_bytes(), "line").map_err(|Fault { detail, place }| {
+        let place = place.map(|(_, column)| format!(" (column {column})"));
+        format!("{detail}{}.", place.unwrap_or_default())
+    })
+}
+
+/// What is wrong with a text, and at which line and column.
+struct Fault {
+    detail: String,
+    place: Option<(usize, usize)>,
+}
+
+/// Nesting deeper than 128 levels is refused by the parser.
+fn read_object(text: &[u8], kind: &str) -> Result<Map<String, Value>, Fault> {
+    let refused = |detail, place| Fault { detail, place };
+    if text.is_empty() {
+        return Err(refused(format!("The {kind} is empty; send a JSON object"), None));
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Strict
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
         .map_err(|error| {
-            let what = if error.is_data() {
-                "An object of the body holds the same member twice"
+            let detail = if error.is_data() {
+                format!("An object of the {kind} holds the same member twice")
             } else if error.to_string().starts_with("number out of range") {
-                "A number of the body is out of range"
+                format!("A number of the {kind} is out of range")
             } else if error.is_eof() {
-                "The body ends in the middle of its JSON"
+                format!("The {kind} ends in the middle of its JSON")
             } else {
-                "The body is not valid JSON"
+                format!("The {kind} is not valid JSON")
             };
-            refused(format!("{what} (line {}, column {}).", error.line(), error.column()))
+            refused(detail, Some((error.line(), error.column())))
         })?;
     match value {
         Value::Object(members) => Ok(members),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            Err(refused("The body is JSON, but not an object.".to_owned()))
+            Err(refused(format!("The {kind} is JSON, but not an object"), None))
         }
     }
 }

@@ -40,7 +40,7 @@ pub mod extract;
 pub mod health;
 mod idempotency;
 pub mod inspect;
-mod json;
+pub(crate) mod json;
 pub mod jwks;
 pub mod key_pairs;
 pub mod layers;

@@ -4,7 +4,9 @@
 //! same rules. A field is never guessed at: to revoke another viewer than the one that was meant would
 //! be worse than an error.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+
+use crate::http::json::parse_line;
 
 /// A line that names a viewer.
 #[derive(Debug, PartialEq)]
@@ -34,7 +36,9 @@ pub(super) fn parse(content: &[u8]) -> (Vec<Entry>, Vec<BadLine>) {
             continue;
         }
         let body = match std::str::from_utf8(line) {
-            Ok(text) if text.trim_start().starts_with('{') => from_json(text).map(Some),
+            Ok(text) if text.trim_start().starts_with('{') => {
+                parse_line(text).map(|members| Some(Value::Object(members)))
+            }
             Ok(text) => from_fields(text, entries.is_empty() && bad.is_empty()),
             Err(_) => Err("This line is not UTF-8.".to_owned()),
         };
@@ -46,12 +50,6 @@ pub(super) fn parse(content: &[u8]) -> (Vec<Entry>, Vec<BadLine>) {
         }
     }
     (entries, bad)
-}
-
-fn from_json(text: &str) -> Result<Value, String> {
-    let members: Map<String, Value> = serde_json::from_str(text)
-        .map_err(|error| format!("This is no JSON object (column {}).", error.column()))?;
-    Ok(Value::Object(members))
 }
 
 /// `channel,viewerId` or `channel,viewerId,version`, with commas or tabs; nothing for a heading.
@@ -114,6 +112,16 @@ mod tests {
             ]
         );
         assert_eq!(bodies("demo\ta,b"), [json!({"channel": "demo", "viewerId": "a,b"})]);
+    }
+
+    /// Which of the two was meant nobody knows.
+    #[test]
+    fn a_member_that_comes_twice_is_a_bad_line() {
+        let line = br#"{"channel": "demo", "viewerId": "alice", "viewerId": "bob"}"#;
+        let (entries, bad) = parse(line);
+        assert_eq!(entries, []);
+        let fault = "An object of the line holds the same member twice (column 51).";
+        assert_eq!(bad, [BadLine { line: 1, fault: fault.to_owned() }]);
     }
 
     #[test]
