@@ -95,7 +95,7 @@ fn run_revoke(global: &Global, args: &RevokeArgs) -> Result<(), Failure> {
         None => vec![judge_one(&app, args)?],
     };
     announce(&runtime, &app, &items);
-    let response = revoke(&runtime, &app, items);
+    let response = revoke(&runtime, &app, items)?;
     if global.json() {
         output::json(&response)?;
     } else {
@@ -210,7 +210,7 @@ fn announce(runtime: &Runtime, app: &App, items: &[Item]) {
 }
 
 /// In requests of the size that the HTTP API takes, one after the other.
-fn revoke(runtime: &Runtime, app: &App, items: Vec<Item>) -> RevocationResponse {
+fn revoke(runtime: &Runtime, app: &App, items: Vec<Item>) -> Result<RevocationResponse, Failure> {
     let total = items.len();
     let mut items = items.into_iter().peekable();
     let mut response = RevocationResponse::default();
@@ -230,13 +230,14 @@ fn revoke(runtime: &Runtime, app: &App, items: Vec<Item>) -> RevocationResponse 
             }
         });
         // Nobody else is in this process, so that there is room.
-        if let Ok(revoked) = revoked {
-            response.extend(revoked);
-        }
+        let revoked = revoked.map_err(|crowded| {
+            Failure::failed(format!("only the first {ended} of {total} were sent: {crowded}"))
+        })?;
+        response.extend(revoked);
         ended += count;
         told(ended, total);
     }
-    response
+    Ok(response)
 }
 
 /// On a terminal, how far it is.
