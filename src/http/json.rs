@@ -41,6 +41,33 @@ pub(crate) fn parse_line(line: &str) -> Result<Map<String, Value>, String> {
     })
 }
 
+/// Reads a body that has one member, an array of 1 to `most` objects. Its items are not looked at.
+///
+/// # Errors
+///
+/// `invalid_request`, with everything that is wrong with the envelope.
+pub(super) fn parse_items(
+    body: Map<String, Value>,
+    name: &str,
+    most: usize,
+) -> Result<Vec<Value>, ApiError> {
+    let mut members = Members::new(body);
+    let items = members.array(name);
+    let fault = match &items {
+        None if !members.is_faulty() => Some("is required: an array of"),
+        Some(items) if items.is_empty() || items.len() > most => Some("must hold"),
+        None | Some(_) => None,
+    };
+    if let Some(fault) = fault {
+        members.violate(format!("/{name}"), format!("{name} {fault} 1 to {most} objects."));
+    }
+    let violations = members.finish();
+    match items {
+        Some(items) if violations.is_empty() => Ok(items),
+        Some(_) | None => Err(ApiError::invalid(violations)),
+    }
+}
+
 /// What is wrong with a text, and at which line and column.
 struct Fault {
     detail: String,
@@ -340,6 +367,32 @@ mod tests {
         }
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(refusal(deep.as_bytes()), ProblemType::InvalidJson);
+    }
+
+    #[test]
+    fn an_envelope_has_one_to_so_many_items_and_nothing_else() {
+        let parse = |body: &[u8]| {
+            let items = parse_items(parse_object(body).unwrap(), "all", 2);
+            items.map_err(|error| error.to_problem(None, true).errors)
+        };
+        assert_eq!(parse(br#"{"all": [1, {}]}"#).unwrap().len(), 2);
+        for (body, details) in [
+            (&b"{}"[..], vec!["all is required: an array of 1 to 2 objects."]),
+            (br#"{"all": []}"#, vec!["all must hold 1 to 2 objects."]),
+            (br#"{"all": [1, 2, 3]}"#, vec!["all must hold 1 to 2 objects."]),
+            (br#"{"all": 1}"#, vec!["all must be an array, not a number."]),
+            (
+                br#"{"b": 1}"#,
+                vec![
+                    "all is required: an array of 1 to 2 objects.",
+                    "This member is unknown; see /openapi.json for those that are known.",
+                ],
+            ),
+        ] {
+            let faults = parse(body).unwrap_err();
+            let told: Vec<_> = faults.iter().map(|it| it.detail.as_str()).collect();
+            assert_eq!(told, details);
+        }
     }
 
     #[test]

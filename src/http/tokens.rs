@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::{
     Api,
     extract::{Caller, JsonObject, TokensMint},
-    json::Members,
+    json::{Members, parse_items},
     layers::RequestFacts,
     problem::{ApiError, Problem, ProblemType},
     respond::{json, no_store},
@@ -192,22 +192,7 @@ pub async fn mint_token_batch(
     facts: RequestFacts,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
-    let mut members = Members::new(body.0);
-    let requests = members.array("requests");
-    match &requests {
-        None if !members.is_faulty() => {
-            members.violate("/requests", "requests is required: an array of 1 to 500 objects.");
-        }
-        Some(items) if items.is_empty() || items.len() > MAX_BATCH => {
-            members.violate("/requests", "requests must hold 1 to 500 objects.");
-        }
-        None | Some(_) => {}
-    }
-    let violations = members.finish();
-    let (Some(requests), []) = (requests, violations.as_slice()) else {
-        return Err(ApiError::invalid(violations));
-    };
-
+    let requests = parse_items(body.0, "requests", MAX_BATCH)?;
     let results = stream::iter(requests)
         .map(|item| async {
             let outcome = match item {

@@ -12,7 +12,6 @@ use axum::{
     response::Response,
 };
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use self::item::message;
@@ -20,7 +19,7 @@ pub use self::item::{Item, judge};
 use super::{
     Api,
     extract::{Caller, JsonObject, ViewersRevoke},
-    json::Members,
+    json::parse_items,
     layers::{RequestFacts, within},
     problem::{ApiError, ProblemType},
     respond::{json, no_store},
@@ -130,7 +129,8 @@ pub async fn revoke_viewer_sessions(
     // The work may take longer than a request usually does, its body may not.
     let body = JsonObject::from_request(request, &api);
     let body = within(api.limits.request_timeout, body).await??;
-    let items: Vec<_> = read_envelope(body)?.into_iter().map(|it| judge(&api, it)).collect();
+    let items = parse_items(body.0, "viewerSessions", MAX_SESSIONS)?;
+    let items: Vec<_> = items.into_iter().map(|it| judge(&api, it)).collect();
     let admission = api.viewers.admit(&wanted(&items)).map_err(|it| refuse_crowd(&it))?;
     let caller = Audited {
         client_id: client.id().clone(),
@@ -170,27 +170,6 @@ struct Audited {
     trace_id: Option<String>,
     /// By the monotonic clock.
     started: Duration,
-}
-
-fn read_envelope(body: JsonObject) -> Result<Vec<Value>, ApiError> {
-    const POINTER: &str = "/viewerSessions";
-    let mut members = Members::new(body.0);
-    let sessions = members.array("viewerSessions");
-    match &sessions {
-        None if !members.is_faulty() => {
-            let detail = "viewerSessions is required: an array of 1 to 500 objects.";
-            members.violate(POINTER, detail);
-        }
-        Some(sessions) if sessions.is_empty() || sessions.len() > MAX_SESSIONS => {
-            members.violate(POINTER, "viewerSessions must hold 1 to 500 objects.");
-        }
-        None | Some(_) => {}
-    }
-    let violations = members.finish();
-    match sessions {
-        Some(sessions) if violations.is_empty() => Ok(sessions),
-        Some(_) | None => Err(ApiError::invalid(violations)),
-    }
 }
 
 fn wanted(items: &[Item]) -> Vec<Wanted> {
