@@ -7,6 +7,7 @@
 //!
 //! - [`denials`]: who gets no new token, on disk and in memory
 //! - `admission`: who may wait
+//! - `request`: the steps of one request
 //! - `plan`: which sessions stand for others
 //! - `revoker`: the tasks that call IVS, one for each region; `lanes`: what waits, in which order, and
 //!   at which pace; `answers`: what IVS said; `source`: its two operations
@@ -21,6 +22,7 @@ mod answers;
 pub mod denials;
 mod lanes;
 mod plan;
+mod request;
 mod revoker;
 #[cfg(test)]
 mod simulation;
@@ -28,7 +30,6 @@ mod source;
 
 use std::{
     collections::BTreeMap,
-    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -36,23 +37,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::oneshot, task::JoinHandle, time::Sleep};
+use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::admission::{Admission, Crowded};
-use self::{
-    admission::Room,
-    denials::{Denial, Denials, NotDenied},
-    lanes::Outcome,
-    plan::Merged,
-    revoker::Revoker,
-    source::RevocationSource,
-};
+use self::{admission::Room, denials::Denials, revoker::Revoker, source::RevocationSource};
 use crate::{
-    channels::Requester,
     clock::{Clock, Timestamp},
     ivs::{
-        IvsRegions, ViewerSession,
+        IvsRegions,
         arn::{ChannelArn, Region},
     },
     tokens::claims::ViewerId,
@@ -269,31 +262,6 @@ impl ViewerSessions {
         self.0.requests.spawn(request)
     }
 
-    /// Denies, chooses versions and revokes, within [`BOUND`]: an outcome for each, in their order.
-    pub async fn revoke(
-        &self,
-        wanted: Vec<Wanted>,
-        admission: Admission,
-        progress: Progress,
-    ) -> Vec<Result<Revoked, NotRevoked>> {
-        let mut over = pin!(tokio::time::sleep(BOUND));
-        let denied = self.deny(&wanted, over.as_mut()).await;
-        let now = self.0.clock.now();
-        let mut merged = Merged::default();
-        let attempts: Vec<_> =
-            wanted.into_iter().map(|it| self.attempt(it, denied, now, &mut merged)).collect();
-        let mut ended = Vec::new();
-        for outcome in self.send(merged.into_sessions()) {
-            ended.push(self.hear(outcome, over.as_mut()).await);
-            progress.0.fetch_add(1, Ordering::Relaxed);
-        }
-        for regional in self.0.regions.values() {
-            regional.revoker.forget_abandoned();
-        }
-        drop(admission);
-        attempts.into_iter().map(|attempt| attempt?.end(&ended)).collect()
-    }
-
     /// Waits until the requests under way have ended, for at most `grace`; then cuts them off. What
     /// is left then comes back to its caller, and into the audit, as not revoked.
     pub async fn drain(&self, grace: Duration) {
@@ -305,142 +273,6 @@ impl ViewerSessions {
             self.0.cut.cancel();
             // They have but to say so.
             let _ = tokio::time::timeout(LAST_WORDS, self.0.requests.wait()).await;
-        }
-    }
-}
-
-impl ViewerSessions {
-    /// Denies those of whom that is asked, until the time of the request is over.
-    async fn deny(&self, wanted: &[Wanted], over: Pin<&mut Sleep>) -> Result<(), Undenied> {
-        let now = self.0.clock.now();
-        let denial = |it: &Wanted| {
-            let duration = it.deny_for?;
-            Some(Denial::new(it.channel.clone(), it.viewer.clone(), now, duration))
-        };
-        let new: Vec<_> = wanted.iter().filter_map(denial).collect();
-        if new.is_empty() {
-            return Ok(());
-        }
-        let Some(denials) = &self.0.denials else {
-            return Err(Undenied { error: RevokeError::NotDenied, perhaps: false });
-        };
-        let mut denying = denials.deny(new, now);
-        let (error, denied) = tokio::select! {
-            biased;
-            denied = denying.wait() => (RevokeError::NotDenied, denied),
-            error = self.cut_off(over) => (error, Err(denying.give_up())),
-        };
-        denied.map_err(|NotDenied { perhaps }| Undenied { error, perhaps })?;
-        if self.0.settings.minted_elsewhere {
-            // Until those who mint have looked into the file.
-            tokio::time::sleep(2 * denials::LOOK_EVERY).await;
-        }
-        Ok(())
-    }
-
-    /// Adds what is to be told to IVS to `merged`, unless the viewer had to be denied before and was
-    /// not. `now` is after every denial.
-    fn attempt(
-        &self,
-        wanted: Wanted,
-        denied: Result<(), Undenied>,
-        now: Timestamp,
-        merged: &mut Merged,
-    ) -> Result<Attempt, NotRevoked> {
-        let Wanted { channel, viewer, version, deny_for } = wanted;
-        let version = version.or_else(|| self.version_of(now));
-        let mut denied_until = None;
-        if deny_for.is_some() {
-            if let Err(Undenied { error, perhaps }) = denied {
-                let denial = if perhaps { LeftDenied::Perhaps } else { LeftDenied::No };
-                return Err(NotRevoked { error, version, denial });
-            }
-            let denials = self.0.denials.as_ref();
-            denied_until = denials.and_then(|it| it.denied_until(&channel, &viewer, now));
-        }
-        let Some(version) = version else {
-            let denial = denied_until.into();
-            return Err(NotRevoked { error: RevokeError::Clock, version, denial });
-        };
-        let viewer_id = viewer.as_str().to_owned();
-        let place = merged.add(ViewerSession { channel, viewer_id, versions_up_to: version });
-        Ok(Attempt { place, version, denied_until })
-    }
-
-    /// Which covers every token that was stamped until now. Versions have 31 bits, which are enough
-    /// until January 2038. The highest of them would end whatever the viewer ever starts.
-    fn version_of(&self, now: Timestamp) -> Option<i32> {
-        let until_now = (now + self.0.settings.clock_allowance).unix_seconds();
-        i32::try_from(until_now).ok().filter(|version| *version >= 0)
-    }
-
-    /// Has sessions revoked, as one line in each region. Says where each outcome will be heard, unless
-    /// the region is not served.
-    fn send(&self, sessions: Vec<ViewerSession>) -> Vec<Option<oneshot::Receiver<Outcome>>> {
-        let number = self.0.next_request.fetch_add(1, Ordering::Relaxed).to_string();
-        let line = Requester::client(&number).line();
-        let push = |session: ViewerSession| {
-            let regional = self.0.regions.get(session.channel.region())?;
-            Some(regional.revoker.push(&line, session))
-        };
-        let outcomes = sessions.into_iter().map(push).collect();
-        for regional in self.0.regions.values() {
-            regional.revoker.serve();
-        }
-        outcomes
-    }
-
-    /// Waits for an outcome, until the time of its request is over.
-    async fn hear(
-        &self,
-        outcome: Option<oneshot::Receiver<Outcome>>,
-        over: Pin<&mut Sleep>,
-    ) -> Outcome {
-        let Some(mut outcome) = outcome else { return Err(RevokeError::Unavailable) };
-        tokio::select! {
-            biased;
-            outcome = &mut outcome => outcome.unwrap_or(Err(RevokeError::Unavailable)),
-            error = self.cut_off(over) => outcome.try_recv().unwrap_or(Err(error)),
-        }
-    }
-
-    /// Waits until the time of a request is over, and says why.
-    async fn cut_off(&self, over: Pin<&mut Sleep>) -> RevokeError {
-        tokio::select! {
-            biased;
-            () = self.0.cut.cancelled() => RevokeError::Stopped,
-            () = over => RevokeError::Overdue,
-        }
-    }
-}
-
-/// That viewers were not denied, so that they are not revoked either.
-#[derive(Clone, Copy, Debug)]
-struct Undenied {
-    error: RevokeError,
-    /// They may be denied all the same.
-    perhaps: bool,
-}
-
-/// A viewer who is being revoked.
-#[derive(Debug)]
-struct Attempt {
-    /// Of the session that stands for it, among those that are sent.
-    place: usize,
-    version: i32,
-    denied_until: Option<Timestamp>,
-}
-
-impl Attempt {
-    /// With what became of each session that was sent.
-    fn end(self, ended: &[Outcome]) -> Result<Revoked, NotRevoked> {
-        let Self { place, version, denied_until } = self;
-        match ended.get(place).copied().unwrap_or(Err(RevokeError::Unavailable)) {
-            Ok(()) => Ok(Revoked { version, denied_until }),
-            Err(error) => {
-                let denial = denied_until.into();
-                Err(NotRevoked { error, version: Some(version), denial })
-            }
         }
     }
 }

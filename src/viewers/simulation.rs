@@ -12,7 +12,7 @@ use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::time::sleep;
 
 use super::{lanes::Operation, *};
-use crate::ivs::{IvsError, ViewerSessionError, budget::Stopwatch};
+use crate::ivs::{IvsError, ViewerSession, ViewerSessionError, budget::Stopwatch};
 
 /// Sessions of this viewer up to this version, on a channel of us-west-2.
 pub(super) fn session(viewer: &str, versions_up_to: i32) -> ViewerSession {
