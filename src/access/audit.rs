@@ -126,7 +126,7 @@ pub struct Revocation<'a> {
     /// Sessions of this version and of lower ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub viewer_session_version: Option<i32>,
-    /// Until when the viewer gets no new token, where that was asked for and done.
+    /// Until when the viewer gets no new token, by this request or an earlier one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub denied_until: Option<Timestamp>,
     /// What became of it.

@@ -82,7 +82,7 @@ pub struct Wanted {
 pub struct Revoked {
     /// The version that was asked for or chosen.
     pub version: i32,
-    /// Until when the viewer is denied, where that was asked for.
+    /// Until when the viewer is denied, by this request or an earlier one.
     pub denied_until: Option<Timestamp>,
 }
 

@@ -84,12 +84,12 @@ impl ViewerSessions {
     ) -> Result<Attempt, NotRevoked> {
         let Wanted { channel, viewer, version, deny_for } = wanted;
         let version = version.or_else(|| self.version_of(now));
-        let mut denied_until = None;
         if deny_for.is_some() {
             denied.map_err(|Undenied { error, denial }| NotRevoked { error, version, denial })?;
-            let denials = self.0.denials.as_ref();
-            denied_until = denials.and_then(|it| it.denied_until(&channel, &viewer, now));
         }
+        // Perhaps of an earlier request: who asks is told what holds.
+        let denials = self.0.denials.as_ref();
+        let denied_until = denials.and_then(|it| it.denied_until(&channel, &viewer, now));
         let Some(version) = version else {
             let denial = denied_until.into();
             return Err(NotRevoked { error: RevokeError::Clock, version, denial });

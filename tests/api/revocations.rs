@@ -120,7 +120,7 @@ async fn a_clock_that_is_no_version_revokes_nobody_until_now() {
         session[name] = value.into();
         session
     };
-    let answer = app.revoke(json!([demo("bob"), with("denyFor", 60), with(VERSION, 7)])).await;
+    let answer = app.revoke(json!([demo("carol"), with("denyFor", 60), with(VERSION, 7)])).await;
     assert_eq!((&answer["revoked"], &answer["results"][0]["version"]), (&json!(1), &json!(7)));
     let errors = answer["errors"].as_array().unwrap();
     let texts: Vec<_> = errors.iter().map(|it| it["message"].as_str().unwrap()).collect();
@@ -246,6 +246,8 @@ async fn who_is_denied_gets_no_token_for_that_channel_until_then() {
         (&json!("local"), &json!("no"))
     );
     assert!(!app.admits(&url).await);
+    // That holds on where the viewer is revoked again, and is said.
+    assert_eq!(app.revoke(json!([demo("alice")])).await["results"][0]["denied"], "local");
 
     // Neither an alias nor the ARN, nor a batch.
     let by_arn = json!({ "channel": app.channel.as_str(), "viewerId": "alice" });

@@ -95,6 +95,10 @@ fn run_revoke(global: &Global, args: &RevokeArgs) -> Result<(), Failure> {
         None => vec![judge_one(&app, args)?],
     };
     announce(&runtime, &app, &items);
+    if let Err(error) = app.read_denials() {
+        // Viewers are revoked all the same; only who is denied already is not known.
+        output::note(&error.to_string());
+    }
     let response = revoke(&runtime, &app, items)?;
     if global.json() {
         output::json(&response)?;
@@ -281,6 +285,10 @@ fn tell(response: &RevocationResponse, args: &RevokeArgs) -> Result<(), Failure>
                 "Revoked. The service on this machine gives the viewer no new token for {}.",
                 output::span(time)
             )),
+            (_, None) if denied > 0 => output::line(
+                "Revoked. The viewer can get no new token from the service on this machine: an \
+                 earlier denial still holds.",
+            ),
             (_, None) => output::line(
                 "Revoked. The viewer can get a new token at once; add --deny-for 1h to keep them \
                  out.",
