@@ -76,8 +76,8 @@ pub enum DenialsError {
     },
     /// It cannot be written, and nothing of it was.
     #[error(
-        "The file of denied viewers {path} cannot be written: {cause}. Make its folder writable or \
-         change viewers.deny_list.", path = .path.display()
+        "The file of denied viewers {path} cannot be written: {cause}. See to it that its folder can \
+         be written and locked, or change viewers.deny_list.", path = .path.display()
     )]
     Unwritable {
         /// `viewers.deny_list`.
