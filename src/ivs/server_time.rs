@@ -7,11 +7,14 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use aws_sdk_ivs::{
-    config::{ConfigBag, Intercept, RuntimeComponents},
+    config::{
+        ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeTransmitInterceptorContextRef,
+    },
     error::BoxError,
     primitives::{DateTime, DateTimeFormat},
 };
 use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextRef;
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
 use crate::clock::{Clock, Moment, Timestamp};
 
@@ -23,6 +26,8 @@ const DATE_PRECISION: Duration = Duration::from_secs(1);
 pub struct ServerTime {
     /// The `Date` of the answer: whole seconds, rounded down.
     pub date: Timestamp,
+    /// When IVS was asked, by the monotonic clock: the answer is dated between then and `received`.
+    pub asked: Duration,
     /// When the answer had come.
     pub received: Moment,
 }
@@ -36,12 +41,12 @@ impl ServerTime {
         self.date + now.monotonic.saturating_sub(self.received.monotonic)
     }
 
-    /// How far our wall clock is from that of IVS at `now`, in either direction. A difference of
-    /// less than a second cannot be seen and is zero; the way of the answer counts as difference.
+    /// How far our wall clock is from that of IVS at `now` at least, in either direction. Neither the
+    /// second that a `Date` leaves open nor the time that the call took looks like a difference.
     pub fn skew_from(self, now: Moment) -> Duration {
-        let theirs = self.at(now);
-        let behind = theirs.saturating_since(now.wall);
-        let ahead = now.wall.saturating_since(theirs + DATE_PRECISION);
+        let behind = self.at(now).saturating_since(now.wall);
+        let since_asked = now.monotonic.saturating_sub(self.asked);
+        let ahead = now.wall.saturating_since(self.date + DATE_PRECISION + since_asked);
         behind.max(ahead)
     }
 }
@@ -68,9 +73,27 @@ struct DateReader {
     clock: Clock,
 }
 
+/// When an attempt of a call was sent.
+#[derive(Clone, Copy, Debug)]
+struct Asked(Duration);
+
+impl Storable for Asked {
+    type Storer = StoreReplace<Self>;
+}
+
 impl Intercept for DateReader {
     fn name(&self) -> &'static str {
         "DateReader"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        config.interceptor_state().store_put(Asked(self.clock.monotonic()));
+        Ok(())
     }
 
     // Before the answer is understood, so that errors and broken answers count too.
@@ -78,10 +101,12 @@ impl Intercept for DateReader {
         &self,
         context: &BeforeDeserializationInterceptorContextRef<'_>,
         _: &RuntimeComponents,
-        _: &mut ConfigBag,
+        config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if let Some(date) = context.response().headers().get("date").and_then(parse) {
-            let time = ServerTime { date, received: Moment::of(&self.clock) };
+        if let Some(date) = context.response().headers().get("date").and_then(parse)
+            && let Some(Asked(asked)) = config.load::<Asked>().copied()
+        {
+            let time = ServerTime { date, asked, received: Moment::of(&self.clock) };
             self.last.0.store(Some(Arc::new(time)));
         }
         Ok(())
@@ -105,7 +130,7 @@ mod tests {
     }
 
     fn server_time() -> ServerTime {
-        ServerTime { date: DATE, received: later(0, DATE) }
+        ServerTime { date: DATE, asked: later(0, DATE).monotonic, received: later(0, DATE) }
     }
 
     #[test]
@@ -121,6 +146,18 @@ mod tests {
         let set_back = DATE - Duration::from_hours(1);
         let theirs = server_time().at(later(7, set_back));
         assert_eq!(theirs, DATE + Duration::from_secs(7));
+    }
+
+    #[test]
+    fn a_slow_answer_is_no_difference() {
+        let asked = later(0, DATE).monotonic;
+        // Asked at DATE by both clocks; IVS dates its answer at once, or only when it sends it.
+        for dated in [DATE, DATE + Duration::from_secs(30)] {
+            let received = later(30, DATE + Duration::from_secs(30));
+            let time = ServerTime { date: dated, asked, received };
+            let now = later(40, DATE + Duration::from_secs(40));
+            assert_eq!(time.skew_from(now), Duration::ZERO, "{dated}");
+        }
     }
 
     #[test]

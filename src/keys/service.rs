@@ -4,7 +4,7 @@
 //! simulation of rotations runs hours of several processes under paused time, against a model of IVS
 //! that loses answers and shows old lists. Everything else speaks to the emulator over loopback.
 
-use std::{collections::BTreeMap, fmt, pin::Pin};
+use std::{collections::BTreeMap, fmt, pin::Pin, time::Duration};
 
 use crate::{
     clock::Moment,
@@ -42,6 +42,9 @@ pub trait KeyPairService: fmt::Debug + Send + Sync {
 
     /// What IVS's clock says at `now`, or up to a second less; `None` before its first answer.
     fn time(&self, now: Moment) -> Option<Timestamp>;
+
+    /// How far our wall clock is from IVS's at `now` at least; `None` before its first answer.
+    fn skew(&self, now: Moment) -> Option<Duration>;
 }
 
 impl KeyPairService for RegionalIvs {
@@ -72,5 +75,9 @@ impl KeyPairService for RegionalIvs {
 
     fn time(&self, now: Moment) -> Option<Timestamp> {
         self.server_time().map(|time| time.at(now))
+    }
+
+    fn skew(&self, now: Moment) -> Option<Duration> {
+        self.server_time().map(|time| time.skew_from(now))
     }
 }

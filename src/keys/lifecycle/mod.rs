@@ -70,6 +70,8 @@ pub struct Now {
     /// What IVS's last answer was dated, with the time since added: at most a second behind IVS's
     /// clock.
     pub ivs: Option<Timestamp>,
+    /// How far the clocks are from each other at least; `None` where that is not known.
+    pub skew: Option<Duration>,
 }
 
 impl Now {
@@ -84,9 +86,11 @@ impl Now {
         ivs.map_or(self.own, |ivs| ivs.max(self.own)).floor_to_second()
     }
 
-    /// How far our clock is from IVS's; `None` where that is not known.
-    pub fn skew(self) -> Option<Duration> {
-        self.ivs.map(|ivs| ivs.saturating_since(self.own).max(self.own.saturating_since(ivs)))
+    /// With an answer of IVS that took no time.
+    #[cfg(test)]
+    pub(in crate::keys) fn exact(own: Timestamp, ivs: Timestamp) -> Self {
+        let skew = ivs.saturating_since(own).max(own.saturating_since(ivs));
+        Self { own, ivs: Some(ivs), skew: Some(skew) }
     }
 }
 

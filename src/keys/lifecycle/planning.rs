@@ -30,7 +30,7 @@ impl<'a, P> Planner<'a, P> {
     pub(super) fn run(mut self) -> Plan {
         self.report();
         let emergency = self.unfinished(RotationMode::Emergency);
-        if let Some(skew) = self.it.now.skew()
+        if let Some(skew) = self.it.now.skew
             && skew > drain::skew_limit(self.it.policy)
         {
             self.plan.findings.push(Finding::ClockSkew(skew));

@@ -69,7 +69,7 @@ impl World {
     }
 
     fn now(&self) -> Now {
-        Now { own: self.own_now(), ivs: Some(self.now.floor_to_second()) }
+        Now::exact(self.own_now(), self.now.floor_to_second())
     }
 
     fn plan(&self) -> Plan {

@@ -104,7 +104,7 @@ impl Scene {
 
     fn plan(&self) -> Plan {
         plan(&Situation {
-            now: Now { own: self.now(), ivs: Some(samples::now()) },
+            now: Now::exact(self.now(), samples::now()),
             keyring: &self.keyring,
             observed: &self.observed,
             policy: &self.policy,

@@ -297,7 +297,7 @@ impl KeyOperations {
     /// The time, by our clock and by IVS's.
     pub(in crate::keys) fn now(&self) -> Now {
         let moment = Moment::of(&self.clock);
-        Now { own: moment.wall, ivs: self.ivs.time(moment) }
+        Now { own: moment.wall, ivs: self.ivs.time(moment), skew: self.ivs.skew(moment) }
     }
 
     pub(in crate::keys) async fn load(&self) -> Result<Option<Keyring>, OperationError> {

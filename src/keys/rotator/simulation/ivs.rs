@@ -165,6 +165,11 @@ impl KeyPairService for SimulatedIvs {
         let (date, at) = (*self.date.lock().unwrap())?;
         Some(date + now.monotonic.saturating_sub(at))
     }
+
+    fn skew(&self, now: Moment) -> Option<Duration> {
+        let theirs = self.time(now)?;
+        Some(theirs.saturating_since(now.wall).max(now.wall.saturating_since(theirs)))
+    }
 }
 
 fn key_pair(pair: &Pair) -> KeyPair {
