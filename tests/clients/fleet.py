@@ -62,8 +62,10 @@ class Fleet:
 
     def write_config(self, settings):
         sections = {
-            "server": {"listen": "127.0.0.1:0"},
-            "ivs": {"regions": [REGION], "account_id": ACCOUNT},
+            # Limits that a machine which stands still for some seconds does not meet.
+            "server": {"listen": "127.0.0.1:0", "request_timeout": "60s"},
+            "channels": {"deadline": "30s"},
+            "ivs": {"regions": [REGION], "account_id": ACCOUNT, "timeout": "10s"},
             **copy.deepcopy(TIMES),
         }
         for section, keys in settings.items():
@@ -270,7 +272,7 @@ class Moto:
 
     def close(self):
         self.process.stdin.close()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=120)
         self.process.stdout.close()
 
 

@@ -48,7 +48,7 @@ class Process:
         return self.ended()
 
     def ended(self):
-        code = self.process.wait(timeout=30)
+        code = self.process.wait(timeout=120)
         self.reader.join()
         self.process.stdout.close()
         self.log.close()

@@ -10,6 +10,7 @@ import json
 import os
 import pty
 import re
+import resource
 import subprocess
 import time
 import uuid
@@ -235,7 +236,7 @@ def inspect(binary, text, *options, stdin=False):
     argument = "-" if stdin else text
     done = subprocess.run(
         [binary, "token", "inspect", argument, "--output", "json", *map(str, options)],
-        input=text if stdin else None, capture_output=True, text=True, timeout=30)
+        input=text if stdin else None, capture_output=True, text=True, timeout=300)
     assert done.returncode in (0, 1), done.stderr
     return done.returncode, json.loads(done.stdout)
 
@@ -301,7 +302,7 @@ def on_a_terminal(binary, text, **environment):
         while part := os.read(reader, 4096):
             shown += part
     os.close(reader)
-    process.wait(timeout=30)
+    process.wait(timeout=300)
     return shown.decode().replace("\r\n", "\n")
 
 
@@ -337,9 +338,15 @@ def test_text_need_not_be_unicode(binary):
     "curl '" + "\\" * (1 << 20),
 ], ids=["letters", "dots", "tokens", "backslashes"])
 def test_a_mebibyte_of_anything_is_answered_at_once(binary, text):
-    started = time.monotonic()
+    began = spent()
     inspect_any = subprocess.run(
         [binary, "token", "inspect", "-", "--output", "json"],
-        input=text, capture_output=True, text=True, timeout=30)
+        input=text, capture_output=True, text=True, timeout=300)
     assert inspect_any.returncode in (1, 2), inspect_any.stderr
-    assert time.monotonic() - started < 5
+    assert spent() - began < 5
+
+
+def spent():
+    """Seconds of processor time of the processes that have ended; waiting for a processor is none."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

@@ -32,7 +32,7 @@ def node(*requests):
     """What jsonwebtoken makes of each request, all in one process."""
     assert os.environ.get("NODE_PATH") and shutil.which("node"), "run tests/run clients"
     done = subprocess.run(
-        ["node", str(SCRIPT)], input=json.dumps(requests), capture_output=True, text=True, timeout=60
+        ["node", str(SCRIPT)], input=json.dumps(requests), capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

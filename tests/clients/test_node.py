@@ -34,7 +34,7 @@ def seen(binary, tmp_path_factory):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
+            timeout=600,
         )
     finally:
         emulator.stop()

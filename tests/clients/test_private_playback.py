@@ -23,7 +23,7 @@ def node_modules():
 
 def run(*arguments):
     return subprocess.run(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600
     )
 
 
