@@ -276,6 +276,30 @@ class Moto:
         self.process.stdout.close()
 
 
+class Metronome:
+    """A thread that adds up how long this machine let it sleep beyond what it asked for."""
+
+    BEAT = 0.05
+
+    def __enter__(self):
+        self.overslept = 0.0
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.beat)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        self.thread.join()
+
+    def beat(self):
+        began = time.monotonic()
+        while not self.stopping.wait(self.BEAT):
+            now = time.monotonic()
+            self.overslept += now - began - self.BEAT
+            began = now
+
+
 def seconds(instant):
     """RFC 3339 as Unix seconds."""
     return calendar.timegm(time.strptime(instant, "%Y-%m-%dT%H:%M:%SZ"))
