@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -56,6 +57,27 @@ def signer(fleet, process):
     return answer.json["keyPairArn"]
 
 
+def next_signer(fleet, process, old, limit=300, what="the new signer"):
+    """Waits for another key than `old`; an answer without a token is none."""
+
+    def signs_anew():
+        answer = fleet.mint(process)
+        return answer.status == 200 and answer.json["keyPairArn"] != old and answer.json["keyPairArn"]
+
+    return wait_for(signs_anew, limit, what)
+
+
+def mint_and_play(fleet, process):
+    """A new token plays. One whose `exp` comes before the edge has answered proves nothing."""
+    while True:
+        answer = fleet.mint(process)
+        assert answer.status == 200, answer.text
+        played = fleet.play(answer.json["token"])
+        if played.status == 200:
+            return
+        assert seconds(answer.json["expiresAt"]) <= time.time(), played.text
+
+
 def play_before_its_end(fleet, token, expires):
     """A token plays; one whose `exp` has come by the time of the answer proves nothing."""
     played = fleet.play(token)
@@ -87,22 +109,27 @@ def test_kill_9_at_random_moments_of_rotations(start):
     asking.start()
     try:
         kill_at_random(fleet, viewers, KILLS)
+        # The last one was killed, and a slow machine has not done much by then.
+        server = fleet.serve()
+        viewers.server = server
+        wait_for(lambda: viewers.minted > 50 and len(viewers.signers) > 1, 300, "a new signer")
+        viewers.server = None
+        server.kill()
         rotating = False
         asking.join()
         # What is left is finished by whoever runs; a claim of the dead holds for a minute.
         server = fleet.serve()
         viewers.server = server
-        wait_for(lambda: not open_rotations(fleet, server), 150, "the end of all rotations")
+        wait_for(lambda: not open_rotations(fleet, server), 300, "the end of all rotations")
     finally:
         rotating = False
         viewers.stop()
     assert viewers.failed == []
     assert viewers.refused == []
-    assert viewers.minted > 50
     assert len(fleet.pairs()) == 1
-    assert len(fleet.private_keys()) == 1
+    # The file goes after the keyring that no longer names it was written.
+    wait_for(lambda: len(fleet.private_keys()) == 1, what="the end of the old private keys")
     assert fleet.pairs()[0]["arn"] == signer(fleet, server)
-    assert len(viewers.signers) > 1, "nothing was rotated"
 
 
 @pytest.mark.parametrize("duplicates", [False, True])
@@ -124,12 +151,12 @@ def test_two_replicas_that_rotate_at_once_make_one_pair(start, moto, duplicates)
         if not duplicates:
             # Either may die in the middle; what it had claimed is free after a minute.
             one.kill()
-        new = wait_for(lambda: (it := signer(fleet, two)) != old and it, 120, "the activation")
+        new = next_signer(fleet, two, old, what="the activation")
         if not duplicates:
             one = fleet.serve()
-        wait_for(lambda: signer(fleet, one) == new, 10, "the other replica's new signer")
+        assert next_signer(fleet, one, old, what="the other replica's new signer") == new
         assert {pair["arn"] for pair in fleet.pairs()} <= {old, new}
-        wait_for(lambda: not open_rotations(fleet, two), 120, "the end of the rotation")
+        wait_for(lambda: not open_rotations(fleet, two), 300, "the end of the rotation")
     finally:
         viewers.stop()
     assert viewers.failed == []
@@ -137,26 +164,45 @@ def test_two_replicas_that_rotate_at_once_make_one_pair(start, moto, duplicates)
     assert [pair["arn"] for pair in fleet.pairs()] == [new]
 
 
+def keyring_age(fleet, process):
+    """How many seconds ago the keyring was read that the process signs by."""
+    pattern = r"^ivs_playback_auth_keyring_age_seconds\{.*\} ([0-9.e-]+)$"
+    return float(re.search(pattern, fleet.metrics(process), re.MULTILINE)[1])
+
+
 def test_both_replicas_sign_with_a_new_key_soon(start, moto):
-    refresh = 0.4
     fleet = start(*in_secrets_manager(moto, refresh_every="400ms", max_staleness="5s"))
     first_key(fleet)
     one, two = fleet.serve(), fleet.serve()
     old = signer(fleet, one)
     assert fleet.rotate(one).status == 202
-    seen = {}
+    activated = []
 
-    def watch(process):
-        seen[process] = wait_for(lambda: signer(fleet, process) != old and time.monotonic(), 120)
+    def signs_anew(process):
+        began, age = time.monotonic(), keyring_age(fleet, process)
+        answer = fleet.mint(process)
+        if answer.status == 200 and answer.json["keyPairArn"] != old:
+            activated.append(time.monotonic())
+            return True
+        # Who has read the keyring since another signed with the new key must sign with it, too;
+        # tests of the service in a time of their own prove how soon that is.
+        assert not activated or began - activated[0] <= age, (began, activated, age)
+        return False
 
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        list(pool.map(watch, [one, two]))
-    # And a little, for a machine that is busy.
-    assert abs(seen[one] - seen[two]) < refresh + 1.0
+    waiting = [one, two]
+
+    def one_more():
+        waiting[:] = [it for it in waiting if not signs_anew(it)]
+        return not waiting
+
+    wait_for(one_more, 300, "the new signer of both")
 
 
 def test_a_rotation_by_five_replicas_leaves_few_versions_and_labels(start, moto):
-    fleet = start(*in_secrets_manager(moto, refresh_every="300ms", max_staleness="5s"))
+    # moto answers one call at a time: with shorter times five replicas would keep it busy without
+    # pause, each write would take seconds, and others would begin theirs meanwhile.
+    settings, env = in_secrets_manager(moto, refresh_every="2s", max_staleness="10s")
+    fleet = start({**settings, "rotation": {"reconcile_every": "5s"}}, env)
     first_key(fleet)
     secrets = boto3.client(
         "secretsmanager",
@@ -174,7 +220,7 @@ def test_a_rotation_by_five_replicas_leaves_few_versions_and_labels(start, moto)
     replicas = [fleet.serve() for _ in range(5)]
     before = len(versions())
     assert fleet.rotate(replicas[0]).status == 202
-    wait_for(lambda: not open_rotations(fleet, replicas[1]), 120, "the end of the rotation")
+    wait_for(lambda: not open_rotations(fleet, replicas[1]), 300, "the end of the rotation")
     assert len(versions()) - before <= 8
     labels = [label for version in versions() for label in version.get("VersionStages", [])]
     assert len(labels) <= 3, labels
@@ -205,8 +251,15 @@ class Gate:
             if not self.is_open:
                 near.close()
                 continue
-            far = socket.create_connection(("127.0.0.1", self.port))
+            try:
+                far = socket.create_connection(("127.0.0.1", self.port))
+            except OSError:
+                near.close()
+                continue
             self.connections += [near, far]
+            if not self.is_open:
+                # Shut meanwhile, perhaps before it was among the connections.
+                self.shut()
             for source, target in [(near, far), (far, near)]:
                 threading.Thread(target=self.carry, args=(source, target), daemon=True).start()
 
@@ -243,7 +296,7 @@ def rotate_whole(fleet, process):
     old = signer(fleet, process)
     answer = fleet.rotate(process)
     assert answer.status == 202, answer.text
-    wait_for(lambda: not open_rotations(fleet, process), 120, "the end of the rotation")
+    wait_for(lambda: not open_rotations(fleet, process), 300, "the end of the rotation")
     assert old not in {pair["arn"] for pair in fleet.pairs()}
 
 
@@ -265,14 +318,15 @@ def test_a_replica_that_is_cut_off_from_the_store_hands_out_nothing_useless(star
                 answer = fleet.mint(cut)
                 statuses.add(answer.status)
                 if answer.status == 200:
-                    assert fleet.play(answer.json["token"]).status == 200
+                    expires = seconds(answer.json["expiresAt"])
+                    play_before_its_end(fleet, answer.json["token"], expires)
                 else:
                     assert (answer.status, answer.json["code"]) == (503, "no_active_key")
                 time.sleep(0.05)
         rotation.result()
         assert 503 in statuses
         gate.open()
-        wait_for(lambda: fleet.mint(cut).status == 200, 30, "its recovery")
+        wait_for(lambda: fleet.mint(cut).status == 200, 300, "its recovery")
         assert signer(fleet, cut) == signer(fleet, one)
     finally:
         viewers.stop()
@@ -298,7 +352,7 @@ def test_a_replica_that_was_stopped_across_a_rotation_hands_out_nothing_useless(
                 play_before_its_end(fleet, answer.json["token"], seconds(answer.json["expiresAt"]))
             else:
                 assert answer.status in (503, 504), answer.text
-    wait_for(lambda: fleet.mint(stopped).status == 200, 30, "its recovery")
+    wait_for(lambda: fleet.mint(stopped).status == 200, 300, "its recovery")
     assert signer(fleet, stopped) == signer(fleet, one)
 
 
@@ -335,12 +389,16 @@ class Lambda:
         self.tokens.append((expires, token))
         return token
 
+    def mint_and_play(self):
+        token = self.mint()
+        play_before_its_end(self.fleet, token, self.tokens[-1][0])
+
 
 @pytest.mark.parametrize("lifetime", ["6s", "6h"])
 def test_from_a_lambda_to_this_without_a_refused_token(start, lifetime):
     fleet = start()
     old = Lambda(fleet, {"6s": 6, "6h": 6 * 3600}[lifetime])
-    assert fleet.play(old.mint()).status == 200
+    old.mint_and_play()
 
     # Adopt: the pair that IVS has is found by its fingerprint, and nothing is imported.
     adopted = fleet.cli(
@@ -357,15 +415,15 @@ def test_from_a_lambda_to_this_without_a_refused_token(start, lifetime):
     viewers.server = server
     try:
         for _ in range(10):
-            assert fleet.play(old.mint()).status == 200
+            old.mint_and_play()
             time.sleep(0.02)
         assert signer(fleet, server) == old.arn
 
         # Rotate: the adopted pair drains, and waits for somebody to release it.
         fleet.cli("keys", "rotate")
-        new = wait_for(lambda: (it := signer(fleet, server)) != old.arn and it)
+        new = next_signer(fleet, server, old.arn)
         # A caller that was forgotten is no harm.
-        assert fleet.play(old.mint()).status == 200
+        old.mint_and_play()
         last = old.tokens[-1][0]
         fleet.cli("keys", "release", old.arn)
         pair = fleet.call(server, "GET", "/v1/key-pairs").json["keyPairs"]
@@ -397,21 +455,26 @@ def test_a_pair_deleted_in_the_console_is_put_back_and_then_replaced(start, aws)
     fingerprint = fleet.ivs().get_playback_key_pair(arn=first)["keyPair"]["fingerprint"]
 
     aws(fleet, "ivs", "delete-playback-key-pair", "--arn", first)
-    second = wait_for(lambda: (it := signer(fleet, server)) != first and it, 60, "the repair")
+    second = next_signer(fleet, server, first, what="the repair")
     assert fleet.ivs().get_playback_key_pair(arn=second)["keyPair"]["fingerprint"] == fingerprint
-    assert fleet.play(fleet.mint(server).json["token"]).status == 200
-    assert 'key_heals_total{region="us-west-2",outcome="reimported"} 1' in fleet.metrics(server)
+    mint_and_play(fleet, server)
+    healed(fleet, server, "reimported")
 
     aws(fleet, "ivs", "delete-playback-key-pair", "--arn", second)
-    third = wait_for(lambda: (it := signer(fleet, server)) != second and it, 60, "the new key")
+    third = next_signer(fleet, server, second, what="the new key")
     assert fleet.ivs().get_playback_key_pair(arn=third)["keyPair"]["fingerprint"] != fingerprint
     wait_for(lambda: not open_rotations(fleet, server))
     assert [pair["arn"] for pair in fleet.pairs()] == [third]
-    assert len(fleet.private_keys()) == 1
-    assert fleet.play(fleet.mint(server).json["token"]).status == 200
-    assert 'key_heals_total{region="us-west-2",outcome="replaced"} 1' in fleet.metrics(server)
-    log = server.log_path.read_text()
-    assert "key_pair_reimported" in log and "key_pair_replaced" in log
+    wait_for(lambda: len(fleet.private_keys()) == 1, what="the end of the old private key")
+    mint_and_play(fleet, server)
+    healed(fleet, server, "replaced")
+
+
+def healed(fleet, process, outcome):
+    """Metrics and log tell it, somewhat after the new signer is seen."""
+    line = f'key_heals_total{{region="us-west-2",outcome="{outcome}"}} 1'
+    wait_for(lambda: line in fleet.metrics(process), 60, line)
+    wait_for(lambda: f"key_pair_{outcome}" in process.log_path.read_text(), 60, "its log line")
 
 
 def foreign_pairs(fleet, count):
@@ -445,7 +508,7 @@ def test_a_quota_full_of_foreign_pairs_refuses_at_once_and_names_them(start):
     new = wait_for(lambda: (it := fleet.mint(server)).status == 200 and it.json["keyPairArn"])
     assert {pair["arn"] for pair in fleet.pairs()} == {new, *theirs}
     assert fleet.play(leaked).status == 403
-    assert fleet.play(fleet.mint(server).json["token"]).status == 200
+    mint_and_play(fleet, server)
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -462,7 +525,9 @@ def test_an_emergency_in_the_middle_of_a_drain_ends_both_old_keys(start, killed)
     first = fleet.mint(server).json
     assert fleet.rotate(server).status == 202
     second = wait_for(
-        lambda: (it := fleet.mint(server).json)["keyPairArn"] != first["keyPairArn"] and it
+        lambda: (it := fleet.mint(server)).status == 200
+        and it.json["keyPairArn"] != first["keyPairArn"]
+        and it.json
     )
     assert open_rotations(fleet, server)[0]["phase"] == "draining"
     assert fleet.play(first["token"]).status == 200
@@ -486,7 +551,7 @@ def test_an_emergency_in_the_middle_of_a_drain_ends_both_old_keys(start, killed)
         and it.json["keyPairArn"] not in (first["keyPairArn"], second["keyPairArn"])
         and it.json
     )
-    wait_for(lambda: len(fleet.pairs()) == 1, 90, "the end of the old pairs")
+    wait_for(lambda: len(fleet.pairs()) == 1, 300, "the end of the old pairs")
     assert fleet.pairs()[0]["arn"] == third["keyPairArn"]
     for token in (first["token"], second["token"]):
         # By an edge that has no such key, a signature is merely wrong.
@@ -494,7 +559,7 @@ def test_an_emergency_in_the_middle_of_a_drain_ends_both_old_keys(start, killed)
         assert (refused.status, refused.json[0]["emulator_reason"]) == (403, "bad_signature")
     assert fleet.play(third["token"]).status == 200
     wait_for(lambda: len(fleet.private_keys()) == 1)
-    assert not open_rotations(fleet, server)
+    wait_for(lambda: not open_rotations(fleet, server), what="the end of the rotations")
 
 
 def test_a_process_that_may_not_manage_keys_only_reports(start, aws):
