@@ -68,12 +68,12 @@ def lower(headers):
 class Dev:
     """`ivs-playback-auth dev` on free ports, with a data folder of its own."""
 
-    def __init__(self, binary, folder, arguments=(), env=None):
+    def __init__(self, binary, folder, arguments=(), env=None, listen="127.0.0.1:0"):
         self.binary = binary
         self.folder = pathlib.Path(folder)
         self.arguments = list(arguments)
         self.env = env
-        self.listen = "127.0.0.1:0"
+        self.listen = listen
         self.start()
 
     def start(self):

@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import time
 
 import jwt
@@ -33,6 +34,9 @@ FLAGS = [
 ]
 PLAYERS = ["native", "media-source"]
 
+SECONDS = 120
+"""How long anything may take on a busy machine, so that a test ends."""
+
 
 @pytest.fixture(scope="module")
 def dev(binary, tmp_path_factory):
@@ -47,7 +51,9 @@ def chromium():
     assert program, "chromium is missing: run tests/run clients"
     with sync_playwright() as playwright:
         # Each launch has an empty profile of its own.
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=program, args=FLAGS, timeout=SECONDS * 1000
+        )
         yield browser
         browser.close()
 
@@ -59,6 +65,8 @@ def open_page(chromium):
 
     def opened(url, **options):
         contexts.append(chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options}))
+        contexts[-1].set_default_timeout(SECONDS * 1000)
+        contexts[-1].route("**/page.js", patient)
         page = contexts[-1].new_page()
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.goto(url)
@@ -68,6 +76,14 @@ def open_page(chromium):
     for context in contexts:
         context.close()
     assert failures == []
+
+
+def patient(route):
+    """The page's script with a longer stall, which no browser has that only waits for a processor."""
+    response = route.fetch()
+    script = re.sub(r"(const STALL_TIMEOUT =) \d+;", r"\1 10_000;", response.text())
+    assert "STALL_TIMEOUT = 10_000;" in script
+    route.fulfill(response=response, body=script)
 
 
 @pytest.fixture
@@ -85,7 +101,7 @@ def here(dev):
     return dev.url.replace("127.0.0.1", "localhost")
 
 
-def until(page, expression, seconds=20):
+def until(page, expression, seconds=SECONDS):
     """Waits until JavaScript is true. The page's policy forbids Playwright's own way, which is eval."""
     end = time.monotonic() + seconds
     while not (last := page.evaluate(expression)):
@@ -94,13 +110,21 @@ def until(page, expression, seconds=20):
     return last
 
 
+def wait_in(page, condition, what):
+    """Waits for a condition out of events of the page, which arrive only while it is waited for."""
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not happen"
+        page.wait_for_timeout(20)
+
+
 def position(page):
     return page.evaluate("document.getElementById('video').currentTime")
 
 
-def advances(page, by=1.0, seconds=15):
+def advances(page, by=1.0):
     """Pictures move: the position grows."""
-    until(page, f"document.getElementById('video').currentTime > {position(page) + by}", seconds)
+    until(page, f"document.getElementById('video').currentTime > {position(page) + by}")
 
 
 def stands_still(page):
@@ -113,7 +137,6 @@ def stands_still(page):
           if (now.position !== last.position) window.stood = now;
           return now.at - window.stood.at > 2000;
         })()""",
-        30,
     )
 
 
@@ -151,6 +174,11 @@ def colours(page):
     )
 
 
+def is_read_of_metadata(response):
+    """By the page's script, not by the browser's own player."""
+    return response.request.resource_type == "fetch" and "/v1/playlist/" in response.url
+
+
 def artefact(name):
     folder = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "browser"
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,8 +188,12 @@ def artefact(name):
 @pytest.mark.parametrize("player", PLAYERS)
 def test_it_plays_and_metadata_arrives(open_demo, player):
     page = open_demo()
+    reads = []
+    page.on("response", lambda it: reads.append(it) if is_read_of_metadata(it) else None)
     playing(page, player, viewer=f"watch-{player}")
     assert colours(page) > 20, "the picture is blank"
+    # What is sent before the first read is of the past.
+    wait_in(page, lambda: reads, "a read of the playlist by the page")
     text = json.dumps({"poll": f"{player}: 100% \"é\""}, ensure_ascii=False)
     page.fill("#metadata", text)
     page.click("#metadata-form button")
@@ -221,7 +253,7 @@ def test_a_rotation_does_not_stop_what_plays(open_demo, dev):
     until(page, "document.querySelector('#phases [aria-current]')?.textContent === 'propagating'")
     until(page, "document.querySelector('#pairs .pending') !== null")
     page.screenshot(path=artefact("rotating.png"), full_page=True)
-    until(page, "document.querySelector('#phases [aria-current]')?.textContent === 'draining'", 40)
+    until(page, "document.querySelector('#phases [aria-current]')?.textContent === 'draining'")
     until(page, "document.querySelector('#pairs .draining') !== null")
     advances(page)
     assert dev.mint()["keyPairArn"] != signer
@@ -341,6 +373,10 @@ def test_another_name_leads_nowhere(chromium, dev):
     context.close()
 
 
+def on_port(answers, dev):
+    return [it for it in answers if it[0].startswith(here(dev))]
+
+
 def test_a_page_on_another_port_cannot_act(open_demo, dev):
     """It is same-site, so that the browser sends the cookie along."""
     site = Site(dict)
@@ -356,7 +392,8 @@ def test_a_page_on_another_port_cannot_act(open_demo, dev):
               {{ method, credentials: 'include', mode: 'no-cors' }}).then((it) => it.type)))"""
         )
         assert outcome == ["opaque", "opaque"]
-        refused = sorted(it[1:] for it in answers if it[0].startswith(here(dev)))
+        wait_in(page, lambda: len(on_port(answers, dev)) == 2, "the end of both requests")
+        refused = sorted(it[1:] for it in on_port(answers, dev))
         assert refused == [(403, "GET"), (403, "POST")]
         readable = page.evaluate(
             f"fetch('{here(dev)}/demo/channels', {{ credentials: 'include' }}).then(() => true, () => false)"
@@ -367,17 +404,20 @@ def test_a_page_on_another_port_cannot_act(open_demo, dev):
 
 
 def test_the_page_goes_on_after_dev_was_started_again(open_page, binary, tmp_path):
-    server = Dev(binary, tmp_path)
-    try:
-        page = open_page(here(server) + "/")
-        page.wait_for_selector("#pairs tr")
-        server.listen = server.url.removeprefix("http://")
-        server.stop()
-        server.start()
-        page.click("#mint-only")
-        page.wait_for_selector("#claims tr")
-    finally:
-        server.stop()
+    with socket.socket() as holder:
+        # Bound without listening, it keeps the port from others while the server is away.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        server = Dev(binary, tmp_path, listen="127.0.0.1:{}".format(holder.getsockname()[1]))
+        try:
+            page = open_page(here(server) + "/")
+            page.wait_for_selector("#pairs tr")
+            server.stop()
+            server.start()
+            page.click("#mint-only")
+            page.wait_for_selector("#claims tr")
+        finally:
+            server.stop()
 
 
 @pytest.mark.parametrize("player", ["ivs", "hls", "video"])
@@ -408,7 +448,7 @@ def test_a_site_of_its_own_plays_and_tries_a_refusal_once_more(open_page, dev, p
             viewerId=f"site-{player}",
             viewerSessionVersionsLessThanOrEqualTo=minted[-1]["viewerSessionVersion"],
         )
-        until(page, "window.playback.state === 'failed'", 30)
+        until(page, "window.playback.state === 'failed'")
         assert page.evaluate("window.playback.error.code") == "player_failed"
         assert len(minted) == 2, "what played was loaded again"
     finally:

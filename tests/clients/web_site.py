@@ -29,7 +29,7 @@ if (kind === 'hls') {
   player.attachHTMLVideoElement(video);
 }
 window.playback = playPrivate(player, async ({ signal }) =>
-  (await fetch('/playback-url', { method: 'POST', signal })).json(), { stallTimeout: 2000 });
+  (await fetch('/playback-url', { method: 'POST', signal })).json(), { stallTimeout: 10000 });
 </script>
 """
 
@@ -60,10 +60,12 @@ class Site:
     """`mint` gives the answer to each `POST /playback-url`."""
 
     def __init__(self, mint):
+        # Made by one thread, before those that answer ask for it.
+        known = files()
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                kind, body = files().get(self.path.split("?")[0], ("text/plain", b""))
+                kind, body = known.get(self.path.split("?")[0], ("text/plain", b""))
                 self.answer(kind, body)
 
             def do_POST(self):
