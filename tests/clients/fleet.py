@@ -305,8 +305,8 @@ def seconds(instant):
     return calendar.timegm(time.strptime(instant, "%Y-%m-%dT%H:%M:%SZ"))
 
 
-def wait_for(condition, seconds=60, what="it"):
-    """The first true value of `condition`."""
+def wait_for(condition, seconds=300, what="it"):
+    """The first true value of `condition`; the limit is only there so that a test ends."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()

@@ -65,7 +65,7 @@ class Story:
             return codes(answer["http"]) == expected
 
         try:
-            wait_for(agrees, what=name)
+            wait_for(agrees, seconds=60, what=name)
         except AssertionError:
             pass  # the tests say what came instead
         self.seen[name] = (answer["http"], self.command_line(body))

@@ -57,14 +57,14 @@ def signer(fleet, process):
     return answer.json["keyPairArn"]
 
 
-def next_signer(fleet, process, old, limit=300, what="the new signer"):
+def next_signer(fleet, process, old, what="the new signer"):
     """Waits for another key than `old`; an answer without a token is none."""
 
     def signs_anew():
         answer = fleet.mint(process)
         return answer.status == 200 and answer.json["keyPairArn"] != old and answer.json["keyPairArn"]
 
-    return wait_for(signs_anew, limit, what)
+    return wait_for(signs_anew, what=what)
 
 
 def mint_and_play(fleet, process):
@@ -112,7 +112,7 @@ def test_kill_9_at_random_moments_of_rotations(start):
         # The last one was killed, and a slow machine has not done much by then.
         server = fleet.serve()
         viewers.server = server
-        wait_for(lambda: viewers.minted > 50 and len(viewers.signers) > 1, 300, "a new signer")
+        wait_for(lambda: viewers.minted > 50 and len(viewers.signers) > 1, what="a new signer")
         viewers.server = None
         server.kill()
         rotating = False
@@ -120,7 +120,7 @@ def test_kill_9_at_random_moments_of_rotations(start):
         # What is left is finished by whoever runs; a claim of the dead holds for a minute.
         server = fleet.serve()
         viewers.server = server
-        wait_for(lambda: not open_rotations(fleet, server), 300, "the end of all rotations")
+        wait_for(lambda: not open_rotations(fleet, server), what="the end of all rotations")
     finally:
         rotating = False
         viewers.stop()
@@ -156,7 +156,7 @@ def test_two_replicas_that_rotate_at_once_make_one_pair(start, moto, duplicates)
             one = fleet.serve()
         assert next_signer(fleet, one, old, what="the other replica's new signer") == new
         assert {pair["arn"] for pair in fleet.pairs()} <= {old, new}
-        wait_for(lambda: not open_rotations(fleet, two), 300, "the end of the rotation")
+        wait_for(lambda: not open_rotations(fleet, two), what="the end of the rotation")
     finally:
         viewers.stop()
     assert viewers.failed == []
@@ -195,7 +195,7 @@ def test_both_replicas_sign_with_a_new_key_soon(start, moto):
         waiting[:] = [it for it in waiting if not signs_anew(it)]
         return not waiting
 
-    wait_for(one_more, 300, "the new signer of both")
+    wait_for(one_more, what="the new signer of both")
 
 
 def test_a_rotation_by_five_replicas_leaves_few_versions_and_labels(start, moto):
@@ -220,7 +220,7 @@ def test_a_rotation_by_five_replicas_leaves_few_versions_and_labels(start, moto)
     replicas = [fleet.serve() for _ in range(5)]
     before = len(versions())
     assert fleet.rotate(replicas[0]).status == 202
-    wait_for(lambda: not open_rotations(fleet, replicas[1]), 300, "the end of the rotation")
+    wait_for(lambda: not open_rotations(fleet, replicas[1]), what="the end of the rotation")
     assert len(versions()) - before <= 8
     labels = [label for version in versions() for label in version.get("VersionStages", [])]
     assert len(labels) <= 3, labels
@@ -296,7 +296,7 @@ def rotate_whole(fleet, process):
     old = signer(fleet, process)
     answer = fleet.rotate(process)
     assert answer.status == 202, answer.text
-    wait_for(lambda: not open_rotations(fleet, process), 300, "the end of the rotation")
+    wait_for(lambda: not open_rotations(fleet, process), what="the end of the rotation")
     assert old not in {pair["arn"] for pair in fleet.pairs()}
 
 
@@ -326,7 +326,7 @@ def test_a_replica_that_is_cut_off_from_the_store_hands_out_nothing_useless(star
         rotation.result()
         assert 503 in statuses
         gate.open()
-        wait_for(lambda: fleet.mint(cut).status == 200, 300, "its recovery")
+        wait_for(lambda: fleet.mint(cut).status == 200, what="its recovery")
         assert signer(fleet, cut) == signer(fleet, one)
     finally:
         viewers.stop()
@@ -352,7 +352,7 @@ def test_a_replica_that_was_stopped_across_a_rotation_hands_out_nothing_useless(
                 play_before_its_end(fleet, answer.json["token"], seconds(answer.json["expiresAt"]))
             else:
                 assert answer.status in (503, 504), answer.text
-    wait_for(lambda: fleet.mint(stopped).status == 200, 300, "its recovery")
+    wait_for(lambda: fleet.mint(stopped).status == 200, what="its recovery")
     assert signer(fleet, stopped) == signer(fleet, one)
 
 
@@ -438,7 +438,7 @@ def test_from_a_lambda_to_this_without_a_refused_token(start, lifetime):
                         play_before_its_end(fleet, token, expires)
                 time.sleep(min(0.2, left))
             gone = lambda: old.arn not in {it["arn"] for it in fleet.pairs()}  # noqa: E731
-            wait_for(gone, 60, "the end of the adopted pair")
+            wait_for(gone, what="the end of the adopted pair")
         else:
             assert all(fleet.play(token).status == 200 for _, token in old.tokens)
     finally:
@@ -473,8 +473,8 @@ def test_a_pair_deleted_in_the_console_is_put_back_and_then_replaced(start, aws)
 def healed(fleet, process, outcome):
     """Metrics and log tell it, somewhat after the new signer is seen."""
     line = f'key_heals_total{{region="us-west-2",outcome="{outcome}"}} 1'
-    wait_for(lambda: line in fleet.metrics(process), 60, line)
-    wait_for(lambda: f"key_pair_{outcome}" in process.log_path.read_text(), 60, "its log line")
+    wait_for(lambda: line in fleet.metrics(process), what=line)
+    wait_for(lambda: f"key_pair_{outcome}" in process.log_path.read_text(), what="its log line")
 
 
 def foreign_pairs(fleet, count):
@@ -551,7 +551,7 @@ def test_an_emergency_in_the_middle_of_a_drain_ends_both_old_keys(start, killed)
         and it.json["keyPairArn"] not in (first["keyPairArn"], second["keyPairArn"])
         and it.json
     )
-    wait_for(lambda: len(fleet.pairs()) == 1, 300, "the end of the old pairs")
+    wait_for(lambda: len(fleet.pairs()) == 1, what="the end of the old pairs")
     assert fleet.pairs()[0]["arn"] == third["keyPairArn"]
     for token in (first["token"], second["token"]):
         # By an edge that has no such key, a signature is merely wrong.
@@ -574,7 +574,7 @@ def test_a_process_that_may_not_manage_keys_only_reports(start, aws):
         ready = fleet.call(server, "GET", "/readyz").json["regions"][REGION]
         return "active_key_pair_missing" in {it["code"] for it in ready["findings"]}
 
-    wait_for(reported, 60, "the report")
+    wait_for(reported, what="the report")
     assert fleet.pairs() == []
 
 
