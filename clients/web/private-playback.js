@@ -13,7 +13,8 @@
  *
  * What it does about tokens:
  *
- * - Each load() gets a fresh URL, and none twice.
+ * - Each load() gets a fresh URL, and none twice. Take single-use tokens with hls.js only: the other
+ *   two fetch the multivariant playlist again by themselves, and nothing keeps them from it.
  * - A refusal (403) of the multivariant playlist is tried once more, with a fresh URL. A `<video>`
  *   does not tell why it failed, so there every failure before the start counts as one.
  * - Who presses play after `refreshAfter` gets a fresh URL first.
@@ -28,7 +29,7 @@
  *              │           playing <── waiting ──────────────┘
  *              └──────┬───────┴───────────┘
  *                     v
- *            stopped or failed: nothing happens any more
+ *            ended, stopped or failed: nothing happens any more
  */
 
 /** How long a URL may take, in milliseconds. */
@@ -63,7 +64,7 @@ const SPENT_URLS = 1000;
  *   milliseconds (20,000). Chromium's own player does not report a session that has ended.
  * @property {AbortSignal} [signal] Stops playback when aborted.
  *
- * @typedef {'fetching' | 'loading' | 'waiting' | 'playing' | 'stopped' | 'failed'} State
+ * @typedef {'fetching' | 'loading' | 'waiting' | 'playing' | 'ended' | 'stopped' | 'failed'} State
  *
  * @typedef {'url_failed' | 'url_timeout' | 'url_invalid' | 'url_reused' | 'refused' |
  *   'player_failed' | 'superseded' | 'stopped'} ErrorCode
@@ -121,6 +122,7 @@ export class PrivatePlayback extends EventTarget {
   /** Whether to start as soon as that is possible. */ #wantsPlay;
   /** Whether the player holds a URL of ours that was not refused. */ #isLoaded = false;
   /** From when on that URL is too old to begin with; local time in milliseconds. */ #staleAt = Infinity;
+  /** Whether the player is kept from starting with a URL that is being replaced. */ #isHeld = false;
   #mayRetry = true;
   #isDestroyed = false;
   #attempt = 0;
@@ -150,6 +152,7 @@ export class PrivatePlayback extends EventTarget {
       loaded: () => this.#playerLoaded(),
       asked: () => void this.#playAsked(),
       blocked: () => this.#playBlocked(),
+      ended: () => this.#playerEnded(),
       failed: (isRefusal, cause) => this.#playerFailed(isRefusal, cause),
     });
     const stop = () => this.stop();
@@ -190,7 +193,7 @@ export class PrivatePlayback extends EventTarget {
 
   /** Ends playback, also before it began. The player can be used again. */
   stop() {
-    const hadUrl = this.#isLoaded;
+    const hadUrl = this.#isLoaded || this.#isHeld;
     if (this.#end('stopped', new PrivatePlaybackError('stopped', 'Playback was stopped.')) && hadUrl) {
       this.#adapter.stop();
     }
@@ -211,9 +214,11 @@ export class PrivatePlayback extends EventTarget {
 
   /** Fetches a URL and gives it to the player. */
   async #loadFresh() {
-    this.#enter('fetching');
     const fetch = new AbortController();
     this.#fetch = fetch;
+    this.#enter('fetching');
+    // A listener may have stopped it, or given the player to another playback.
+    if (this.#isOver()) return;
     try {
       let url = await this.#freshUrl(fetch.signal);
       // The machine may have slept meanwhile. Once only: its clock may be wrong as well.
@@ -222,7 +227,9 @@ export class PrivatePlayback extends EventTarget {
       this.#fetch = null;
       this.#staleAt = url.staleAt;
       this.#isLoaded = true;
+      this.#isHeld = false;
       this.#enter('loading');
+      if (this.#isOver()) return;
       this.#adapter.load(url.text, url.isSingleUse);
       if (this.#wantsPlay && this.#state === 'loading') this.#adapter.play();
     } catch (error) {
@@ -243,7 +250,8 @@ export class PrivatePlayback extends EventTarget {
     const request = { signal, attempt: this.#attempt };
     const answer = await bounded(this.#getPlaybackUrl, request, this.#urlTimeout);
     const url = readUrl(answer, askedAt);
-    if (this.#used.has(url.text) || spent.has(url.text)) {
+    // One without a token, of a public channel, is the same each time.
+    if (url.hasToken && (this.#used.has(url.text) || spent.has(url.text))) {
       throw new PrivatePlaybackError(
         'url_reused',
         'getPlaybackUrl returned a URL that was used before. Mint a new token at each call, and let no cache keep it.',
@@ -257,7 +265,6 @@ export class PrivatePlayback extends EventTarget {
   #playerStarted() {
     // What the player played before is not ours.
     if (!this.#isLoaded || this.#state === 'playing') return;
-    this.#fetch?.abort();
     this.#enter('playing');
     this.#resolveStarted();
   }
@@ -266,17 +273,27 @@ export class PrivatePlayback extends EventTarget {
     if (this.#state === 'loading' && !this.#wantsPlay) this.#enter('waiting');
   }
 
+  /** The stream ended, or the recording. */
+  #playerEnded() {
+    if (this.#state === 'playing') this.#end('ended');
+  }
+
   /** Somebody pressed play. Answers whether the player may, with the URL that it has. */
   #playAsked() {
     const wasAsked = this.#wantsPlay;
     this.#wantsPlay = true;
+    if (this.#isHeld) this.#adapter.hold();
     if (wasAsked || (this.#state !== 'loading' && this.#state !== 'waiting')) return false;
     if (Date.now() >= this.#staleAt) {
+      // What it has buffered would start with the old token.
+      this.#isLoaded = false;
+      this.#isHeld = true;
+      this.#adapter.hold();
       void this.#loadFresh();
       return false;
     }
     this.#enter('loading');
-    return true;
+    return this.#state === 'loading';
   }
 
   /** The browser wants to see a gesture of the viewer first. */
@@ -307,7 +324,9 @@ export class PrivatePlayback extends EventTarget {
         'failed',
         new PrivatePlaybackError(
           'refused',
-          'Playback was refused twice, the second time with a fresh URL.',
+          this.#adapter.tellsRefusals
+            ? 'Playback was refused twice, the second time with a fresh URL.'
+            : 'Playback did not start, twice, the second time with a fresh URL: refused, offline or unreachable.',
           cause,
         ),
       );
@@ -324,21 +343,22 @@ export class PrivatePlayback extends EventTarget {
   }
 
   #isOver() {
-    return this.#state === 'stopped' || this.#state === 'failed';
+    return this.#state === 'stopped' || this.#state === 'failed' || this.#state === 'ended';
   }
 
   /**
-   * @param {'stopped' | 'failed'} state
-   * @param {PrivatePlaybackError} error
+   * @param {'stopped' | 'failed' | 'ended'} state
+   * @param {PrivatePlaybackError | null} error
    */
-  #end(state, error) {
+  #end(state, error = null) {
     if (this.#isOver()) return false;
     this.#silence();
     this.#fetch?.abort();
     // Who stops what played has no error to hear of.
     if (state === 'failed' || this.#state !== 'playing') this.#error = error;
     this.#state = state;
-    this.#rejectStarted(error);
+    // Does nothing where it has started.
+    if (error) this.#rejectStarted(error);
     this.dispatchEvent(new Event('statechange'));
     if (state === 'failed') this.dispatchEvent(Object.assign(new Event('error'), { detail: error }));
     return true;
@@ -409,6 +429,7 @@ function readUrl(answer, askedAt) {
   return {
     text,
     staleAt: staleAt(minted, claims, askedAt),
+    hasToken: /[?&]token=/.test(text),
     isSingleUse: 'aws:single-use-uuid' in claims,
   };
 }
@@ -456,13 +477,16 @@ function claimsOf(url) {
  * @property {() => void} started Pictures move.
  * @property {() => void} loaded The multivariant playlist was accepted.
  * @property {() => void} asked Somebody pressed play.
+ * @property {() => void} ended There is nothing more to play.
  * @property {() => void} blocked The browser does not let it start by itself.
  * @property {(isRefusal: boolean, cause: unknown) => void} failed
  *
  * @typedef {object} Adapter One interface for the three kinds of player.
+ * @property {boolean} tellsRefusals Whether a refusal is told from what else keeps it from starting.
  * @property {(url: string, isSingleUse: boolean) => void} load
  * @property {() => void} play
- * @property {() => void} stop
+ * @property {() => void} hold Does not start with what it has; the next load follows.
+ * @property {() => void} stop Gives up what it has.
  * @property {() => void} destroy
  * @property {(ears: Ears) => () => void} listen Answers with what ends it.
  *
@@ -504,8 +528,10 @@ function adapterOf(player, stallTimeout) {
  */
 function ivsAdapter(player) {
   return {
+    tellsRefusals: true,
     load: (url) => player.load(url),
     play: () => player.play(),
+    hold: () => player.pause(),
     stop: () => player.pause(),
     destroy: () => player.delete(),
     listen(ears) {
@@ -513,6 +539,7 @@ function ivsAdapter(player) {
       const listeners = [
         ['Ready', ears.loaded],
         ['Playing', ears.started],
+        ['Ended', ears.ended],
         ['PlayerPlaybackBlocked', ears.blocked],
         [
           'PlayerError',
@@ -536,14 +563,17 @@ function ivsAdapter(player) {
  */
 function hlsAdapter(hls) {
   let wantsPlay = false;
+  let restoreRetries = () => {};
   /** @type {(cause: unknown) => void} */ let refusedToPlay = () => {};
   const start = () => {
     if (wantsPlay) hls.media?.play()?.catch(refusedToPlay);
   };
   return {
+    tellsRefusals: true,
     load(url, isSingleUse) {
       wantsPlay = false;
-      if (isSingleUse) forbidRetries(hls);
+      restoreRetries();
+      if (isSingleUse) restoreRetries = forbidRetries(hls);
       hls.loadSource(url);
     },
     // Before there is media to play, the element would answer with an error.
@@ -551,7 +581,12 @@ function hlsAdapter(hls) {
       wantsPlay = true;
       start();
     },
+    hold() {
+      wantsPlay = false;
+      hls.media?.pause();
+    },
     stop() {
+      restoreRetries();
       hls.stopLoad();
       hls.media?.pause();
     },
@@ -563,10 +598,12 @@ function hlsAdapter(hls) {
         if (media === hls.media) return;
         unwatch();
         media = hls.media;
-        if (media) unwatch = listenTo(media, { playing: ears.started, play: ears.asked });
+        if (media) unwatch = listenTo(media, { playing: ears.started, play: ears.asked, ended: ears.ended });
       };
       refusedToPlay = blockedBy(ears);
       const parsed = () => {
+        // It is not asked for again.
+        restoreRetries();
         ears.loaded();
         start();
       };
@@ -584,6 +621,7 @@ function hlsAdapter(hls) {
       hls.on('hlsError', failed);
       return () => {
         unwatch();
+        restoreRetries();
         hls.off('hlsManifestParsed', parsed);
         hls.off('hlsMediaAttached', attached);
         hls.off('hlsError', failed);
@@ -594,16 +632,19 @@ function hlsAdapter(hls) {
 
 /**
  * hls.js asks again by itself after a time-out or a server's error, which would spend a single-use
- * URL twice.
+ * URL twice. Answers with what gives the page its setting back.
  *
  * @param {HlsPlayer} hls
  */
 function forbidRetries(hls) {
-  const policy = hls.config?.manifestLoadPolicy?.default;
-  if (policy)
-    hls.config.manifestLoadPolicy = {
-      default: { ...policy, timeoutRetry: null, errorRetry: null },
-    };
+  const before = hls.config?.manifestLoadPolicy;
+  if (!before?.default) return () => {};
+  const without = { default: { ...before.default, timeoutRetry: null, errorRetry: null } };
+  hls.config.manifestLoadPolicy = without;
+  return () => {
+    // Unless the page has set another meanwhile.
+    if (hls.config.manifestLoadPolicy === without) hls.config.manifestLoadPolicy = before;
+  };
 }
 
 /**
@@ -614,12 +655,14 @@ function forbidRetries(hls) {
 function videoAdapter(video, stallTimeout) {
   /** @type {(cause: unknown) => void} */ let refusedToPlay = () => {};
   return {
+    tellsRefusals: false,
     load(url) {
       // Before src: without it iOS Safari sends no origin, and no page could read the pictures.
       video.crossOrigin = 'anonymous';
       video.src = url;
     },
     play: () => void video.play()?.catch(refusedToPlay),
+    hold: () => video.pause(),
     stop() {
       video.pause();
       video.removeAttribute('src');
@@ -650,7 +693,10 @@ function videoAdapter(video, stallTimeout) {
           }, stallTimeout);
         },
         pause: moves,
-        ended: moves,
+        ended: () => {
+          moves();
+          ears.ended();
+        },
         emptied: moves,
       });
       return () => {

@@ -385,6 +385,59 @@ for (const [name, Player] of Object.entries(PLAYERS)) {
     assert.deepEqual(player.loads, [url(1)]);
   });
 
+  test(`${name}: a stream that ends is over, and no failure`, async () => {
+    const player = new Player();
+    const playback = playPrivate(player, minter());
+    await settled();
+    const end = () => {
+      if (player instanceof FakeIvs) player.emit('Ended');
+      else (player.media ?? player).dispatchEvent(new Event('ended'));
+    };
+    end();
+    assert.equal(playback.state, 'loading', 'what it played before is not ours');
+    player.starts();
+    end();
+    assert.equal(playback.state, 'ended');
+    assert.equal(playback.error, null);
+    assert.equal(player.listening, 0);
+    await playback.started;
+  });
+
+  test(`${name}: a listener that stops it keeps it from loading`, async () => {
+    for (const [state, loads] of [
+      ['fetching', 1],
+      ['loading', 0],
+    ]) {
+      const player = new Player();
+      const mint = minter();
+      const playback = playPrivate(player, mint);
+      playback.addEventListener('statechange', () => {
+        if (playback.state === state) playback.stop();
+      });
+      await settled();
+      if (state === 'fetching') player.refuses();
+      await settled();
+      assert.equal(playback.state, 'stopped');
+      assert.equal(player.loads.length, loads, state);
+      assert.equal(mint.mock.callCount(), 1);
+    }
+  });
+
+  test(`${name}: a listener that plays anew does so once`, async () => {
+    const player = new Player();
+    const first = playPrivate(player, minter());
+    await settled();
+    let second;
+    first.addEventListener('statechange', () => {
+      if (first.state === 'fetching') second = playPrivate(player, () => url('second'));
+    });
+    player.refuses();
+    await settled();
+    assert.deepEqual(player.loads, [url(1), url('second')]);
+    player.starts();
+    await second.started;
+  });
+
   test(`${name}: destroy ends the player, once`, async () => {
     const player = new Player();
     const playback = playPrivate(player, minter());
@@ -475,6 +528,25 @@ test('hls.js: it does not ask for a single-use URL again by itself', async () =>
   }
 });
 
+test('hls.js: after a single-use URL it has its own retries again', async () => {
+  const ends = [
+    (player) => player.emit('hlsManifestParsed', {}),
+    (player) => player.breaks(),
+    (player, playback) => playback.stop(),
+    (player, playback) => playback.release(),
+    (player, playback) => playback.destroy(),
+  ];
+  for (const [number, end] of ends.entries()) {
+    const player = new FakeHls();
+    const before = player.config.manifestLoadPolicy;
+    const playback = playPrivate(player, () => url(`retries-${number}`, { 'aws:single-use-uuid': 'x' }));
+    await settled();
+    assert.notEqual(player.config.manifestLoadPolicy, before);
+    end(player, playback);
+    assert.equal(player.config.manifestLoadPolicy, before);
+  }
+});
+
 test('<video>: a browser that blocks autoplay makes it wait, and controls start it', async (context) => {
   const time = clock(context, 0);
   const player = new FakeVideo();
@@ -503,28 +575,72 @@ test('<video>: play() that is interrupted by a load is no failure', async () => 
   assert.equal(playback.state, 'loading');
 });
 
-test('<video>: a start with the old URL, while a fresh one is fetched, is a start', async (context) => {
+for (const [name, Player] of [
+  ['hls.js', FakeHls],
+  ['<video>', FakeVideo],
+]) {
+  test(`${name}: controls that are used after refreshAfter do not start the old URL`, async (context) => {
+    const time = clock(context, 0);
+    const player = new Player();
+    const video = player.media ?? player;
+    let mint;
+    const playback = playPrivate(
+      player,
+      ({ attempt }) => {
+        if (attempt > 1) return new Promise((resolve) => (mint = () => resolve(url(2))));
+        return { playbackUrl: url(1), refreshAfter: new Date(1000).toISOString() };
+      },
+      { autoplay: false },
+    );
+    await settled();
+    if (player === video) video.dispatchEvent(new Event('loadedmetadata'));
+    else player.emit('hlsManifestParsed', {});
+    time.setTime(1000);
+    video.dispatchEvent(new Event('play'));
+    // What was buffered had begun before it was paused.
+    video.dispatchEvent(new Event('playing'));
+    await settled();
+    assert.equal(playback.state, 'fetching');
+    assert.deepEqual(video.calls, ['pause']);
+    video.dispatchEvent(new Event('play'));
+    assert.deepEqual(video.calls, ['pause', 'pause'], 'whoever presses again waits, too');
+    time.setTime(1500);
+    mint();
+    await settled();
+    assert.deepEqual(player.loads, [url(1), url(2)]);
+    player.starts();
+    await playback.started;
+    assert.equal(video.calls.at(-1), 'play');
+  });
+}
+
+test('<video>: stop while a fresh URL is fetched gives up the old one', async (context) => {
   const time = clock(context, 0);
   const player = new FakeVideo();
-  const signals = [];
-  const playback = playPrivate(
-    player,
-    ({ signal, attempt }) => {
-      signals.push(signal);
-      if (attempt > 1) return new Promise(() => {});
-      return { playbackUrl: url(1), refreshAfter: new Date(1000).toISOString() };
-    },
-    { autoplay: false },
-  );
+  const answer = (number) =>
+    number > 1
+      ? new Promise(() => {})
+      : { playbackUrl: url(1), refreshAfter: new Date(1000).toISOString() };
+  const playback = playPrivate(player, minter(answer), { autoplay: false });
   await settled();
   player.dispatchEvent(new Event('loadedmetadata'));
   time.setTime(1000);
   player.dispatchEvent(new Event('play'));
-  await settled();
-  assert.equal(playback.state, 'fetching');
-  player.dispatchEvent(new Event('playing'));
-  assert.equal(playback.state, 'playing');
-  assert.ok(signals[1].aborted);
+  playback.stop();
+  assert.deepEqual(player.calls, ['pause', 'pause', 'remove src', 'load']);
+});
+
+test('<video>: a failure to start is not called a refusal', async () => {
+  for (const mint of [minter(), () => 'https://edge.example/public.m3u8']) {
+    const player = new FakeVideo();
+    const playback = playPrivate(player, mint);
+    await settled();
+    player.refuses();
+    await settled();
+    player.refuses();
+    await assert.rejects(playback.started, codeOf('refused'));
+    assert.match(playback.error.message, /did not start, twice/);
+  }
 });
 
 test('<video>: one that stands still has failed, and is stopped', async () => {

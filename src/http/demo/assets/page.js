@@ -139,6 +139,7 @@ async function play() {
     loading: 'Loading…',
     waiting: 'Press play: this browser does not start by itself.',
     playing: 'Playing.',
+    ended: 'The stream has ended.',
     stopped: 'Stopped.',
     failed: 'Not playing.',
   };
@@ -150,7 +151,8 @@ async function play() {
       ends.push(...followMetadata(player, request));
     }
     $('playback').textContent = states[playback.state];
-    $('stop').disabled = playback.state === 'stopped' || playback.state === 'failed';
+    $('stop').disabled = ['ended', 'stopped', 'failed'].includes(playback.state);
+    if (playback.state === 'ended') for (const end of ends) end();
     $('revoke').disabled = !minted?.viewerId;
   };
   playback.addEventListener('statechange', show);
