@@ -12,6 +12,9 @@ use super::{
     operations::Operation,
 };
 
+/// More are not looked for: a body has room for many thousands.
+const MAX_FAULTS: usize = 100;
+
 /// The members of `input` that the operation knows, once all of them are as the table says.
 pub(super) fn validate(
     operation: &Operation,
@@ -60,6 +63,9 @@ impl Faults {
     ) -> Map<String, Value> {
         let mut known = Map::new();
         for member in members {
+            if self.is_full() {
+                break;
+            }
             let path = if path.is_empty() {
                 member.name.to_owned()
             } else {
@@ -118,6 +124,9 @@ impl Faults {
     fn items(&mut self, path: &str, item: &'static Shape, items: &[Value]) -> Vec<Value> {
         let mut known = Vec::with_capacity(items.len());
         for (index, value) in items.iter().enumerate() {
+            if self.is_full() {
+                break;
+            }
             known.extend(self.value(&format!("{path}[{index}]"), item, value));
         }
         known
@@ -135,6 +144,9 @@ impl Faults {
             let Some(string) = self.typed(path, "an object of strings", entry.as_str()) else {
                 break;
             };
+            if self.is_full() {
+                break;
+            }
             self.text(&format!("{path} (a key)"), key, name);
             self.text(&format!("{path} (a value)"), value, string);
             known.insert(name.clone(), entry.clone());
@@ -157,6 +169,10 @@ impl Faults {
         } else if length > max {
             self.broken(path, format!("it must have at most {max} {unit}"));
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.types.len() + self.missing.len() + self.constraints.len() >= MAX_FAULTS
     }
 
     fn broken(&mut self, path: &str, rule: String) {
