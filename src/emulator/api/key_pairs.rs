@@ -3,11 +3,15 @@
 //!
 //! IVS keeps public halves only, and takes nothing but a P-384 key in SPKI PEM.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use md5::{Digest, Md5};
 use p384::{
     PublicKey,
     elliptic_curve::sec1::ToSec1Point,
-    pkcs8::{DecodePublicKey, EncodePublicKey},
+    pkcs8::{
+        EncodePublicKey,
+        spki::{self, SubjectPublicKeyInfoRef},
+    },
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -134,20 +138,34 @@ struct PublicKeyMaterial {
 }
 
 impl PublicKeyMaterial {
+    /// Reads PEM as leniently as OpenSSL: lines of any length, with white space anywhere in them.
     fn parse(pem: &str) -> Result<Self, &'static str> {
-        let pem = pem.trim();
         if pem.contains("PRIVATE KEY-----") {
             return Err("it is a private key; import the public half only");
         }
         if pem.matches("-----BEGIN ").count() != 1 {
             return Err("it must be one public key in PEM form");
         }
-        if !pem.contains("-----BEGIN PUBLIC KEY-----") {
+        let Some((_, rest)) = pem.split_once("-----BEGIN PUBLIC KEY-----") else {
             return Err("it must be a PEM with the label PUBLIC KEY");
-        }
-        let key = PublicKey::from_public_key_pem(pem).map_err(
-            |_| "it must be the SubjectPublicKeyInfo of a point on the curve P-384 (secp384r1)",
+        };
+        let Some((base64, _)) = rest.split_once("-----END PUBLIC KEY-----") else {
+            return Err("its PEM cannot be read: the line END PUBLIC KEY is missing");
+        };
+        let base64: String = base64.split_whitespace().collect();
+        let der = BASE64_STANDARD
+            .decode(base64)
+            .map_err(|_| "its PEM cannot be read: what stands in it is not base64")?;
+        let spki = SubjectPublicKeyInfoRef::try_from(der.as_slice()).map_err(
+            |_| "its PEM cannot be read: it does not hold a SubjectPublicKeyInfo in DER",
         )?;
+        let key = PublicKey::try_from(spki).map_err(|error| {
+            if matches!(error, spki::Error::OidUnknown { .. }) {
+                "it must be of the curve P-384 (secp384r1); it is of another curve or kind"
+            } else {
+                "it is not a point on the curve P-384 (secp384r1)"
+            }
+        })?;
         let der = key.to_public_key_der().map_err(|_| "it must be a P-384 public key")?;
         Ok(Self {
             fingerprint: urls::hex(&Md5::digest(der.as_bytes()), ":"),
@@ -163,6 +181,10 @@ mod tests {
     /// The vector whose fingerprint AWS is known to give.
     const DER: &str = "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAESErCxbkHXtts2QDGbIfjMpUjNtnBtHwmvIu3tC3Rqdv3NAcD\
         zBadv045/QzYLFYpW1qqAMBGCASZKl+fvk+oI6ES+wV6aT1ivGQdcQN88zA1DeJLu2CEA5dRXmSKhP4C";
+
+    /// A P-256 key (RFC 7517, appendix A.1).
+    const P256: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEMKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6K\
+        PAqv7D7gS2XpJFbZiItSs3m9+9Ue6GnvHw/GW2ZZaVtszggXIw==";
 
     fn pem(label: &str, der: &str, newline: &str) -> String {
         let lines: Vec<&str> =
@@ -187,19 +209,58 @@ mod tests {
     }
 
     #[test]
+    fn lines_may_be_of_any_length_and_hold_white_space() {
+        let usual = pem("PUBLIC KEY", DER, "\n");
+        let key = PublicKeyMaterial::parse(&usual).unwrap();
+        let (begin, end) = ("-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----");
+        let (start, rest) = DER.split_at(76);
+        for text in [
+            format!("{begin}\n{DER}\n{end}"),
+            format!("{begin}\r\n{start}\r\n{rest}\r\n{end}\r\n"),
+            format!("{begin}{DER}{end}"),
+            usual.replace('\n', "\n    "),
+            usual.replace('\n', " \t\n"),
+            usual.replace("KEY-----\n", "KEY-----\n\n"),
+            format!("Of the demo channel:\n{usual}"),
+        ] {
+            assert_eq!(PublicKeyMaterial::parse(&text).unwrap().point, key.point, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_apart() {
+        let reason = |text: &str| PublicKeyMaterial::parse(text).unwrap_err();
+        let good = pem("PUBLIC KEY", DER, "\n");
+        for unreadable in [
+            good.replace("MHYw", "MHY"),
+            good.replace("MHYw", "M!Yw"),
+            good.replace("MHYw", "MHUw"),
+            good.replace("-----END PUBLIC KEY-----", ""),
+            pem("PUBLIC KEY", "", "\n"),
+        ] {
+            let reason = reason(&unreadable);
+            assert!(reason.starts_with("its PEM cannot be read"), "{reason} {unreadable}");
+        }
+        // RFC 8410, section 10.1.
+        let ed25519 = "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=";
+        for other in [P256, ed25519] {
+            assert!(reason(&pem("PUBLIC KEY", other, "\n")).contains("another curve or kind"));
+        }
+        let beside = pem("PUBLIC KEY", &DER.replace("hP4C", "hP4D"), "\n");
+        assert!(reason(&beside).contains("not a point"));
+    }
+
+    #[test]
     fn what_is_no_p384_public_key_is_refused() {
         let good = pem("PUBLIC KEY", DER, "\n");
         // A point beside the curve: the last byte of y is another.
         let beside = pem("PUBLIC KEY", &DER.replace("hP4C", "hP4D"), "\n");
-        // A P-256 key (RFC 7517, appendix A.1).
-        let p256 = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEMKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6K\
-            PAqv7D7gS2XpJFbZiItSs3m9+9Ue6GnvHw/GW2ZZaVtszggXIw==";
         let refused = [
             String::new(),
             "not a key".to_owned(),
             DER.to_owned(),
             beside,
-            pem("PUBLIC KEY", p256, "\n"),
+            pem("PUBLIC KEY", P256, "\n"),
             pem("EC PRIVATE KEY", DER, "\n"),
             pem("PRIVATE KEY", DER, "\n"),
             pem("CERTIFICATE", DER, "\n"),
