@@ -32,7 +32,8 @@ pub(super) fn read(headers: &HeaderMap) -> Result<(Signed<'_>, Region), ApiError
     let Some(authorization) = headers.get(header::AUTHORIZATION) else {
         return Err(ApiError::new(
             ErrorCode::MissingAuthenticationToken,
-            "Missing Authentication Token. Sign the call as AWS clients do; any access key will do.",
+            "Missing Authentication Token. Sign the call as AWS clients do, in the header \
+             Authorization; a signature in the query is not looked at.",
         ));
     };
     let signed = authorization.to_str().ok().and_then(Signed::parse).ok_or_else(|| {

@@ -40,7 +40,7 @@ use self::{
     cors::{Readable, preflight},
     origin::{Asking, OriginRule},
     refusal::{Denial, Reason},
-    session::Session,
+    session::{Session, SessionId},
 };
 pub(super) use self::{refusal::REASONS, session::Sessions};
 use super::{
@@ -75,7 +75,8 @@ pub(super) fn turns() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(thread::available_parallelism().map_or(1, NonZeroUsize::get)))
 }
 
-/// `HEAD` and `OPTIONS` are judged as `GET` is, but play nothing and so spend nothing.
+/// `HEAD` and `OPTIONS` are judged as `GET` is, but play nothing: they neither spend a
+/// single use nor begin a session, which could push out that of somebody who plays.
 async fn multivariant(
     State(shared): State<Arc<Shared>>,
     method: Method,
@@ -87,7 +88,7 @@ async fn multivariant(
         token: Token::of(&uri),
         asking: Asking::of(&headers),
         country: policy::country_of(&headers),
-        spends: method == Method::GET,
+        plays: method == Method::GET,
         base_url: urls::base_url(shared.public_url.as_ref(), &uri, &headers),
         uri,
     };
@@ -115,7 +116,8 @@ struct Request {
     token: Token,
     asking: Asking,
     country: Option<String>,
-    spends: bool,
+    /// Whether the player may go on to play: only then a single use is spent and a session begun.
+    plays: bool,
     base_url: String,
 }
 
@@ -140,18 +142,23 @@ impl Request {
             let stream = grant.admit(view, &channel.arn)?;
             Ok::<_, Denial>((channel, grant, stream))
         })?;
-        if self.spends {
+        if self.plays {
             grant.spend(shared, &channel.arn)?;
         }
         let (maximum_resolution, readable) =
             (grant.maximum_resolution, grant.origin_rule.readable(&self.asking));
-        let session = shared.sessions.begin(Session {
-            channel: channel.arn,
-            stream_id: stream.stream_id,
-            viewer: grant.viewer,
-            origin_rule: grant.origin_rule,
-            maximum_resolution,
-        })?;
+        let session = if self.plays {
+            shared.sessions.begin(Session {
+                channel: channel.arn,
+                stream_id: stream.stream_id,
+                viewer: grant.viewer,
+                origin_rule: grant.origin_rule,
+                maximum_resolution,
+            })?
+        } else {
+            // Nobody sees more of it than its length.
+            SessionId::random()?
+        };
         let playlist = playlist::multivariant(&self.base_url, session, maximum_resolution);
         Ok(Played { playlist, readable })
     }

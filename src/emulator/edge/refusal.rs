@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::Response,
 };
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use super::cors::Readable;
 use crate::emulator::ids::IdError;
@@ -95,31 +95,25 @@ impl Reason {
 impl Denial {
     /// The answer to a request for `path`. The query, which holds the token, is not repeated.
     pub(super) fn response(self, path: &str) -> Response {
-        let mut error = Map::new();
-        error.insert("url".to_owned(), path.into());
-        let status = match self {
-            Self::Refused(reason) => {
-                let (code, text) = reason.spec();
-                error.insert("error".to_owned(), text.into());
-                error.insert("error_code".to_owned(), reason.error_code().into());
-                error.insert("emulator_reason".to_owned(), code.into());
-                StatusCode::FORBIDDEN
-            }
-            Self::NotFound(text) => {
-                error.insert("error".to_owned(), text.into());
-                StatusCode::NOT_FOUND
-            }
-            Self::Failed => {
-                error.insert(
-                    "error".to_owned(),
-                    "the emulator failed; its log has the cause".into(),
-                );
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+        let (status, error, reason) = match self {
+            Self::Refused(reason) => (StatusCode::FORBIDDEN, reason.spec().1, Some(reason)),
+            Self::NotFound(text) => (StatusCode::NOT_FOUND, text, None),
+            Self::Failed => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the emulator failed; its log has the cause",
+                None,
+            ),
         };
-        error.insert("type".to_owned(), "error".into());
-        let body: Value = json!([error]);
-        let mut response = Response::new(Body::from(body.to_string()));
+        let entry = Entry {
+            url: path,
+            error,
+            error_code: reason.map(Reason::error_code),
+            kind: "error",
+            emulator_reason: reason.map(|reason| reason.spec().0),
+        };
+        // Texts alone: they can always be written.
+        let body = serde_json::to_vec(&[entry]).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -134,6 +128,19 @@ impl Denial {
             Self::Refused(_) | Self::NotFound(_) | Self::Failed => Readable::Anyone,
         }
     }
+}
+
+/// The only entry of a body, its members in IVS's order and then ours.
+#[derive(Serialize)]
+struct Entry<'a> {
+    url: &'a str,
+    error: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_code: Option<&'static str>,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    emulator_reason: Option<&'static str>,
 }
 
 impl From<Reason> for Denial {

@@ -51,6 +51,11 @@ pub(in crate::emulator) struct Sessions(Cache<SessionId, Arc<Session>>);
 pub(super) struct SessionId(u128);
 
 impl SessionId {
+    /// One that nobody has.
+    pub(super) fn random() -> Result<Self, IdError> {
+        ids::random_u128().map(Self)
+    }
+
     /// Reads a part of a path.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let is_id =
@@ -81,7 +86,7 @@ impl Sessions {
 
     /// Begins a session.
     pub(super) fn begin(&self, session: Session) -> Result<SessionId, IdError> {
-        let id = SessionId(ids::random_u128()?);
+        let id = SessionId::random()?;
         self.0.insert(id, Arc::new(session));
         Ok(id)
     }

@@ -93,6 +93,9 @@ impl Effect {
     }
 }
 
+/// How many faults that have ended are remembered, the latest ones, to show what they struck.
+const ENDED_MAX: usize = 100;
+
 /// The faults that are set. Times are those of [`crate::clock::Clock::monotonic`].
 #[derive(Debug, Default)]
 pub(super) struct Faults(Mutex<Registered>);
@@ -138,6 +141,7 @@ impl Faults {
 
     fn set(&self, fault: Fault, now: Duration) -> SetFault {
         let mut registered = self.lock();
+        registered.forget_ended(now);
         registered.last_id += 1;
         let ends = fault.lasts.map(|lasts| now.saturating_add(lasts));
         let set = SetFault { id: registered.last_id, fault, ends, matched: 0, struck: 0 };
@@ -164,6 +168,19 @@ impl Faults {
     fn lock(&self) -> MutexGuard<'_, Registered> {
         // No code that holds the lock can leave a fault half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registered {
+    /// Keeps each call from being held against every fault that ever was.
+    fn forget_ended(&mut self, now: Duration) {
+        let ended = self.faults.iter().filter(|set| !set.is_active(now)).count();
+        let mut surplus = ended.saturating_sub(ENDED_MAX);
+        self.faults.retain(|set| {
+            let is_kept = surplus == 0 || set.is_active(now);
+            surplus -= usize::from(!is_kept);
+            is_kept
+        });
     }
 }
 
@@ -257,6 +274,22 @@ mod tests {
         assert!(faults.set(fault(Effect::Cut), NOW).id > id, "an id is never used twice");
         faults.clear();
         assert_eq!(ending(0), Ending::Whole);
+    }
+
+    #[test]
+    fn of_those_that_ended_the_latest_are_remembered() {
+        let faults = Faults::default();
+        let lasting = faults.set(fault(Effect::AcceptDuplicates), NOW).id;
+        let once = || Fault { count: Some(1), ..fault(Effect::Cut) };
+        for _ in 0..ENDED_MAX + 5 {
+            faults.set(once(), NOW);
+            faults.strike("GetChannel", None, NOW);
+        }
+        let latest = faults.set(once(), NOW).id;
+        let all = faults.all();
+        assert_eq!(all.len(), ENDED_MAX + 2);
+        assert_eq!((all[0].id, all[1].id), (lasting, lasting + 6));
+        assert_eq!(all.last().map(|set| set.id), Some(latest));
     }
 
     #[test]
