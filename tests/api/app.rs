@@ -330,7 +330,8 @@ pub(crate) async fn build(
         "123456789012".parse().unwrap(),
         "test",
         "test",
-        Duration::from_secs(5),
+        // What is waited for is what a test is about.
+        Duration::from_secs(30),
         &instruments,
     );
     App::build(&config, ivs, instruments).await.unwrap()

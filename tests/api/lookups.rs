@@ -44,19 +44,25 @@ async fn a_rush_for_one_cold_channel_costs_one_call() {
 #[tokio::test]
 async fn three_hundred_cold_channels_are_minted_for_within_seconds() {
     for in_a_batch in [false, true] {
-        let app = enforcing(300, &[]).await;
-        let began = now();
-        if in_a_batch {
-            let requests: Vec<_> = app.cold.iter().map(|arn| json!({"channel": arn})).collect();
-            let answer = app.post("/v1/tokens/batch", &json!({"requests": requests})).await.json();
-            let results = answer["results"].as_array().unwrap();
-            assert!(results.iter().all(|result| result["token"].is_string()), "{answer}");
-        } else {
-            let rush = app.cold.iter().map(|arn| app.minted(json!({"channel": arn})));
-            join_all(rush).await;
-        }
-        let took = began.elapsed();
-        assert!(took < Duration::from_secs(8), "{took:?}");
+        let patient = [("channels.deadline", "1m"), ("server.request_timeout", "2m")];
+        let app = enforcing(300, &patient).await;
+        let mint_all = async || {
+            let began = now();
+            if in_a_batch {
+                let requests: Vec<_> = app.cold.iter().map(|arn| json!({"channel": arn})).collect();
+                let requests = json!({"requests": requests});
+                let answer = app.post("/v1/tokens/batch", &requests).await.json();
+                let results = answer["results"].as_array().unwrap();
+                assert!(results.iter().all(|result| result["token"].is_string()), "{answer}");
+            } else {
+                let rush = app.cold.iter().map(|arn| app.minted(json!({"channel": arn})));
+                join_all(rush).await;
+            }
+            began.elapsed()
+        };
+        // The rest is this machine's time for 300 signatures, which a busy one has not.
+        let (cold, warm) = (mint_all().await, mint_all().await);
+        assert!(cold < Duration::from_secs(8) + warm, "{cold:?} {warm:?}");
         assert_eq!(app.calls("BatchGetChannel").await, json!({"200": 6}));
         assert_eq!(app.calls("GetChannel").await, Value::Null);
     }
@@ -86,7 +92,7 @@ async fn an_absent_channel_costs_a_call_in_a_while() {
 async fn a_dead_ivs_is_survived_and_its_return_noticed() {
     let mut app = TestApp::start_against(
         Emulated { cold: 20, ..Emulated::default() },
-        &[("channels.deadline", "2s")],
+        &[("channels.deadline", "30s"), ("server.request_timeout", "2m")],
         true,
     )
     .await;
@@ -103,7 +109,7 @@ async fn a_dead_ivs_is_survived_and_its_return_noticed() {
     }
     let began = now();
     let refused = join_all(unseen.iter().map(|arn| app.mint(json!({"channel": arn})))).await;
-    assert!(began.elapsed() < Duration::from_secs(3));
+    assert!(began.elapsed() < Duration::from_secs(20), "sooner than at the deadline");
     for answer in refused {
         answer.problem(503, "ivs_unavailable");
         assert_eq!(retry_after(&answer), 1);
@@ -182,12 +188,12 @@ async fn an_ivs_that_is_slow_keeps_nobody_past_the_deadline() {
     let settings = [("channels.deadline", "300ms")];
     let app = TestApp::start_with(&settings, true).await;
     app.fault(
-        json!({"kind": "slow", "operations": "BatchGetChannel", "delayMs": 1000, "count": 1}),
+        json!({"kind": "slow", "operations": "BatchGetChannel", "delayMs": 3000, "count": 1}),
     )
     .await;
-    let began = now();
     app.mint(json!({"channel": "demo"})).await.problem(503, "ivs_unavailable");
-    assert!(began.elapsed() < Duration::from_secs(1));
+    assert!(app.is_asked("BatchGetChannel").await);
+    assert_eq!(app.calls("BatchGetChannel").await, json!({}), "not answered yet");
     // The answer is kept when it comes.
     while app.mint(json!({"channel": "demo"})).await.status != 200 {}
     assert_eq!(app.calls("BatchGetChannel").await, json!({"200": 1}));
@@ -195,19 +201,23 @@ async fn an_ivs_that_is_slow_keeps_nobody_past_the_deadline() {
 
 #[tokio::test]
 async fn who_would_wait_too_long_is_told_so_at_once() {
-    let app = TestApp::start_with(&[("channels.calls_per_second", "0.05")], true).await;
-    app.minted(json!({})).await;
+    // The next turn comes after 1000 s, and the deadline after 60.
+    let slow = ("channels.calls_per_second", "0.001");
+    let settings = [slow, ("channels.deadline", "1m"), ("server.request_timeout", "2m")];
+    let app = TestApp::start_with(&settings, true).await;
     let began = now();
+    app.minted(json!({})).await;
     let answer = app.mint(json!({"channel": ABSENT})).await;
-    assert!(began.elapsed() < Duration::from_secs(1));
+    assert!(began.elapsed() < Duration::from_secs(30), "sooner than at the deadline");
     let body = answer.problem(503, "ivs_throttled");
-    assert!((19..=20).contains(&retry_after(&answer)), "{answer:?}");
+    let is_truthful = |told: u64| told <= 1000 && told + began.elapsed().as_secs() + 1 >= 1000;
+    assert!(is_truthful(retry_after(&answer)), "{answer:?}");
     let told = format!("try again in {} s.", retry_after(&answer));
     assert!(body["detail"].as_str().unwrap().ends_with(&told), "{body}");
     let batch = app.post("/v1/tokens/batch", &json!({"requests": [{"channel": ABSENT}]})).await;
     let error = &batch.json()["results"][0]["error"];
     assert_eq!(error["code"], "ivs_throttled");
-    assert!((18..=20).contains(&error["retryAfter"].as_u64().unwrap()), "{error}");
+    assert!(is_truthful(error["retryAfter"].as_u64().unwrap()), "{error}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Does not last long under throttling.
-const HURRIED: Settings = Settings { deadline: Duration::from_secs(1), ..SETTINGS };
+const HURRIED: Settings = Settings { deadline: Duration::from_secs(3), ..SETTINGS };
 
 #[tokio::test]
 async fn ivs_in_trouble_is_no_trouble_for_a_day() {
