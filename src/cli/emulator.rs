@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::Args;
+use clap::{
+    Args,
+    builder::{NonEmptyStringValueParser as NonEmpty, TypedValueParser as _},
+};
 use url::Url;
 
 use super::{Failure, Global};
@@ -33,10 +36,15 @@ pub(super) struct EmulatorArgs {
     #[arg(long)]
     enforce_rates: bool,
     /// The only access key that calls may be signed with [default: any, and no signature is verified]
-    #[arg(long, value_name = "ID", requires = "secret_access_key")]
+    #[arg(long, value_name = "ID", requires = "secret_access_key", value_parser = NonEmpty::new())]
     access_key_id: Option<String>,
     /// Its secret
-    #[arg(long, value_name = "SECRET", requires = "access_key_id")]
+    #[arg(
+        long,
+        value_name = "SECRET",
+        requires = "access_key_id",
+        value_parser = NonEmpty::new().map(SecretString::from)
+    )]
     secret_access_key: Option<SecretString>,
 }
 

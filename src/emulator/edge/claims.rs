@@ -165,8 +165,12 @@ fn claim<'a, T>(
     payload.get(name).map(|value| read(value).ok_or(Reason::ClaimType)).transpose()
 }
 
+/// The form of RFC 9562 alone, in either case; the parser takes braces, `urn:uuid:` and bare digits, too.
 fn uuid(value: &Value) -> Option<Uuid> {
-    value.as_str()?.parse().ok()
+    let text = value.as_str()?;
+    let id: Uuid = text.parse().ok()?;
+    let mut hyphenated = Uuid::encode_buffer();
+    text.eq_ignore_ascii_case(id.hyphenated().encode_lower(&mut hyphenated)).then_some(id)
 }
 
 fn resolution(value: &Value) -> Option<Resolution> {
@@ -263,6 +267,9 @@ mod tests {
             ("aws:viewer-session-version", json!("1")),
             ("aws:viewer-session-version", json!(1.5)),
             ("aws:single-use-uuid", json!("x")),
+            ("aws:single-use-uuid", json!("0b0e5f1e5b1c4b4e9b1e0b0e5f1e5b1c")),
+            ("aws:single-use-uuid", json!("{0b0e5f1e-5b1c-4b4e-9b1e-0b0e5f1e5b1c}")),
+            ("aws:single-use-uuid", json!("urn:uuid:0b0e5f1e-5b1c-4b4e-9b1e-0b0e5f1e5b1c")),
             ("aws:single-use-uuid", json!(true)),
             ("aws:maximum-resolution", json!("4K")),
             ("aws:maximum-resolution", json!("sd")),

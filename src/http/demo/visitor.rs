@@ -31,16 +31,22 @@ use crate::{
 /// What browsers say of where a request comes from.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
-/// Refuses whoever is not on this machine, and a `Host` that is not ours.
+/// What proxies and tunnels add of whom they ask for. Then the peer is the proxy, and whoever sits
+/// behind it may be anywhere.
+const FORWARDING: [&str; 4] = ["forwarded", "via", "x-forwarded-for", "x-real-ip"];
+
+/// Refuses whoever is not on this machine or may not be, and a `Host` that is not ours.
 pub(super) async fn only_here(State(demo): State<Demo>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|it| it.0.ip());
-    if !peer.is_some_and(|peer| peer.to_canonical().is_loopback()) {
+    let is_forwarded = FORWARDING.iter().any(|name| request.headers().contains_key(*name));
+    if is_forwarded || !peer.is_some_and(|peer| peer.to_canonical().is_loopback()) {
         return refuse(
             StatusCode::FORBIDDEN,
             "This page is for this machine",
             &format!(
                 "<p>The demo page acts with every right, so it opens only in a browser on the \
-                 machine where <code>dev</code> runs: <code>http://localhost:{}/</code> there. The \
+                 machine where <code>dev</code> runs: <code>http://localhost:{}/</code> there, and \
+                 not through a proxy that forwards for others. The \
                  HTTP API is served here as everywhere, to callers with a credential.</p>",
                 demo.0.address.port()
             ),
