@@ -6,6 +6,7 @@
 mod canary;
 mod compose;
 mod dev;
+mod drain;
 mod emulator;
 mod error;
 pub(crate) mod fetch;

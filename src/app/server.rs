@@ -6,13 +6,15 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
+use axum::{Router, middleware::from_fn};
 use axum_server::{
     Handle,
     accept::NoDelayAcceptor,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
 use tokio::net::TcpSocket;
+
+use super::drain;
 
 /// Connections that the kernel holds for us before we accept them.
 const BACKLOG: u32 = 4096;
@@ -107,6 +109,7 @@ pub(super) async fn serve(
     settings: ConnectionSettings,
     handle: Handle<SocketAddr>,
 ) -> io::Result<()> {
+    let router = router.layer(from_fn(drain::before_answering));
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let mut server = axum_server::from_tcp(listener.listener)?.handle(handle);
     server
