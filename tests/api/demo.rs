@@ -63,6 +63,18 @@ impl Page {
         self.send("POST", path, browser, Body::from(body.to_string())).await
     }
 
+    /// What somebody gets for whom a proxy on this machine asks.
+    async fn forwarded(&self, path: &str, name: &str) -> Answer {
+        let browser = self.browser();
+        let peer: SocketAddr = browser.peer.parse().unwrap();
+        let request = Request::builder()
+            .uri(path)
+            .header("host", browser.host)
+            .header(name, "192.0.2.7")
+            .extension(ConnectInfo(peer));
+        ask(self.router.clone(), request.body(Body::empty()).unwrap()).await
+    }
+
     async fn send(&self, method: &str, path: &str, browser: Browser<'_>, body: Body) -> Answer {
         let mut request = Request::builder().method(method).uri(path).header("host", browser.host);
         let headers = [
@@ -184,6 +196,11 @@ async fn another_host_is_misdirected_and_another_machine_forbidden() {
             assert_eq!(answer.status, 403, "{path} {peer}");
             assert_eq!(answer.header("set-cookie"), None);
             assert!(answer.text.contains("http://localhost:8080/"), "{answer:?}");
+        }
+        for name in ["forwarded", "via", "x-forwarded-for", "x-real-ip"] {
+            let answer = page.forwarded(path, name).await;
+            assert_eq!(answer.status, 403, "{path} {name}: a proxy asks for somebody");
+            assert_eq!(answer.header("set-cookie"), None);
         }
         for (host, peer) in [("127.0.0.1:8080", "[::1]:50000"), (HOST, "[::ffff:127.0.0.1]:50000")]
         {

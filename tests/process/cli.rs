@@ -137,3 +137,14 @@ fn inspection_needs_nothing_and_tells_by_its_exit_code() {
     let codes = inspection["findings"].to_string();
     assert!(codes.contains("\"expired\""), "{codes}");
 }
+
+#[test]
+fn an_emulator_takes_no_empty_access_key() {
+    for key in [["", "secret"], ["AKID", ""], ["", ""]] {
+        let [id, secret] = key;
+        let arguments = ["emulator", "--access-key-id", id, "--secret-access-key", secret];
+        let ended = run(&mut program(&arguments));
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains("a value is required"), "{ended:?}");
+    }
+}

@@ -155,3 +155,27 @@ impl From<IdError> for Denial {
         Self::Failed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    async fn body(denial: Denial) -> String {
+        let body = to_bytes(denial.response("/x.m3u8").into_body(), usize::MAX).await.unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn members_are_in_the_order_of_ivs_and_ours_comes_last() {
+        assert_eq!(
+            body(Reason::Expired.into()).await,
+            r#"[{"url":"/x.m3u8","error":"token is expired","error_code":"invalid_playback_auth_token","type":"error","emulator_reason":"expired"}]"#
+        );
+        assert_eq!(
+            body(Denial::NotFound("the channel is not live")).await,
+            r#"[{"url":"/x.m3u8","error":"the channel is not live","type":"error"}]"#
+        );
+    }
+}
