@@ -340,7 +340,9 @@ async function inspect(subject) {
       ? ['valid', 'Nothing is wrong with it.']
       : found.valid === false
         ? ['invalid', 'IVS refuses it.']
-        : ['unclear', 'Nothing is known to be wrong with it.'];
+        : found.findings.length === 0 && found.notChecked.includes('token')
+          ? ['unclear', 'Not judged: no token was seen, and this alone does not say what is wrong.']
+          : ['unclear', 'Nothing is known to be wrong with it, but not everything could be checked.'];
   const findings = found.findings.map((/** @type {any} */ it) =>
     element('li', {}, element('span', { class: `state ${it.severity}` }, it.code), ` ${it.detail}`),
   );
