@@ -23,10 +23,14 @@ use axum::{
 use hyper::body::{Frame, SizeHint};
 
 /// How many bytes are read for nothing, at most.
-const MAX_BYTES: usize = 64 * 1024 * 1024;
+const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// How long they are waited for, at most.
 const MAX_TIME: Duration = Duration::from_secs(3);
+
+/// How long the next of them is waited for. A client that sends nothing has its answer then: whoever
+/// is refused by the head alone must not have to send a body first.
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 
 /// Leaves a connection ready for the next request, or tells the client that it closes.
 pub(super) async fn before_answering(request: Request, next: Next) -> Response {
@@ -65,11 +69,14 @@ impl SharedBody {
         }
         let to_end = async {
             let mut left = MAX_BYTES;
-            while let Some(frame) = poll_fn(|context| self.poll(context)).await {
+            loop {
+                let next = poll_fn(|context| self.poll(context));
+                let Some(frame) = tokio::time::timeout(MAX_PAUSE, next).await.ok()? else {
+                    return Some(());
+                };
                 let length = frame.ok()?.data_ref().map_or(0, Bytes::len);
                 left = left.checked_sub(length)?;
             }
-            Some(())
         };
         tokio::time::timeout(MAX_TIME, to_end).await.is_ok_and(|end| end.is_some())
     }
