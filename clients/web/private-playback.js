@@ -230,7 +230,7 @@ export class PrivatePlayback extends EventTarget {
       this.#isHeld = false;
       this.#enter('loading');
       if (this.#isOver()) return;
-      this.#adapter.load(url.text, url.isSingleUse);
+      this.#adapter.load(url.text, url.isSingleUse, this.#wantsPlay);
       if (this.#wantsPlay && this.#state === 'loading') this.#adapter.play();
     } catch (error) {
       if (fetch.signal.aborted) return;
@@ -483,7 +483,7 @@ function claimsOf(url) {
  *
  * @typedef {object} Adapter One interface for the three kinds of player.
  * @property {boolean} tellsRefusals Whether a refusal is told from what else keeps it from starting.
- * @property {(url: string, isSingleUse: boolean) => void} load
+ * @property {(url: string, isSingleUse: boolean, startsNow: boolean) => void} load
  * @property {() => void} play
  * @property {() => void} hold Does not start with what it has; the next load follows.
  * @property {() => void} stop Gives up what it has.
@@ -653,13 +653,18 @@ function forbidRetries(hls) {
  * @returns {Adapter}
  */
 function videoAdapter(video, stallTimeout) {
+  const preload = video.preload;
+  /** @type {() => void} */ let waits = () => {};
   /** @type {(cause: unknown) => void} */ let refusedToPlay = () => {};
   return {
     tellsRefusals: false,
-    load(url) {
+    load(url, _, startsNow) {
+      // Chromium's own player cannot start a live stream that it loaded and then let stand for a while.
+      video.preload = startsNow ? preload : 'none';
       // Before src: without it iOS Safari sends no origin, and no page could read the pictures.
       video.crossOrigin = 'anonymous';
       video.src = url;
+      if (!startsNow) waits();
     },
     play: () => void video.play()?.catch(refusedToPlay),
     hold: () => video.pause(),
@@ -673,6 +678,7 @@ function videoAdapter(video, stallTimeout) {
     },
     listen(ears) {
       refusedToPlay = blockedBy(ears);
+      waits = ears.loaded;
       /** @type {ReturnType<typeof setTimeout> | undefined} */ let stall;
       const moves = () => clearTimeout(stall);
       const silence = listenTo(video, {
@@ -702,6 +708,7 @@ function videoAdapter(video, stallTimeout) {
       return () => {
         moves();
         silence();
+        video.preload = preload;
       };
     },
   };

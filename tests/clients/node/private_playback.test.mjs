@@ -74,6 +74,7 @@ class FakeIvs {
 class FakeVideo extends Fake {
   error = null;
   crossOrigin = null;
+  preload = 'metadata';
   #listening = 0;
   playRejects = null;
 
@@ -613,6 +614,22 @@ for (const [name, Player] of [
     assert.equal(video.calls.at(-1), 'play');
   });
 }
+
+test('<video>: one that waits asks for nothing until somebody presses play', async () => {
+  const player = new FakeVideo();
+  const playback = playPrivate(player, minter(), { autoplay: false });
+  await settled();
+  assert.deepEqual([playback.state, player.preload], ['waiting', 'none']);
+  player.dispatchEvent(new Event('play'));
+  assert.equal(playback.state, 'loading');
+  player.refuses();
+  await settled();
+  assert.deepEqual([player.loads.length, player.preload], [2, 'metadata']);
+  player.starts();
+  await playback.started;
+  playback.stop();
+  assert.equal(player.preload, 'metadata');
+});
 
 test('<video>: stop while a fresh URL is fetched gives up the old one', async (context) => {
   const time = clock(context, 0);
