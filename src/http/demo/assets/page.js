@@ -341,8 +341,8 @@ async function inspect(subject) {
       : found.valid === false
         ? ['invalid', 'IVS refuses it.']
         : found.findings.length === 0 && found.notChecked.includes('token')
-          ? ['unclear', 'Not judged: no token was seen, and this alone does not say what is wrong.']
-          : ['unclear', 'Nothing is known to be wrong with it, but not everything could be checked.'];
+          ? ['unclear', 'Not judged: no token was seen.']
+          : ['unclear', 'Nothing is known to be wrong with it.'];
   const findings = found.findings.map((/** @type {any} */ it) =>
     element('li', {}, element('span', { class: `state ${it.severity}` }, it.code), ` ${it.detail}`),
   );
