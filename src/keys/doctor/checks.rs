@@ -232,6 +232,14 @@ fn quota(facts: &Facts<'_>) -> Option<Finding> {
     if pairs.len() < KEY_PAIR_QUOTA {
         return Some(ok("quota", used));
     }
+    // Every pair looks foreign then, the one that signs among them: none may be named for deletion.
+    if facts.read.is_err() {
+        let detail = format!(
+            "{used}, so no rotation can begin now; whose they are cannot be told before the keyring \
+             can be read"
+        );
+        return Some(warning("quota_full", detail));
+    }
     if pairs.iter().any(|pair| pair.state == KeyPairState::Pending) {
         return Some(ok(
             "quota",

@@ -129,6 +129,21 @@ fn a_full_quota_names_whose_pairs_fill_it() {
 }
 
 #[test]
+fn no_pair_is_named_for_deletion_while_the_keyring_cannot_be_read() {
+    let (setup, policy) = (setup(), policy());
+    let pairs = [0, 1, 2].map(|at| pair(at, KeyPairState::Foreign));
+    let mut facts = well(&setup, &policy, &pairs, &[]);
+    (facts.read, facts.keyring) = (Err(RefreshError::TimedOut), None);
+    let findings = judge(&facts);
+    let quota = findings.iter().find(|it| it.code == "quota_full").unwrap();
+    assert_eq!(quota.severity, Severity::Warning);
+    for at in 0..3 {
+        assert!(!quota.detail.contains(strategies::arn(at).as_str()), "{}", quota.detail);
+    }
+    assert!(!quota.detail.contains("elete"), "{}", quota.detail);
+}
+
+#[test]
 fn a_clock_is_judged_by_what_it_does_to_tokens_and_to_rotations() {
     let (setup, policy) = (setup(), policy());
     let mut facts = well(&setup, &policy, &[], &[]);
