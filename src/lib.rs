@@ -55,6 +55,7 @@ mod hex;
 pub mod http;
 pub mod ivs;
 pub mod keys;
+mod prose;
 pub mod secret;
 pub mod telemetry;
 pub mod tokens;

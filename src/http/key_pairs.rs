@@ -31,6 +31,7 @@ use crate::{
         operations::{GenerateKey, ImportPublicKey, Label, OperationError},
         snapshot::NoSigner,
     },
+    prose::sentence,
 };
 
 /// What a client that meets a busy or unreachable IVS or store is told to wait.
@@ -373,15 +374,4 @@ pub(super) fn refuse_operation(error: OperationError) -> ApiError {
         | OperationError::BrokenOff
         | OperationError::Store(_) => ApiError::internal(error),
     }
-}
-
-/// With a capital and a full stop.
-pub(super) fn sentence(text: &str) -> String {
-    let mut characters = text.chars();
-    let first = characters.next().into_iter().flat_map(char::to_uppercase);
-    let mut sentence: String = first.chain(characters).collect();
-    if !sentence.ends_with('.') {
-        sentence.push('.');
-    }
-    sentence
 }

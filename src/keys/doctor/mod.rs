@@ -20,6 +20,7 @@ use super::{
 use crate::{
     clock::{Clock, Moment, Timestamp},
     ivs::{IvsRegions, RegionalIvs},
+    prose::sentence,
 };
 
 use self::{checks::Facts, permissions::Reads};
@@ -167,15 +168,6 @@ impl Doctor {
     }
 }
 
-/// `text` with a capital and a full stop. Names that it begins with, such as paths, stay as they are.
-fn sentence(text: &str) -> String {
-    let is_word =
-        text.split(' ').next().is_some_and(|it| it.bytes().all(|c| c.is_ascii_lowercase()));
-    let (first, rest) = text.split_at_checked(1).unwrap_or_default();
-    let begun = if is_word { format!("{}{rest}", first.to_uppercase()) } else { text.to_owned() };
-    if begun.ends_with('.') { begun } else { format!("{begun}.") }
-}
-
 /// How long something is overdue before nobody seems to be there to do it.
 fn grace(setup: &Setup) -> Duration {
     (setup.reconcile_every * 3).max(Duration::from_mins(2))
@@ -184,22 +176,4 @@ fn grace(setup: &Setup) -> Duration {
 /// Whether `at` is so long ago that whoever should have acted is not there.
 fn is_overdue(at: Timestamp, now: Timestamp, setup: &Setup) -> bool {
     now.saturating_since(at) > grace(setup)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_words_are_given_a_capital() {
-        for (text, expected) in [
-            ("the keyring is empty; run it", "The keyring is empty; run it."),
-            ("keys/us-west-2 is open.", "keys/us-west-2 is open."),
-            ("tokens.max_ttl is 5 s here", "tokens.max_ttl is 5 s here."),
-            ("2 of 3 are used", "2 of 3 are used."),
-            ("", "."),
-        ] {
-            assert_eq!(sentence(text), expected);
-        }
-    }
 }
