@@ -25,7 +25,7 @@ pub(super) struct DevArgs {
     #[arg(long, value_name = "DIR", default_value = ".dev")]
     data_dir: PathBuf,
     /// What playback URLs begin with, where a browser reaches the emulator elsewhere
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = super::public_url)]
     public_url: Option<Url>,
     /// Every channel is live as soon as it is made
     #[arg(long)]

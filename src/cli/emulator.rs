@@ -24,7 +24,7 @@ pub(super) struct EmulatorArgs {
     #[arg(long, value_name = "DIR", default_value = ".emulator")]
     data_dir: PathBuf,
     /// What playback URLs begin with [default: the address that a call was made to]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = super::public_url)]
     public_url: Option<Url>,
     /// The account that owns everything
     #[arg(long, value_name = "ACCOUNT", default_value = "123456789012")]

@@ -8,6 +8,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::runtime::Runtime;
 use tracing::level_filters::LevelFilter;
+use url::Url;
 
 use crate::{
     app::{App, KeyAccess, StartError},
@@ -288,6 +289,24 @@ fn whole_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// What playback URLs begin with: paths and queries are put behind it.
+fn public_url(text: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|error| format!("{error}"))?;
+    let is_base = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    if is_base {
+        Ok(url)
+    } else {
+        Err("a public URL is http:// or https:// and a host, without user, query and fragment, such \
+             as https://ivs.example.com"
+            .to_owned())
+    }
+}
+
 /// The region that a command is about: the only one that is configured, or `--region`.
 fn only_region(ivs: &IvsRegions) -> Result<&RegionalIvs, Failure> {
     let mut regions = ivs.iter();
@@ -331,11 +350,41 @@ fn run_server(
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, Parser as _};
 
     /// Two flags of one name would be a panic when the command is called.
     #[test]
     fn the_commands_fit_together() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_public_url_is_one_that_paths_can_follow() {
+        for url in ["http://localhost:8090", "https://ivs.example.com/", "http://[::1]:1/base"] {
+            assert!(super::public_url(url).is_ok(), "{url}");
+        }
+        for url in [
+            "ftp://x",
+            "x",
+            "data:a",
+            "http://x/?a=1",
+            "http://x/#f",
+            "http://u@x/",
+            "http://:p@x/",
+        ] {
+            assert!(super::public_url(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_only_a_private_key_needs_is_refused_with_a_public_one() {
+        let import = |more: &[&str]| {
+            let begun = ["ivs-playback-auth", "keys", "import"];
+            super::Cli::try_parse_from(begun.iter().chain(more)).is_ok()
+        };
+        assert!(import(&["--private-key", "f", "--exclusive", "--longest-ttl", "6h"]));
+        assert!(import(&["--public-key", "f"]));
+        assert!(!import(&["--public-key", "f", "--exclusive"]));
+        assert!(!import(&["--public-key", "f", "--longest-ttl", "6h"]));
     }
 }

@@ -1,6 +1,7 @@
 //! `keys list|get|generate|import|delete`.
 
 use std::{
+    collections::BTreeSet,
     io::Read,
     path::{Path, PathBuf},
     time::Duration,
@@ -41,10 +42,16 @@ pub(in crate::cli) struct ImportArgs {
     #[arg(long, value_name = "FILE")]
     private_key: Option<PathBuf>,
     /// No other signer uses the key
-    #[arg(long, requires = "private_key")]
+    #[arg(long, requires = "private_key", conflicts_with = "public_key")]
     exclusive: bool,
     /// The longest lifetime of the tokens of the other signer, such as 6h
-    #[arg(long, value_name = "D", requires = "private_key", value_parser = crate::cli::duration)]
+    #[arg(
+        long,
+        value_name = "D",
+        requires = "private_key",
+        conflicts_with = "public_key",
+        value_parser = crate::cli::duration
+    )]
     longest_ttl: Option<Duration>,
     /// A P-384 public key in PEM; - reads standard input
     #[arg(long, value_name = "FILE")]
@@ -217,6 +224,10 @@ impl Context<'_> {
 
 impl LabelArgs {
     fn label(&self) -> Result<Label, Failure> {
+        let mut seen = BTreeSet::new();
+        if let Some((key, _)) = self.tags.iter().find(|(key, _)| !seen.insert(key)) {
+            return Err(Failure::Usage(format!("--tag {key}= is given twice; give each tag once")));
+        }
         Label::new(self.name.clone(), self.tags.iter().cloned().collect()).map_err(|faults| {
             let sentences: Vec<_> = faults.into_iter().map(|fault| fault.detail).collect();
             Failure::Usage(sentences.join(" "))
