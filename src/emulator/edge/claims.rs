@@ -3,7 +3,7 @@
 //! Claims that IVS does not know are ignored, as IVS does.
 
 use serde_json::{Map, Value};
-use uuid::Uuid;
+use uuid::{Uuid, fmt::Hyphenated};
 
 use super::{
     origin::{Asking, OriginRule, Origins},
@@ -165,12 +165,9 @@ fn claim<'a, T>(
     payload.get(name).map(|value| read(value).ok_or(Reason::ClaimType)).transpose()
 }
 
-/// The form of RFC 9562 alone, in either case; the parser takes braces, `urn:uuid:` and bare digits, too.
+/// In the form of RFC 9562 alone: no braces, no `urn:uuid:`, no bare digits.
 fn uuid(value: &Value) -> Option<Uuid> {
-    let text = value.as_str()?;
-    let id: Uuid = text.parse().ok()?;
-    let mut hyphenated = Uuid::encode_buffer();
-    text.eq_ignore_ascii_case(id.hyphenated().encode_lower(&mut hyphenated)).then_some(id)
+    value.as_str()?.parse::<Hyphenated>().ok().map(Uuid::from)
 }
 
 fn resolution(value: &Value) -> Option<Resolution> {
