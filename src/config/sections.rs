@@ -106,6 +106,17 @@ fn ivs(reader: &mut Reader<'_>, overrides: Overrides) -> Option<Ivs> {
         reader.flag_problem("--region", "must be an AWS region, such as us-west-2.");
     }
     let region = region.ok();
+    let configured = reader.peek("ivs.regions", parse::regions).unwrap_or_default();
+    if let Some(Some(region)) = &region
+        && !configured.is_empty()
+        && !configured.contains(region)
+    {
+        // A key made there would sign for nobody.
+        let covered = Region::list(&configured);
+        let problem =
+            format!("must be one of ivs.regions: {covered}. Add {region} there, or choose.");
+        reader.flag_problem("--region", &problem);
+    }
     let profile = Some(overrides.profile);
     let endpoint_url = Some(overrides.endpoint_url).filter(|endpoint_url| {
         let usable = endpoint_url.as_deref().is_none_or(is_http_url);

@@ -406,6 +406,19 @@ fn flags_that_are_no_keys_are_checked_too() {
     assert_eq!(config.ivs.region.unwrap().as_str(), "eu-west-1");
     assert_eq!(config.ivs.profile.as_deref(), Some("staging"));
     assert_eq!(config.ivs.endpoint_url.as_deref(), Some("http://127.0.0.1:8090"));
+    let regions = ("IVS_PLAYBACK_AUTH__IVS__REGIONS", "us-west-2,eu-west-1");
+    let among = |region: &str| {
+        let overrides = Overrides { region: Some(region.to_owned()), ..Overrides::default() };
+        let env = [(regions.0.to_owned(), regions.1.to_owned())].into_iter().collect();
+        Config::load(Sources { env, overrides, ..Sources::default() })
+    };
+    assert!(among("eu-west-1").is_ok());
+    assert_eq!(
+        problems(among("us-west-1")),
+        [
+            "--region must be one of ivs.regions: us-west-2, eu-west-1. Add us-west-1 there, or choose."
+        ]
+    );
     assert_eq!(
         problems(load(overrides("EU", "localhost:8090"))),
         [
