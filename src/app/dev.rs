@@ -290,9 +290,9 @@ impl Place<'_> {
                         #   . .dev/env\n\
                         # From then on ivs-playback-auth and aws work against it, not against AWS.\n\
                         unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN \
-                        AWS_ENDPOINT_URL_IVS AWS_IGNORE_CONFIGURED_ENDPOINT_URLS \
-                        AWS_USE_FIPS_ENDPOINT AWS_USE_DUALSTACK_ENDPOINT\n\
-                        unset IVS_PLAYBACK_AUTH_CLIENTS IVS_PLAYBACK_AUTH_CLIENTS_FILE\n"
+                        AWS_ENDPOINT_URL_IVS AWS_USE_FIPS_ENDPOINT AWS_USE_DUALSTACK_ENDPOINT\n\
+                        for name in $(env | sed -n 's/^\\(IVS_PLAYBACK_AUTH_[A-Za-z0-9_]*\\)=.*/\\1/p'); \
+                        do unset \"$name\"; done\n"
             .to_owned();
         // A proxy of the network is no way to this machine.
         for name in ["NO_PROXY", "no_proxy"] {
@@ -301,6 +301,8 @@ impl Place<'_> {
         }
         let aws = [
             ("AWS_ENDPOINT_URL", emulator_url),
+            // Or a configuration file may have both clients pass it by.
+            ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "false"),
             ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
             ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
             ("AWS_ACCOUNT_ID", ACCOUNT),

@@ -112,11 +112,12 @@ class Dev:
     def credential(self):
         return (self.data_dir / "api-key").read_text().strip()
 
-    def environment(self):
-        """What `. <data-dir>/env` sets in a shell."""
+    def environment(self, before=None):
+        """What `. <data-dir>/env` leaves in a shell that had variables before."""
         script = f'set -a; . "{self.data_dir}/env"; env -0'
         output = subprocess.run(
-            ["sh", "-c", script], stdout=subprocess.PIPE, check=True, env={"PATH": os.environ["PATH"]}
+            ["sh", "-c", script], stdout=subprocess.PIPE, check=True,
+            env={"PATH": os.environ["PATH"], **(before or {})},
         ).stdout
         return dict(item.split("=", 1) for item in output.decode().split("\0") if "=" in item)
 

@@ -5,6 +5,7 @@ import pathlib
 import random
 import stat
 import subprocess
+import sys
 import time
 
 import pytest
@@ -27,6 +28,28 @@ def test_the_written_environment_works_for_the_cli_and_for_aws(dev, aws):
     minted = dev.cli("token", "mint", "--channel", "demo", "--output", "json").stdout
     assert '"playbackUrl"' in minted
     assert "ready" in dev.cli("healthcheck", "--ready", "--url", dev.url).stdout
+
+
+def test_the_written_environment_stands_above_whatever_the_shell_had(dev, tmp_path):
+    config = tmp_path / "aws-config"
+    config.write_text("[default]\nignore_configured_endpoint_urls = true\nregion = eu-west-1\n")
+    environment = dev.environment(
+        {
+            "AWS_CONFIG_FILE": str(config),
+            "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+            "IVS_PLAYBACK_AUTH__KEYS__STORE": "secrets-manager",
+            "IVS_PLAYBACK_AUTH__KEYS__MANAGE": "false",
+            "IVS_PLAYBACK_AUTH__IVS__REGIONS_FILE": "/nonexistent",
+            "IVS_PLAYBACK_AUTH_CLIENTS": "nonsense",
+        }
+    )
+    for command in (
+        [dev.binary, "keys", "list"],
+        [str(pathlib.Path(sys.executable).parent / "aws"), "ivs", "list-channels"],
+    ):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "123456789012" in done.stdout
 
 
 def test_private_files_are_private(dev):
