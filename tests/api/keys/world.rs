@@ -193,8 +193,7 @@ impl World {
         self.servers.spawn(async move { axum::serve(listener, router).await });
         let account = "123456789012".parse().unwrap();
         let endpoint = format!("http://{address}");
-        // Shorter than the default, since some tests wait for it.
-        let timeout = Duration::from_secs(2);
+        let timeout = Duration::from_secs(30);
         let instruments = Instruments::new(self.clock.clone());
         IvsRegions::fixed(&endpoint, region(), account, "AKID", "secret", timeout, &instruments)
             .region(&region())

@@ -1,12 +1,12 @@
 //! Every way in which another writer or a bad line can come between the calls of a write.
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 
+use futures_util::{StreamExt as _, stream};
 use ivs_playback_auth::keys::{
     keyring::Keyring,
     store::{Revision, StoreError},
 };
-use tokio::task::JoinSet;
 
 use super::{
     super::suite::{self, add_key, loaded, region},
@@ -94,7 +94,7 @@ async fn strike(start: Start, call: &'static str, fault: Fault, blind: bool) {
 
 #[tokio::test]
 async fn the_labels_decide_what_an_answer_did_not_tell() {
-    let mut strikes = JoinSet::new();
+    let mut strikes = Vec::new();
     for start in Start::ALL {
         for call in start.calls() {
             for fault in [
@@ -105,12 +105,14 @@ async fn the_labels_decide_what_an_answer_did_not_tell() {
                 Fault::Refused("AccessDeniedException"),
             ] {
                 for blind in [false, true] {
-                    strikes.spawn(strike(start, call, fault, blind));
+                    strikes.push(strike(start, call, fault, blind));
                 }
             }
         }
     }
-    assert_eq!(strikes.join_all().await.len(), 40);
+    assert_eq!(strikes.len(), 40);
+    // The server does one call at a time, and a call has a time in which to be done.
+    stream::iter(strikes).buffer_unordered(4).for_each(|()| ready(())).await;
 }
 
 /// Has somebody else write at the moment when `call` is about to arrive, and returns what both got.
