@@ -12,7 +12,10 @@ use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::time::sleep;
 
 use super::{lanes::Operation, *};
-use crate::ivs::{IvsError, ViewerSession, ViewerSessionError, budget::Stopwatch};
+use crate::{
+    ivs::{IvsError, ViewerSession, ViewerSessionError, budget::Stopwatch},
+    secret::seeded,
+};
 
 /// Sessions of this viewer up to this version, on a channel of us-west-2.
 pub(super) fn session(viewer: &str, versions_up_to: i32) -> ViewerSession {
@@ -73,6 +76,7 @@ struct State {
 
 impl Model {
     fn new(weather: Weather, seed: u64) -> Arc<Self> {
+        seeded::seed(seed);
         Arc::new(Self {
             time: Stopwatch::start(),
             weather,
