@@ -114,8 +114,8 @@ impl World {
 fn a_rotation_says_where_what_signs_what_drains_and_how_to_undo() {
     let world = World::with_key();
     let [old] = world.arns("active").try_into().unwrap();
-    // Long enough that no look comes after it.
-    let rotated = world.keys_with(&[("ROTATION__PROPAGATION_WAIT", "3s")], &["rotate"]);
+    // Long enough for a look to see it wait.
+    let rotated = world.keys_with(&[("ROTATION__PROPAGATION_WAIT", "10s")], &["rotate"]);
     assert_eq!(rotated.code, Some(0), "{rotated:?}");
     let [new] = world.arns("active").try_into().unwrap();
     assert_ne!(old, new);

@@ -4,7 +4,11 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
     process::{Child, ChildStderr, ChildStdout, Command, Stdio},
+    time::Duration,
 };
+
+/// Between two looks at what a process does, which needs the processor more.
+pub(crate) const PAUSE: Duration = Duration::from_millis(10);
 
 /// The binary, with nothing of this process's environment.
 pub(crate) fn program(arguments: &[&str]) -> Command {

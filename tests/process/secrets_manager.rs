@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use crate::{
     moto,
-    program::{Server, clients, program, run},
+    program::{PAUSE, Server, clients, program, run},
 };
 
 /// The environment of a process with its keyring in moto and its IVS at `ivs`.
@@ -52,7 +52,7 @@ async fn replicas_sign_with_the_key_of_one_secret() {
     assert!(rotate.stderr.contains(&store), "{rotate:?}");
     for replica in &replicas {
         while replica.get("/readyz").unwrap().0 != 200 {
-            std::thread::yield_now();
+            std::thread::sleep(PAUSE);
         }
     }
 

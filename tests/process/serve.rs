@@ -1,14 +1,15 @@
 //! `serve` against `emulator`, both as processes, configured by the environment alone.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::TcpStream,
     path::Path,
     process::Command,
+    thread,
     time::Duration,
 };
 
-use crate::program::{Server, clients, get, program, run};
+use crate::program::{PAUSE, Server, clients, get, program, run};
 
 /// The environment of a `serve` whose IVS is at `ivs`.
 fn configured(mut command: Command, folder: &Path, ivs: &str) -> Command {
@@ -47,7 +48,7 @@ fn the_first_key_makes_an_unready_service_ready() {
     let rotation: serde_json::Value = serde_json::from_str(&rotate.stdout).unwrap();
     assert_eq!(rotation["phase"], "done");
     while service.get("/readyz").unwrap().0 != 200 {
-        std::thread::yield_now();
+        thread::sleep(PAUSE);
     }
 }
 
@@ -76,7 +77,7 @@ fn sigterm_drains_then_stops() {
     // Not ready at once, but served on for the drain delay. It has a key, so nothing else makes it
     // unready: two signals that come before the first is taken would be one.
     while service.get("/readyz").unwrap().0 == 200 {
-        std::thread::yield_now();
+        thread::sleep(PAUSE);
     }
     assert_eq!(service.get("/healthz").unwrap().0, 200);
     // A second signal ends the drain.
@@ -98,13 +99,13 @@ fn a_connection_without_a_request_ends() {
     let silent = said.map(|said| {
         let mut connection = TcpStream::connect(address).unwrap();
         connection.write_all(said.as_bytes()).unwrap();
-        connection.set_read_timeout(Some(Duration::from_mins(2))).unwrap();
+        connection.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         connection
     });
     for mut connection in silent {
-        // Or a reset, where something was not read.
+        // An end, or a reset where something was not read.
         if let Err(error) = connection.read_to_end(&mut Vec::new()) {
-            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
         }
     }
 }
@@ -128,8 +129,8 @@ fn operations_have_a_listener_of_their_own_to_the_end() {
     assert_eq!(service.get("/metrics").unwrap().0, 404);
 
     service.signal("TERM");
-    // Without a key it is unready anyhow; and two signals that come before the first is taken would
-    // be one.
+    // Without a key it was unready before: what it says tells that the first signal was taken. Two
+    // that come before would be one.
     service.log_line("shutting down");
     assert!(get(operations, "/readyz").unwrap().1.contains("\"status\":\"unready\""));
     service.signal("TERM");
