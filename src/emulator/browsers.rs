@@ -1,11 +1,9 @@
-//! Keeps web pages from what they have no business with.
+//! Keeps web pages from what `/_emulator` can change.
 //!
-//! Calls under `/_emulator` are not signed, and a page that somebody happens to look at could make
-//! them. For most methods a browser asks first and gets no leave, but any page may send a POST, and
-//! one at a name that has since been pointed at this machine is, to the browser, of the same origin.
-//! The control plane is open to pages, as that of IVS is, but without an access key any made-up
-//! signature passes there: then only pages of this machine may call it. Programs send no `Origin`
-//! and pass.
+//! Calls there are not signed, and a page that somebody happens to look at could make them. For most
+//! methods a browser asks first and gets no leave, but any page may send a POST, and one at a name
+//! that has since been pointed at this machine is, to the browser, of the same origin. Programs send
+//! no `Origin` and pass.
 
 use std::sync::Arc;
 
@@ -41,24 +39,6 @@ pub(super) async fn refuse_pages(
         "A web page cannot do this. Do it from a program, which sends no Origin.",
     )
     .into_response()
-}
-
-/// Whether a call of the control plane, which no access key guards, comes from a page that may make
-/// it: one of this machine, on whatever port, where people try out the AWS clients for browsers; or
-/// one that this emulator could have served itself. A program may always.
-pub(super) fn may_call_unverified(headers: &HeaderMap, public_url: Option<&Url>) -> bool {
-    let mut origins = headers.get_all(header::ORIGIN).iter();
-    origins.all(|origin| is_of_this_machine(origin) || is_own(origin, headers, public_url))
-}
-
-fn is_of_this_machine(origin: &HeaderValue) -> bool {
-    let url = origin.to_str().ok().and_then(|origin| Url::parse(origin).ok());
-    match url.as_ref().and_then(Url::host) {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.to_canonical().is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 /// Whether a page of this origin was served at the host that it asks, under a name that cannot be
@@ -97,45 +77,6 @@ mod tests {
         assert!(!own("http://evil.test:8090", host, public));
         assert!(own("https://ivs.example", "ivs.example", public));
         assert!(!own("http://localhost.evil.test:8090", "localhost.evil.test:8090", None));
-    }
-
-    #[test]
-    fn without_an_access_key_pages_of_this_machine_and_programs_may_call() {
-        let may = |origins: &[&str], host: &str| {
-            let origins = origins.iter().map(|origin| (header::ORIGIN, origin.parse().unwrap()));
-            let mut headers = HeaderMap::new();
-            for (name, value) in origins.chain([(header::HOST, host.parse().unwrap())]) {
-                headers.append(name, value);
-            }
-            may_call_unverified(&headers, Some(&"https://ivs.example/".parse().unwrap()))
-        };
-        let here = "127.0.0.1:8090";
-        assert!(may(&[], here) && may(&[], "emulator:8090"));
-        for origin in [
-            "http://localhost:3000",
-            "https://localhost",
-            "http://127.0.0.1:5173",
-            "http://127.8.0.1",
-            "http://[::1]:3000",
-        ] {
-            assert!(may(&[origin], here), "{origin}");
-        }
-        assert!(may(&["http://192.168.1.7:8090"], "192.168.1.7:8090"));
-        assert!(may(&["https://ivs.example"], "ivs.example"));
-        for origin in [
-            "https://evil.example",
-            "http://localhost.evil.example",
-            "http://evil.test:8090",
-            "http://192.168.1.8",
-            "http://0.0.0.0:8090",
-            "null",
-            "file://",
-            "",
-        ] {
-            assert!(!may(&[origin], here), "{origin}");
-        }
-        assert!(!may(&["http://evil.test:8090"], "evil.test:8090"), "it may lead here by now");
-        assert!(!may(&["http://localhost", "https://evil.example"], here));
     }
 
     #[test]

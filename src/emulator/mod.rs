@@ -12,7 +12,7 @@
 //! - `edge`: playback, `GET /api/video/v1/….m3u8?token=…`
 //! - `control`: what AWS has no call for, such as a stream that goes live
 //! - `faults`, `calls`: IVS on a bad day, and what it was asked
-//! - `browsers`: which web pages may change any of these
+//! - `browsers`: keeps web pages from changing any of these
 //! - `rates`: how often it may be asked
 //! - `store`: the durable state behind all of them
 

@@ -1,7 +1,6 @@
 //! The control plane: AWS's restJson1 protocol over the operations of IVS.
 //!
-//! Where the emulator has no access key, pages of other machines are turned away first, also when
-//! their browser asks for leave. A call passes, in this order: its path must name an operation of the [`operations`] table, its
+//! A call passes, in this order: its path must name an operation of the [`operations`] table, its
 //! signature must say which region it is for (and be right, where the emulator has an access key),
 //! there must be room in the quota of calls, its body must be JSON, its members must meet the table's
 //! constraints. Then the operation runs in one transaction, off the async threads since
@@ -37,7 +36,7 @@ use std::{convert::Infallible, sync::Arc};
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::Request,
-    http::{Method, StatusCode, header, request::Parts},
+    http::{Method, StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::de::DeserializeOwned;
@@ -49,7 +48,7 @@ use self::{
     operations::{OPERATIONS, Operation, Route},
 };
 use super::{
-    Shared, browsers,
+    Shared,
     faults::Distortion,
     store::{
         View,
@@ -76,28 +75,13 @@ pub(super) fn service(
 
 async fn handle(shared: Arc<Shared>, request: Request) -> Response {
     let clock = shared.clock.clone();
-    let is_open = shared.verifier.is_some()
-        || browsers::may_call_unverified(request.headers(), shared.public_url.as_ref());
-    let mut response = if !is_open {
-        page_refused().into_response()
-    } else if request.method() == Method::OPTIONS {
+    let mut response = if request.method() == Method::OPTIONS {
         response::preflight()
     } else {
         answer(shared, request).await.unwrap_or_else(IntoResponse::into_response)
     };
     response::add_service_headers(response.headers_mut(), clock.now());
-    if !is_open {
-        response.headers_mut().remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
-    }
     response
-}
-
-fn page_refused() -> ApiError {
-    ApiError::new(
-        ErrorCode::AccessDenied,
-        "Only web pages of this machine may call an emulator that verifies no signature. Serve the \
-         page from localhost, or start the emulator with --access-key-id and --secret-access-key.",
-    )
 }
 
 async fn answer(shared: Arc<Shared>, request: Request) -> Result<Response, ApiError> {
