@@ -15,7 +15,8 @@
 //! | [`http`] | the HTTP API; the only place with a status code |
 //! | [`access`] | who calls: credentials, scopes, audit |
 //! | [`viewers`] | viewer-session revocation, and who gets no token for a while |
-//! | [`tokens`] | what a viewer token says: grant, claims, rules, minting, inspection; no I/O |
+//! | [`inspection`] | finds what is wrong with a token, URL, request or 403; no I/O |
+//! | [`tokens`] | the contents of a token: grant, claims, IVS's rules, minting; no I/O |
 //! | [`channels`] | the cached channel lookup |
 //! | [`keys`] | key material, keyring, stores, and what changes them |
 //! | [`ivs`] | the only door to Amazon IVS |
@@ -53,6 +54,7 @@ pub mod emulator;
 mod files;
 mod hex;
 pub mod http;
+pub mod inspection;
 pub mod ivs;
 pub mod keys;
 mod prose;

@@ -17,11 +17,11 @@ use crate::{
     clock::Clock,
     config::Environment,
     http::{inspect::facts::Facts, tokens::mint_members},
-    ivs::arn::ChannelArn,
-    tokens::inspect::{
+    inspection::{
         Context, Input, KeyRing, Questions, inspect,
         text::{Colour, render},
     },
+    ivs::arn::ChannelArn,
 };
 
 /// The most that is read from standard input or a file, in bytes.

@@ -159,7 +159,7 @@ pub enum ViewerIdError {
 }
 
 /// Whether IVS takes the text as a viewer id.
-pub(super) fn check_viewer_id(text: &str) -> Result<(), ViewerIdError> {
+pub(crate) fn check_viewer_id(text: &str) -> Result<(), ViewerIdError> {
     if text.is_empty() {
         return Err(ViewerIdError::Empty);
     }

@@ -1,18 +1,15 @@
-//! What a viewer token says: grants, IVS's rules, minting, and the inspection of any token.
+//! The contents of a viewer token: grants, claims, IVS's rules, and minting.
 //!
-//! A request becomes [`grant::Terms`], which hold by construction; [`mint::mint`] turns a grant
-//! into a token; [`inspect::inspect`] tells what is wrong with a token that anyone made. Nothing
-//! here does I/O, knows HTTP, or looks at a clock: `now` and randomness are arguments.
+//! A request becomes [`grant::Terms`], which hold by construction, and [`mint::mint`] turns a grant
+//! into a token. Nothing here does I/O, knows HTTP or reads a clock: `now` and randomness are
+//! arguments.
 
 mod check;
 pub mod claims;
 pub mod grant;
-pub mod inspect;
 mod link;
 pub mod mint;
 pub mod origin;
-#[cfg(test)]
-mod properties;
 #[cfg(test)]
 pub(crate) mod testing;
 mod token;

@@ -11,9 +11,9 @@ use futures_util::future::join_all;
 use crate::{
     channels::{Freshness, LookupError, Requester},
     http::Api,
+    inspection::{ChannelFacts, KeyRing, Questions},
     ivs::arn::{AccountId, ChannelArn, Region},
     keys::inventory::REFRESH_PAUSE,
-    tokens::inspect::{ChannelFacts, KeyRing, Questions},
 };
 
 /// Within this an inspection has its facts, or goes without; within half of a request's time, where that

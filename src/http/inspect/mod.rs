@@ -19,8 +19,8 @@ use super::{
 use crate::{
     access::{Client, Scope},
     channels::ChannelRefError,
+    inspection::{Context, Input, Questions, Subject, inspect},
     ivs::arn::ChannelArn,
-    tokens::inspect::{Context, Input, Questions, Subject, inspect},
 };
 
 use self::facts::Facts;

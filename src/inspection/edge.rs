@@ -211,7 +211,7 @@ impl Beside<'_> {
 
     /// Whether it is known why IVS cannot verify the signature.
     fn explains_signature(&self) -> bool {
-        let explains = |it: &Finding| it.is_error() && it.code.part() == Part::Signature;
+        let explains = |it: &Finding| it.is_error() && it.code.spec().part == Part::Signature;
         self.findings.iter().any(explains)
     }
 }

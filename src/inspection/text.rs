@@ -261,9 +261,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::tokens::{
-        inspect::{Context, Input, inspect},
-        testing::{CHANNEL, TestKey},
+    use crate::{
+        inspection::{Context, Input, inspect},
+        tokens::testing::{CHANNEL, TestKey},
     };
 
     const NOW: i64 = 1_795_337_700;
@@ -285,7 +285,7 @@ mod tests {
             text.starts_with("Not valid: 1 error, 0 warnings.\n\nerror    not_a_jwt\n"),
             "{text}"
         );
-        assert!(text.contains("Hand over the token as the library returned it."), "{text}");
+        assert!(text.contains("Pass the token on exactly as the library returned it."), "{text}");
         assert!(text.contains("\nToken    part.part\n         ^^^^^^^^^\n"), "{text}");
         assert!(!text.contains("\nURL"), "nothing is wrong with it: {text}");
         assert!(text.contains("\nNot checked  signature: "), "{text}");

@@ -7,17 +7,21 @@ use proptest::prelude::*;
 use rand::{SeedableRng, rngs::StdRng};
 use serde_json::Value;
 
-use crate::{clock::Timestamp, ivs::arn::PlaybackKeyArn, tokens::testing::TestKey};
+use crate::{
+    clock::Timestamp,
+    ivs::arn::PlaybackKeyArn,
+    tokens::{
+        claims::{AWS_CLAIMS, CAPPED_TTL, EXP},
+        grant::{Grant, Policy, Terms, TermsRequest},
+        mint, playback_url,
+        testing::{CHANNEL, TestKey},
+    },
+};
 
 use super::{
-    claims::{AWS_CLAIMS, CAPPED_TTL, EXP},
-    grant::{Grant, Policy, Terms, TermsRequest},
-    inspect::{
-        ChannelFacts, Context, Input, KeyIdentity, KeyRing, KeyStanding, KnownKey, NotChecked,
-        Subject, inspect,
-        text::{Colour, render},
-    },
-    mint, playback_url,
+    ChannelFacts, Context, Input, KeyIdentity, KeyRing, KeyStanding, KnownKey, NotChecked, Subject,
+    inspect,
+    text::{Colour, render},
 };
 
 static KEY: LazyLock<TestKey> = LazyLock::new(TestKey::generate);
@@ -104,7 +108,7 @@ proptest! {
             ..policy
         };
         let now = Timestamp::from_unix_millis(now_millis);
-        let channel = super::testing::CHANNEL.parse().unwrap();
+        let channel = CHANNEL.parse().unwrap();
         let terms = Terms::parse(request, &policy);
         prop_assert!(terms.is_ok(), "{:?}", terms);
         let grant = Grant { channel, terms: terms.unwrap() };

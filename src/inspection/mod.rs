@@ -5,7 +5,6 @@
 //! while something that could make IVS refuse is on that list, no token is called valid. Its input
 //! comes from anywhere: any text is answered, in time linear to its length.
 
-mod catalogue;
 mod claims;
 mod compact;
 mod curl;
@@ -15,6 +14,8 @@ mod finding;
 mod keys;
 mod origins;
 mod powershell;
+#[cfg(test)]
+mod properties;
 mod report;
 mod signature;
 mod sketch;
@@ -35,8 +36,7 @@ use report::Report;
 use sketch::Sketch;
 use source::UrlFacts;
 
-pub use catalogue::{Explanation, findings_markdown};
-pub use finding::{Finding, FindingCode, Part, Severity};
+pub use finding::{Finding, FindingCode, FindingSpec, Part, Severity, findings_markdown};
 pub use keys::{KeyIdentity, KeyRing, KeyRingError, KeyStanding, KnownKey};
 pub use source::{Input, InputError, Subject};
 
@@ -74,7 +74,7 @@ pub struct Inspection {
     pub header: Option<Map<String, Value>>,
     /// The claims, if they could be read. Nothing in them is proven.
     pub claims: Option<Map<String, Value>>,
-    /// See [`token_id`](super::token_id).
+    /// See [`token_id`](crate::tokens::token_id).
     pub token_id: Option<String>,
     /// The key pair that signed, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
