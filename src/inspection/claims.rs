@@ -1,7 +1,7 @@
-//! What IVS would say to the claims of a token, and what their issuer should know.
+//! Checks the claims of a token the way IVS does, and adds what the issuer should know.
 //!
-//! A mistake that follows from another is told once: a token whose `channel-arn` lacks its prefix is
-//! not also said to lack a channel.
+//! A mistake that follows from another one is not reported: a token whose `channel-arn` lacks its
+//! prefix is not also reported as having no channel.
 
 use serde_json::{Map, Value};
 use uuid::fmt::Hyphenated;
@@ -22,17 +22,17 @@ use super::{
     origins,
 };
 
-/// So many claims of one kind are told one by one. A token may have a hundred thousand.
+/// At most this many claims of one kind are listed. A token may have a hundred thousand.
 const MAX_LISTED_CLAIMS: usize = 20;
 
-/// No claim of IVS, however misspelt, has a name this long.
+/// The longest name that is compared with IVS's claims; none of them is nearly as long.
 const MAX_NAME_LENGTH: usize = 64;
 
-/// What is known about the request that the token is for.
+/// What is known about the request in which the token is to be used.
 pub(super) struct Request<'a> {
-    /// The channels that it may concern: what the caller said, and what the URL says.
+    /// The channels to be played, as named by the caller and by the URL.
     pub(super) channels: &'a [ChannelArn],
-    /// The `Origin` header, or the address of the page; `Some("")` where there was none.
+    /// The `Origin` header, or the address of the page; `Some("")` if the request has none.
     pub(super) origin: Option<&'a str>,
 }
 
@@ -50,8 +50,7 @@ pub(super) fn check(
     findings.extend(check_viewer(claims, &unprefixed));
     findings.extend(origins::check(claims, request.origin));
     findings.extend(unprefixed.iter().take(MAX_LISTED_CLAIMS).map(|claim| {
-        let situation =
-            format!("IVS does not read this claim; the one that it reads is {}.", claim.meant);
+        let situation = format!("IVS ignores this claim; it reads {} instead.", claim.meant);
         Finding::new(FindingCode::ClaimWithoutAwsPrefix, situation).about(claim.written)
     }));
     findings.extend(unknown(claims).take(MAX_LISTED_CLAIMS));
@@ -65,17 +64,17 @@ fn check_channel(
 ) -> Option<Finding> {
     let find = |code, situation: String| Some(Finding::new(code, situation).about(CHANNEL_ARN));
     let Some(claim) = claims.get(CHANNEL_ARN) else {
-        let situation = "The token names no channel.";
+        let situation = "The token does not name a channel.";
         return if unprefixed.iter().any(|claim| claim.meant == CHANNEL_ARN) {
             None
         } else {
             find(FindingCode::ChannelArnMissing, situation.to_owned())
         };
     };
-    // Another type is told as such.
+    // `check_type` reports a value of another type.
     let claim = claim.as_str()?;
     if claim.parse::<ChannelArn>().is_err() {
-        let situation = "aws:channel-arn is no channel ARN, so it matches no channel. One looks like \
+        let situation = "aws:channel-arn is not a channel ARN, so it matches no channel. The form is \
                       arn:aws:ivs:REGION:ACCOUNT:channel/ID.";
         return find(FindingCode::ChannelMismatch, situation.to_owned());
     }
@@ -103,7 +102,7 @@ fn check_viewer(claims: &Map<String, Value>, unprefixed: &[Unprefixed<'_>]) -> O
     Some(Finding::new(FindingCode::ViewerInSub, situation).about("sub"))
 }
 
-/// What the value should be, where it is something else.
+/// Reports a value of the wrong type, naming the right one.
 fn check_type(claims: &Map<String, Value>, name: &str) -> Option<Finding> {
     let value = claims.get(name)?;
     let text = value.as_str();
@@ -112,8 +111,8 @@ fn check_type(claims: &Map<String, Value>, name: &str) -> Option<Finding> {
         ALLOW_ORIGIN => (text.is_some(), "text, the origins joined by commas"),
         STRICT_ORIGIN => (value.is_boolean(), "true or false, without quotes"),
         SINGLE_USE_UUID => (text.is_some_and(|text| text.parse::<Hyphenated>().is_ok()), "a UUID"),
-        VIEWER_ID => (text.is_some(), "text; put a number into quotes"),
-        VIEWER_SESSION_VERSION => (value.is_i64(), "a whole number of 64 bits, without quotes"),
+        VIEWER_ID => (text.is_some(), "text; quote a number"),
+        VIEWER_SESSION_VERSION => (value.is_i64(), "an integer of 64 bits, without quotes"),
         MAXIMUM_RESOLUTION => {
             (text.and_then(MaximumResolution::from_name).is_some(), "SD, HD or FULL_HD")
         }
@@ -123,7 +122,7 @@ fn check_type(claims: &Map<String, Value>, name: &str) -> Option<Finding> {
     (!good).then(|| Finding::new(FindingCode::ClaimType, situation).about(name))
 }
 
-/// Claims that begin with `aws:` and that IVS does not define.
+/// Returns claims that begin with `aws:` but that IVS does not define.
 fn unknown(claims: &Map<String, Value>) -> impl Iterator<Item = Finding> {
     let names = claims.keys().filter(|name| {
         let prefix = name.get(..4).unwrap_or_default();
@@ -137,13 +136,13 @@ fn unknown(claims: &Map<String, Value>) -> impl Iterator<Item = Finding> {
     })
 }
 
-/// A claim of IVS but for its prefix, its case, or how its words are joined.
+/// A claim of IVS with its prefix missing, its case changed or its words joined in another way.
 struct Unprefixed<'a> {
     written: &'a str,
     meant: &'static str,
 }
 
-/// Such claims, where the claim that was meant is absent.
+/// Returns such claims, unless the correctly written claim is present too.
 fn unprefixed(claims: &Map<String, Value>) -> Vec<Unprefixed<'_>> {
     let find = |written| {
         let meant = AWS_CLAIMS.into_iter().find(|name| lacks_prefix(written, name))?;
@@ -152,8 +151,8 @@ fn unprefixed(claims: &Map<String, Value>) -> Vec<Unprefixed<'_>> {
     claims.keys().filter_map(|written| find(written)).collect()
 }
 
-/// Whether `written` is the claim `name` without `aws:`, in any case, its words joined by hyphens,
-/// underscores or nothing.
+/// Whether `written` is the claim `name` without `aws:`, in any case, with its words joined by
+/// hyphens, underscores or nothing.
 fn lacks_prefix(written: &str, name: &str) -> bool {
     fn letters(text: &str) -> impl Iterator<Item = u8> {
         text.bytes().filter(|c| !matches!(c, b'-' | b'_')).map(|c| c.to_ascii_lowercase())
@@ -161,7 +160,7 @@ fn lacks_prefix(written: &str, name: &str) -> bool {
     name.strip_prefix("aws:").is_some_and(|name| letters(written).eq(letters(name)))
 }
 
-/// The claim that was probably meant.
+/// Returns the claim with the most similar name, if one is similar enough.
 fn nearest(written: &str) -> Option<&'static str> {
     const NEAR: usize = 4;
     if written.len() > MAX_NAME_LENGTH {
@@ -191,8 +190,8 @@ mod tests {
     const NOW: i64 = 1_795_337_700;
     const CHANNEL: &str = "arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGh1234";
 
-    /// The codes, with the claim, that a good token gets once `changes` are made to its claims;
-    /// `null` takes a claim away.
+    /// Returns the codes and claims found after `changes` are made to the claims of a good token;
+    /// `null` removes a claim.
     fn found(changes: &Value) -> Vec<(&'static str, String)> {
         let mut claims = json!({"aws:channel-arn": CHANNEL, "exp": NOW + 300});
         let claims = claims.as_object_mut().unwrap();
@@ -214,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_token_has_no_findings() {
+    fn good_token_has_no_findings() {
         assert_eq!(codes(&json!({})), [""; 0]);
         let everything = json!({
             "aws:access-control-allow-origin": "https://example.com",
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_channel_must_be_that_of_the_request() {
+    fn channel_differs_from_request_is_reported() {
         assert_eq!(codes(&json!({"aws:channel-arn": null})), ["channel_arn_missing"]);
         for other in ["", "demo", "arn:aws:ivs:us-west-2:123456789012:channel/Other"] {
             assert_eq!(codes(&json!({"aws:channel-arn": other})), ["channel_mismatch"], "{other}");
@@ -239,14 +238,14 @@ mod tests {
     }
 
     #[test]
-    fn each_claim_has_its_type() {
+    fn claim_of_wrong_type_is_reported() {
         for (name, bad) in [
             ("aws:access-control-allow-origin", json!(["https://example.com"])),
             ("aws:strict-origin-enforcement", json!("true")),
             ("aws:strict-origin-enforcement", json!(1)),
             ("aws:single-use-uuid", json!(true)),
             ("aws:single-use-uuid", json!("once")),
-            // What a parser takes beside it is in doubt at IVS.
+            // Parsers accept this form; whether IVS does is not known.
             ("aws:single-use-uuid", json!("c0ffee0012344abc8def0123456789ab")),
             ("aws:viewer-id", json!(42)),
             ("aws:viewer-session-version", json!("7")),
@@ -262,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_viewer_is_named_where_revocation_looks() {
+    fn viewer_outside_viewer_id_is_reported() {
         let long = "a".repeat(41);
         assert_eq!(codes(&json!({"aws:viewer-id": ""})), ["viewer_id_length"]);
         assert_eq!(codes(&json!({"aws:viewer-id": long})), ["viewer_id_length"]);
@@ -272,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_without_their_prefix_are_told_and_nothing_that_follows() {
+    fn claim_without_prefix_is_reported_without_consequences() {
         let code = "claim_without_aws_prefix";
         for written in ["channel-arn", "channelArn", "channel_arn", "Channel-Arn"] {
             let changes = json!({"aws:channel-arn": null, written: CHANNEL});
@@ -288,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_claims_of_aws_are_told_with_what_was_meant() {
+    fn unknown_aws_claim_is_reported_with_nearest_name() {
         assert_eq!(codes(&json!({"aws:origin": "x"})), ["unknown_aws_claim"]);
         assert_eq!(codes(&json!({"AWS:viewer-id": "v"})), ["unknown_aws_claim"]);
         assert_eq!(codes(&json!({"ivs:viewer": "v", "awsx": 1})), [""; 0]);
@@ -298,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_claims_has_a_short_answer() {
+    fn flood_of_claims_gets_short_answer() {
         let flood: Map<_, _> =
             (0..50_000).map(|n| (format!("aws:{n}{}", "x".repeat(n % 90)), json!(n))).collect();
         assert_eq!(codes(&Value::Object(flood)).len(), MAX_LISTED_CLAIMS);

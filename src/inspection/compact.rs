@@ -1,5 +1,5 @@
-//! Taking a token apart without trusting it: JWS compact serialization (RFC 7515, section 7.1)
-//! around a JWT Claims Set. Nothing here looks at a key.
+//! Parsing a token without trusting it: JWS compact serialization (RFC 7515, section 7.1) around a JWT
+//! Claims Set. Nothing here uses a key.
 
 use std::fmt;
 
@@ -9,21 +9,21 @@ use serde_json::{Map, Value};
 
 use super::finding::Part;
 
-/// A token in its parts. Its claims say what somebody wrote, not what is so.
+/// A parsed token. Nothing in it is verified.
 pub(super) struct UnverifiedToken<'a> {
     pub(super) header: Map<String, Value>,
     pub(super) claims: Map<String, Value>,
-    /// What was signed: header and claims as they stand in the token.
+    /// What was signed: the encoded header and claims, as written in the token.
     pub(super) signing_input: &'a str,
     pub(super) signature: Vec<u8>,
 }
 
 impl<'a> UnverifiedToken<'a> {
-    /// Takes a token apart.
+    /// Parses a token.
     ///
     /// # Errors
     ///
-    /// It is no signed JWT. What can be read of it all the same comes with the cause.
+    /// The text is not a signed JWT. The error carries the parts that could be read.
     pub(super) fn parse(token: &'a str) -> Result<Self, Unreadable> {
         let parts = 1 + token.bytes().filter(|byte| *byte == b'.').count();
         let split = token.rsplit_once('.').filter(|_| parts == 3);
@@ -38,8 +38,8 @@ impl<'a> UnverifiedToken<'a> {
         let read = || {
             let header =
                 read_object(header).map_err(|fault| Malformed::Part(Part::Header, fault))?;
-            // Extensions that a reader must refuse if it does not know them (RFC 7515, section
-            // 4.1.11). IVS documents none.
+            // A reader must refuse extensions that it does not know (RFC 7515, section 4.1.11), and
+            // IVS documents none.
             if header.contains_key("crit") {
                 return Err(Malformed::Critical);
             }
@@ -60,28 +60,28 @@ impl<'a> UnverifiedToken<'a> {
     }
 }
 
-/// Why a text is no token, and what could be read of it.
+/// Why a text is not a token, with the parts that could be read.
 pub(super) struct Unreadable {
     pub(super) cause: Malformed,
     pub(super) header: Option<Map<String, Value>>,
     pub(super) claims: Option<Map<String, Value>>,
 }
 
-/// Why a text is no token. Never repeats the text.
+/// Why a text is not a token. The message never repeats the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum Malformed {
-    #[error("A token has three parts joined by dots; this has {0}.")]
+    #[error("A token has three parts joined by dots; this text has {0}.")]
     Parts(usize),
     #[error("It has five parts, so it is encrypted (JWE), not signed (JWS).")]
     Encrypted,
-    #[error("Its header demands extensions (crit), and IVS documents none.")]
+    #[error("Its header requires extensions (crit), and IVS documents none.")]
     Critical,
     #[error("Its {0} {1}")]
     Part(Part, PartFault),
 }
 
 impl Malformed {
-    /// Where it is to be seen.
+    /// Where the fault shows.
     pub(super) fn part(self) -> Part {
         match self {
             Self::Parts(_) | Self::Encrypted => Part::Token,
@@ -106,19 +106,19 @@ impl fmt::Display for Part {
 /// What is wrong with one part of a token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum PartFault {
-    #[error("has white space in it.")]
+    #[error("contains white space.")]
     WhiteSpace,
     #[error("has base64 padding.")]
     Padding,
-    #[error("is in base64 with + and /, where base64url has - and _.")]
+    #[error("is base64 with + and /; base64url uses - and _.")]
     StandardAlphabet,
     #[error("is not base64url.")]
     Base64,
     #[error("is not JSON in UTF-8.")]
     Json,
-    #[error("is JSON, but no object.")]
+    #[error("is JSON, but not an object.")]
     NotAnObject,
-    #[error("names a member twice, which readers understand differently.")]
+    #[error("has a duplicate member, which readers interpret differently.")]
     Duplicate,
 }
 
@@ -143,14 +143,14 @@ fn read_object(part: &str) -> Result<Map<String, Value>, PartFault> {
     if members.duplicate { Err(PartFault::Duplicate) } else { Ok(members.map) }
 }
 
-/// What is merely encoded in another way is shown all the same.
+/// Decodes a part in another base64 variant, so that its content can be shown.
 fn read_leniently(part: &str) -> Option<Map<String, Value>> {
     let part = part.trim_end_matches('=').replace('+', "-").replace('/', "_");
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(part).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
-/// A JSON object, and whether it names a member twice. Of such a member the last value is kept.
+/// A JSON object, and whether it has a duplicate member. The last value of a duplicate is kept.
 struct Members {
     map: Map<String, Value>,
     duplicate: bool,
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_taken_apart() {
+    fn token_is_parsed() {
         let text = token(HEADER.as_bytes(), br#"{"exp":1,"deep":{"a":[{}]}}"#);
         let token = UnverifiedToken::parse(&text).ok().unwrap();
         assert_eq!(token.header.get("alg").unwrap(), "ES384");
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_parts_is_told() {
+    fn wrong_number_of_parts_is_reported() {
         assert_eq!(cause(""), Malformed::Parts(1));
         assert_eq!(cause("a.b"), Malformed::Parts(2));
         assert_eq!(cause("a.b.c.d"), Malformed::Parts(4));
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_faulty_part_is_told_with_its_fault() {
+    fn faulty_part_is_reported_with_its_fault() {
         let claims = |bytes: &[u8]| cause(&token(HEADER.as_bytes(), bytes));
         assert_eq!(claims(b"[]"), Malformed::Part(Part::Claims, PartFault::NotAnObject));
         assert_eq!(claims(b""), Malformed::Part(Part::Claims, PartFault::Json));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_merely_encoded_otherwise_is_shown() {
+    fn content_in_another_encoding_is_shown() {
         for (token, fault) in [
             ("eyJhIjoxfQ==.eyJiIjoyfQ.AA", PartFault::Padding),
             ("eyJhIjoifn5-fyJ9.eyJiIjoyfQ.A+A=", PartFault::Padding),

@@ -1,12 +1,11 @@
-//! Reading a `curl` command as the developer tools of browsers copy it.
+//! Parses a `curl` command as a browser's developer tools copy it.
 //!
-//! Chromium and Firefox quote for a POSIX shell (`'…'`, and `$'…'` where there is an escape), or
-//! with carets for the Windows command line. Nothing is run or expanded; only the URL and the
-//! `Origin` header are looked for.
+//! Chromium and Firefox quote for a POSIX shell (`'…'`, and `$'…'` if there is an escape) or with carets for the
+//! Windows command line. Nothing is run or expanded; only the URL and the `Origin` header are extracted.
 
 use std::{iter::Peekable, str::Chars};
 
-/// What a command tells about its request.
+/// The parts of a command's request that inspection needs.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(super) struct Command {
     pub(super) url: Option<String>,
@@ -14,7 +13,7 @@ pub(super) struct Command {
 }
 
 impl Command {
-    /// Reads a command; `None` where the text is none.
+    /// Parses a command; returns `None` if the text is not one.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let rest = text.strip_prefix("curl.exe").or_else(|| text.strip_prefix("curl"))?;
         if !rest.starts_with(char::is_whitespace) {
@@ -53,7 +52,7 @@ impl Command {
     }
 }
 
-/// Options that browsers write with a value in a word of its own.
+/// Whether browsers write the value of this option as a separate word.
 fn takes_value(option: &str) -> bool {
     matches!(
         option,
@@ -79,7 +78,7 @@ fn takes_value(option: &str) -> bool {
     )
 }
 
-/// Undoes the escapes of the Windows command line: `^` before a character or the end of a line.
+/// Removes the escapes of the Windows command line: `^` before a character or the end of a line.
 fn without_carets(text: &str) -> String {
     if !text.contains("^\"") {
         return text.to_owned();
@@ -120,18 +119,18 @@ fn split_words(text: &str) -> Vec<String> {
 
 type Characters<'a> = Peekable<Chars<'a>>;
 
-/// What a backslash does between quotes.
+/// The meaning of a backslash between quotes.
 #[derive(Clone, Copy)]
 enum Escapes {
-    /// Nothing: `'…'`.
+    /// No meaning: `'…'`.
     None,
-    /// Takes the next character as it is: `"…"`.
+    /// The next character is taken literally: `"…"`.
     Literal,
-    /// As in C: `$'…'`.
+    /// C escapes: `$'…'`.
     Ansi,
 }
 
-/// Reads up to the closing quote, or to the end where it is missing.
+/// Reads up to the closing quote, or to the end if it is missing.
 fn quoted(characters: &mut Characters<'_>, end: char, escapes: Escapes, word: &mut String) {
     while let Some(c) = characters.next() {
         match (c, escapes) {
@@ -143,7 +142,7 @@ fn quoted(characters: &mut Characters<'_>, end: char, escapes: Escapes, word: &m
     }
 }
 
-/// What follows a backslash in `$'…'`.
+/// Reads the character that a backslash introduces in `$'…'`.
 fn ansi_escape(characters: &mut Characters<'_>) -> Option<char> {
     match characters.next()? {
         'n' => Some('\n'),
@@ -154,7 +153,7 @@ fn ansi_escape(characters: &mut Characters<'_>) -> Option<char> {
     }
 }
 
-/// The character of `\uXXXX`, as which Chromium writes `!` and whatever is not ASCII.
+/// Reads the character of `\uXXXX`, the form in which Chromium writes `!` and non-ASCII characters.
 fn unicode(characters: &mut Characters<'_>) -> Option<char> {
     let mut code = 0;
     for _ in 0..4 {
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_chromium_copies_for_bash_is_read() {
+    fn chromium_command_for_bash_is_parsed() {
         let text = format!(
             "curl '{URL}' \\\n  -H 'accept: */*' \\\n  -b $'a=\\u0021b\\'c' \\\n  \
              -H 'origin: https://example.com' \\\n  -H 'referer: https://example.com/' \\\n  --compressed"
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_chromium_copies_for_windows_is_read() {
+    fn chromium_command_for_windows_is_parsed() {
         let text = format!(
             "curl ^\"{URL}^\" ^\r\n  -H ^\"accept: */*^\" ^\r\n  -H ^\"Origin: https://example.com^\""
         );
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_firefox_copies_is_read() {
+    fn firefox_command_is_parsed() {
         let text = format!(
             "curl '{URL}' --compressed -H 'User-Agent: Mozilla/5.0' -X GET -H 'Origin: https://example.com'"
         );
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_type_is_read() {
+    fn typed_command_is_parsed() {
         assert_eq!(
             command(&format!("curl -i -HOrigin:https://example.com \"{URL}\"")),
             with_origin()
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_commands_end_where_they_end() {
+    fn truncated_command_is_parsed_as_far_as_it_goes() {
         assert_eq!(Command::parse("curly x"), None);
         assert_eq!(Command::parse("curl"), None);
         assert_eq!(Command::parse("curl -H"), Some(Command::default()));

@@ -1,11 +1,12 @@
-//! What the edge of IVS says when it refuses, and what it means.
+//! Interprets the answers with which IVS's edge refuses playback.
 //!
-//! AWS has made few answers public: the error codes `invalid_playback_auth_token` and
-//! `playback_auth_error` of the multivariant playlist, and the bare texts `Forbidden` and
-//! `origin required` behind it. (`origin not allowed` is the emulator's, for an origin that is there.) The one text that is known to come with a code is word for word that
-//! of Go's common JWT library, so the other texts of that library are understood, too.
+//! AWS has made few of them public: the error codes `invalid_playback_auth_token` and
+//! `playback_auth_error` of the multivariant playlist, and the plain texts `Forbidden` and `origin required` of
+//! variants and segments. (`origin not allowed` is the emulator's text for an origin that is present but not
+//! allowed.) The one text known to accompany a code is word for word that of Go's most common JWT library, so
+//! the other texts of that library are recognized too.
 //!
-//! The emulator adds `emulator_reason`, which is for people: AWS sends none, so it is not read here.
+//! The emulator adds `emulator_reason` for people. AWS does not send it, so it is not read here.
 
 use serde_json::{Map, Value};
 
@@ -21,16 +22,16 @@ pub(super) fn looks_like_one(text: &str) -> bool {
     text.starts_with(['[', '{', '<']) || text.starts_with("HTTP/") || Refusal::read(text).is_some()
 }
 
-/// A refusal that is understood.
+/// A recognized refusal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Refusal {
-    /// The token is missing, or no JWT.
+    /// The token is missing, or it is not a JWT.
     NoToken,
-    /// The token is refused for this.
+    /// The token is refused for this reason.
     Named(FindingCode),
-    /// The token is refused, and it is not said for what.
+    /// The token is refused without a reason.
     Unspecified,
-    /// `playback_auth_error`: a single-use token again.
+    /// `playback_auth_error`: a single-use token was used again.
     Spent,
     /// `origin required`.
     OriginRequired,
@@ -38,10 +39,10 @@ pub(super) enum Refusal {
     SessionOver,
 }
 
-/// What was found out about the token and the URL beside the refusal.
+/// What inspection found out about the token and the URL that accompany the refusal.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Beside<'a> {
-    /// Whether the token is a JWT; `None` where there is no token.
+    /// Whether the token is a JWT; `None` if there is no token.
     pub(super) readable: Option<bool>,
     pub(super) findings: &'a [Finding],
     pub(super) not_checked: &'a [NotChecked],
@@ -49,7 +50,7 @@ pub(super) struct Beside<'a> {
 }
 
 impl Refusal {
-    /// Reads the body of a 403, whole or cut off; `None` where it is none that is known.
+    /// Parses the body of a 403, complete or truncated; returns `None` if it is not a known one.
     pub(super) fn read(body: &str) -> Option<Self> {
         let body = without_headers(body).trim();
         match serde_json::from_str(body) {
@@ -67,13 +68,13 @@ impl Refusal {
             "invalid_playback_auth_token" => {
                 Some(Self::of_message(text("error")).unwrap_or(Self::Unspecified))
             }
-            // What the IVS player for the web reports.
+            // Reported by the IVS player for the web.
             _ if text("type") == "ErrorAuthorization" => Some(Self::Unspecified),
             _ => Self::of_message(text("error")).or_else(|| Self::of_text(text("error"))),
         }
     }
 
-    /// A bare text, a body that is cut off, or a player's log line that quotes one.
+    /// Parses a plain text, a truncated body, or a player's log line that quotes one.
     fn of_text(text: &str) -> Option<Self> {
         let text = text.trim();
         if text.contains("playback_auth_error") {
@@ -96,7 +97,7 @@ impl Refusal {
         }
     }
 
-    /// The text of an error.
+    /// Recognizes the text of an error.
     fn of_message(message: &str) -> Option<Self> {
         const TEXTS: [(&str, Refusal); 11] = [
             ("invalid number of", Refusal::NoToken),
@@ -115,32 +116,32 @@ impl Refusal {
         TEXTS.iter().find(|(text, _)| message.contains(text)).map(|(_, refusal)| *refusal)
     }
 
-    /// The likely causes, in the order to try them: without those that the token shows by itself.
+    /// Returns the likely causes, in the order in which to try them, except those that the token itself shows.
     pub(super) fn causes(self, beside: &Beside<'_>) -> Vec<Finding> {
         let (code, situation) = match self {
             Self::NoToken => match beside.readable {
                 None => (
                     FindingCode::TokenMissing,
-                    "IVS says that no token reached it, or what did is no JWT.",
+                    "IVS reports that it received no token, or one that is not a JWT.",
                 ),
                 Some(true) if !beside.found(FindingCode::UrlMalformed) => (
                     FindingCode::TokenMissing,
-                    "This token is a JWT, and IVS saw none: it got lost on the way.",
+                    "This token is a JWT, but IVS received none; it got lost on the way.",
                 ),
                 Some(_) => return Vec::new(),
             },
             Self::Named(FindingCode::BadSignature) if beside.explains_signature() => {
                 return Vec::new();
             }
-            Self::Named(code) => (code, "IVS gives this as its reason."),
+            Self::Named(code) => (code, "IVS names this reason."),
             Self::Spent if beside.readable == Some(true) && !beside.claims(SINGLE_USE_UUID) => {
                 return beside.suspects();
             }
             Self::Spent => {
-                (FindingCode::SingleUseSpent, "IVS says that the token was used before.")
+                (FindingCode::SingleUseSpent, "IVS reports that the token was used before.")
             }
             Self::OriginRequired => {
-                (FindingCode::OriginMissing, "IVS says that the request had no Origin.")
+                (FindingCode::OriginMissing, "IVS reports that the request had no Origin.")
             }
             Self::SessionOver => (
                 FindingCode::SessionRevoked,
@@ -154,7 +155,7 @@ impl Refusal {
 }
 
 impl Beside<'_> {
-    /// What may be the cause of a refusal that names none, where the token does not show it.
+    /// Returns the possible causes of a refusal without a reason, if the token does not show one.
     fn suspects(&self) -> Vec<Finding> {
         if self.readable != Some(true) || self.findings.iter().any(Finding::is_error) {
             return Vec::new();
@@ -163,7 +164,7 @@ impl Beside<'_> {
             (
                 self.found(FindingCode::KeyPending),
                 FindingCode::KeyPending,
-                "IVS refused the token, and may not know its key everywhere yet.",
+                "IVS refused the token; its key may not have reached all of the edge yet.",
             ),
             (
                 self.not_checked.contains(&NotChecked::Signature),
@@ -192,7 +193,7 @@ impl Beside<'_> {
             (
                 self.found(FindingCode::TokenOver2Kb),
                 FindingCode::TokenOver2Kb,
-                "IVS refused the token, which is longer than those that are known to play.",
+                "IVS refused the token, which is longer than any that is known to play.",
             ),
         ]
         .into_iter()
@@ -209,14 +210,15 @@ impl Beside<'_> {
         self.claims.is_some_and(|claims| claims.contains_key(name))
     }
 
-    /// Whether it is known why IVS cannot verify the signature.
+    /// Whether a finding already explains why IVS cannot verify the signature.
     fn explains_signature(&self) -> bool {
-        let explains = |it: &Finding| it.is_error() && it.code.spec().part == Part::Signature;
+        let explains =
+            |finding: &Finding| finding.is_error() && finding.code.spec().part == Part::Signature;
         self.findings.iter().any(explains)
     }
 }
 
-/// A response as `curl -i` prints it, without its status and headers.
+/// Removes the status line and headers from a response printed by `curl -i`.
 fn without_headers(text: &str) -> &str {
     if !text.starts_with("HTTP/") {
         return text;
@@ -241,7 +243,7 @@ mod tests {
         codes(body, Beside::default())
     }
 
-    /// Beside a token that shows no reason.
+    /// A token that shows no reason for the refusal.
     const CLEAN: Beside<'_> =
         Beside { readable: Some(true), findings: &[], not_checked: &[], claims: None };
 
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answers_that_aws_made_public_are_understood() {
+    fn published_answer_is_recognized() {
         assert_eq!(alone(MISSING), ["token_missing"]);
         let spent = r#"[{"error":"x","error_code":"playback_auth_error","type":"error"}]"#;
         assert_eq!(alone(spent), ["single_use_spent"]);
@@ -266,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_cut_off_or_quoted_says_the_same() {
+    fn truncated_or_quoted_body_is_recognized() {
         assert_eq!(alone(&MISSING[..100]), ["token_missing"]);
         assert_eq!(alone(&MISSING[1..]), ["token_missing"]);
         assert_eq!(alone(&format!("hls error 403: {MISSING} (fatal)")), ["token_missing"]);
@@ -274,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_names_its_cause_is_taken_at_its_word() {
+    fn named_cause_is_reported() {
         for (text, code) in [
             ("Token is expired", "expired"),
             ("token is expired by 1m2s", "expired"),
@@ -290,13 +292,13 @@ mod tests {
     }
 
     #[test]
-    fn the_emulators_reason_is_not_read() {
+    fn emulator_reason_is_ignored() {
         let body = r#"[{"error":"x","error_code":"invalid_playback_auth_token","emulator_reason":"expired"}]"#;
         assert!(alone(body).is_empty());
     }
 
     #[test]
-    fn what_the_token_shows_is_not_said_again() {
+    fn cause_shown_by_token_is_not_repeated() {
         assert!(codes(MISSING, Beside { readable: Some(false), ..CLEAN }).is_empty());
         let faulty_url = found(FindingCode::UrlMalformed);
         assert!(codes(MISSING, Beside { findings: &faulty_url, ..CLEAN }).is_empty());
@@ -310,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_that_names_nothing_has_suspects_in_the_order_to_try_them() {
+    fn refusal_without_reason_lists_likely_causes_in_order() {
         assert!(alone(GENERIC).is_empty());
         assert!(codes(GENERIC, CLEAN).is_empty());
         let claims = |name: &str| Map::from_iter([(name.to_owned(), Value::from("x"))]);
@@ -339,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn other_bodies_are_not_guessed_at() {
+    fn unknown_body_is_not_interpreted() {
         for body in [
             "",
             "<html><title>403 Forbidden</title></html>",

@@ -1,7 +1,7 @@
-//! `exp`: whether it is there, a number of seconds, in the future, and not too far ahead.
+//! Checks `exp`: it must be present, an integer in seconds, in the future and not too far ahead.
 //!
-//! One finding at most, for the first of these that does not hold. All judge by `now`, as the edge
-//! of IVS does.
+//! At most one finding is reported, for the first of these rules that is broken. All are judged by `now`, as at
+//! IVS's edge.
 
 use serde_json::{Map, Value};
 
@@ -12,14 +12,14 @@ use crate::{
 
 use super::finding::{Finding, FindingCode, Severity};
 
-/// `exp` from here on is no second that anyone means (the year 5138), and every millisecond since
-/// March 1973 is: what tells the two apart.
+/// From this value on, `exp` is taken as milliseconds: in seconds it would lie beyond the year 5138, while every
+/// time in milliseconds since March 1973 is larger.
 pub(super) const MILLISECONDS_FROM: i64 = 100_000_000_000;
 
 /// [`CAPPED_TTL`] in seconds.
 const CAPPED_SECONDS: i64 = CAPPED_TTL.as_secs().cast_signed();
 
-/// Beyond this many seconds a token that nobody can revoke is warned about: the default of
+/// A token that cannot be revoked causes a warning if it is valid for longer than this, the default of
 /// `tokens.max_ttl`.
 const LONG_LIVED_SECONDS: i64 = 3600;
 
@@ -28,9 +28,9 @@ pub(super) fn check(claims: &Map<String, Value>, now: Timestamp) -> Option<Findi
     let Some(exp) = claims.get(EXP) else {
         return find(FindingCode::ExpMissing, "There is no exp.".to_owned());
     };
-    // What lies between the two 64-bit integers is too far ahead either way.
+    // A number between the largest i64 and the largest u64 is too far ahead either way.
     let Some(exp) = exp.as_i64().or_else(|| exp.as_u64().map(|_| i64::MAX)) else {
-        let situation = "exp is no whole number of seconds, or has quotes around it.";
+        let situation = "exp is not an integer, or it is quoted.";
         return find(FindingCode::ExpNotInteger, situation.to_owned());
     };
     let ahead = exp.saturating_sub(now.unix_seconds());
@@ -43,7 +43,7 @@ pub(super) fn check(claims: &Map<String, Value>, now: Timestamp) -> Option<Findi
         (ahead > CAPPED_SECONDS).then(|| too_far_ahead(ahead, cap))
     } else if ahead > LONG_LIVED_SECONDS {
         let situation = format!(
-            "The token starts playback for another {}, and without {VIEWER_ID} nobody can be cut \
+            "The token starts playback for another {}, and without {VIEWER_ID} no one can be cut \
              off.",
             in_words(ahead)
         );
@@ -53,7 +53,7 @@ pub(super) fn check(claims: &Map<String, Value>, now: Timestamp) -> Option<Findi
     }
 }
 
-/// The claim that makes IVS hold `exp` to 600 s.
+/// Returns the claim because of which IVS limits `exp` to 600 s.
 fn cap(claims: &Map<String, Value>) -> Option<&'static str> {
     [VIEWER_ID, SINGLE_USE_UUID].into_iter().find(|claim| claims.contains_key(*claim))
 }
@@ -63,8 +63,8 @@ fn milliseconds(cap: Option<&str>) -> Finding {
         Some(cap) => (
             Severity::Error,
             format!(
-                "exp is in milliseconds, so IVS sees it thousands of years ahead and refuses it \
-                 beside {cap}."
+                "exp is in milliseconds, so for IVS it lies thousands of years ahead, which it refuses \
+                 with {cap}."
             ),
         ),
         None => (
@@ -77,12 +77,12 @@ fn milliseconds(cap: Option<&str>) -> Finding {
 
 fn too_far_ahead(ahead: i64, cap: &str) -> Finding {
     let situation =
-        format!("exp is {ahead} s ahead; beside {cap} IVS takes at most {CAPPED_SECONDS}.");
+        format!("exp is {ahead} s ahead; with {cap} IVS accepts at most {CAPPED_SECONDS} s.");
     Finding::new(FindingCode::TtlOver600, situation).about(EXP)
 }
 
-/// A token is often inspected long after it was refused, so it is told here, too, that it was
-/// refused when it was new. That is no finding of its own: the edge judges `exp` by its clock alone.
+/// People often inspect a token long after it was refused, so the text also says if it was refused when it was
+/// new. That is not a finding of its own, because the edge judges `exp` only by its own clock.
 fn expired(claims: &Map<String, Value>, exp: i64, now: Timestamp) -> String {
     let ago = in_words(now.unix_seconds().saturating_sub(exp));
     let was = Timestamp::from_unix_seconds(exp);
@@ -91,14 +91,14 @@ fn expired(claims: &Map<String, Value>, exp: i64, now: Timestamp) -> String {
         claims.get("iat").and_then(Value::as_i64).map_or(0, |iat| exp.saturating_sub(iat));
     match cap(claims) {
         Some(cap) if lifetime > CAPPED_SECONDS => format!(
-            "{situation} By its iat it was made for {lifetime} s, so beside {cap} IVS refused it when \
-             it was new, too."
+            "{situation} Its iat shows a lifetime of {lifetime} s, so with {cap} IVS also refused it when \
+             it was new."
         ),
         _ => situation,
     }
 }
 
-/// A time span for people.
+/// Formats a time span for people.
 fn in_words(seconds: i64) -> String {
     match seconds {
         ..120 => format!("{seconds} s"),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn exp_is_a_whole_number_in_the_future() {
+    fn exp_must_be_future_integer() {
         assert_eq!(code(json!({})), Some("exp_missing"));
         for exp in [json!("1795338000"), json!(1_795_338_000.0), json!(1.5), json!(null), json!([])]
         {
@@ -149,13 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn hours_without_a_viewer_are_warned_about() {
+    fn long_lifetime_without_viewer_is_warning() {
         assert_eq!(code(json!({"exp": NOW + 3600})), None);
         assert_eq!(code(json!({"exp": NOW + 3601})), Some("long_lived_without_viewer"));
     }
 
     #[test]
-    fn milliseconds_are_told_from_seconds() {
+    fn milliseconds_are_distinguished_from_seconds() {
         let severity = |claims: &Value| {
             let found =
                 check(claims.as_object().unwrap(), Timestamp::from_unix_seconds(NOW)).unwrap();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_token_is_told_that_it_was_never_good() {
+    fn expired_token_with_excessive_lifetime_is_explained() {
         let detail = |iat: i64| {
             let claims = json!({"exp": NOW - 60, "iat": iat, VIEWER_ID: "v"});
             let found =
@@ -180,7 +180,7 @@ mod tests {
             assert_eq!(found.code, FindingCode::Expired);
             found.detail
         };
-        assert!(detail(NOW - 3660).contains("made for 3600 s"));
+        assert!(detail(NOW - 3660).contains("a lifetime of 3600 s"));
         assert!(!detail(NOW - 360).contains("made for"));
         assert!(detail(i64::MIN).contains("made for"));
     }

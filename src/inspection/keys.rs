@@ -1,4 +1,4 @@
-//! The keys that may have signed a token, and what IVS does with the signatures of each.
+//! The keys that may have signed a token, and whether IVS accepts their signatures.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, EllipticCurveKeyParameters, JwkSet};
@@ -13,74 +13,74 @@ use crate::{
     },
 };
 
-/// The keys that may have signed a token, as far as they are known.
+/// The known keys that may have signed a token.
 #[derive(Clone, Debug, Default)]
 pub struct KeyRing {
     keys: Vec<KnownKey>,
-    /// Where every pair that IVS has is among the keys.
+    /// The regions and accounts whose key pairs in IVS are all among the keys.
     covered: Vec<(Region, AccountId)>,
-    /// Whether a person named the keys to check against.
+    /// Whether the caller named the keys to check against.
     named: bool,
 }
 
-/// A key, and what is known about it in IVS.
+/// A key, and its key pair in IVS.
 #[derive(Clone, Debug)]
 pub struct KnownKey {
     /// The key.
     pub key: KeyIdentity,
-    /// The playback key pair in IVS, where known.
+    /// The playback key pair in IVS, if known.
     pub arn: Option<PlaybackKeyArn>,
-    /// What IVS does with its signatures.
+    /// Whether IVS accepts its signatures.
     pub standing: KeyStanding,
 }
 
-/// What is known of a key itself.
+/// How a key is known.
 #[derive(Clone, Debug)]
 pub enum KeyIdentity {
-    /// Its public half.
+    /// By its public key.
     Public(PublicKey),
-    /// Its fingerprint: IVS shows nothing else of a pair.
+    /// By its fingerprint, the only property of a key that IVS returns.
     Fingerprint(Fingerprint),
 }
 
-/// What IVS does with the signatures of a key.
+/// Whether IVS accepts the signatures of a key.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum KeyStanding {
-    /// Nobody asked IVS: the key came from a file or a JWK set.
+    /// Not known: the key comes from a file or a JWK set.
     Unknown,
-    /// It is a key pair of IVS and signs now, or another signer's.
+    /// The key pair is in IVS, and it signs now or belongs to another signer.
     Active,
-    /// It is imported, or will be, and does not sign yet.
+    /// The key pair is or will be imported, and does not sign yet.
     Pending,
-    /// It is a key pair of IVS; another key signs now.
+    /// The key pair is in IVS, and another key signs now.
     Draining,
-    /// It was deleted from IVS.
+    /// The key pair was deleted from IVS.
     Retired,
-    /// IVS does not list it, though it should be there.
+    /// IVS should have the key pair but does not list it.
     Missing,
 }
 
 impl KeyRing {
-    /// A ring of these keys.
+    /// Creates a ring of these keys.
     pub fn new(keys: impl IntoIterator<Item = KnownKey>) -> Self {
         Self { keys: keys.into_iter().collect(), ..Self::default() }
     }
 
-    /// A ring of one public key, in PEM or DER, of which nothing else is known.
+    /// Creates a ring of one public key in PEM or DER.
     ///
     /// # Errors
     ///
-    /// It is no P-384 public key; the error says what it is.
+    /// The text is not a P-384 public key; the error says what it is.
     pub fn from_public_key(text: impl AsRef<[u8]>) -> Result<Self, KeyRingError> {
         Ok(Self::named([PublicKey::read(text)?]))
     }
 
-    /// A ring of the P-384 keys of a JWK set (RFC 7517). Other keys in it are passed over, since
-    /// they cannot have signed a viewer token.
+    /// Creates a ring of the P-384 keys of a JWK set (RFC 7517). Other keys in the set are ignored, since they
+    /// cannot have signed a viewer token.
     ///
     /// # Errors
     ///
-    /// The text is no JWK set, or has no P-384 key.
+    /// The text is not a JWK set, or contains no P-384 key.
     pub fn from_jwks(text: &str) -> Result<Self, KeyRingError> {
         let set: JwkSet = serde_json::from_str(text).map_err(|_| KeyRingError::NotAJwkSet)?;
         let ring = Self::named(set.keys.iter().filter_map(|jwk| {
@@ -98,8 +98,8 @@ impl KeyRing {
         Self { named: true, ..Self::new(keys.into_iter().map(known)) }
     }
 
-    /// Adds the keys of a region: those of the keyring, the retired ones too, and those that IVS
-    /// lists beside them; `listed` is `None` where IVS could not be asked.
+    /// Adds the keys of a region: those of the keyring, including retired ones, and those that only IVS
+    /// lists. `listed` is `None` if IVS could not be asked.
     pub fn add_region<P>(&mut self, keyring: Option<&Keyring<P>>, listed: Option<&[ListedPair]>) {
         let versions = keyring.map(|keyring| keyring.keys.as_slice()).unwrap_or_default();
         let is = |version: &KeyVersion<P>, pair: &ListedPair| match pair.fingerprint {
@@ -113,7 +113,7 @@ impl KeyRing {
                 (None, Some(fingerprint)) => KeyIdentity::Fingerprint(fingerprint),
                 (None, None) => continue,
             };
-            // One that the keyring does not have is another signer's.
+            // A pair that is not in the keyring belongs to another signer.
             let standing = version.map_or(KeyStanding::Active, standing_in_ivs);
             self.keys.push(KnownKey { key, arn: Some(pair.arn.clone()), standing });
         }
@@ -135,33 +135,33 @@ impl KeyRing {
         }));
     }
 
-    /// Adds what another ring knows.
+    /// Adds the keys of another ring.
     pub fn extend(&mut self, other: Self) {
         self.keys.extend(other.keys);
         self.covered.extend(other.covered);
         self.named |= other.named;
     }
 
-    /// Says that every pair which IVS has in this region of this account is among the keys.
+    /// Records that every key pair which IVS has in this region and account is among the keys.
     pub fn cover(&mut self, region: Region, account: AccountId) {
         self.covered.push((region, account));
     }
 
-    /// Whether every key that could play `channel` is among the keys.
+    /// Whether every key pair that could play `channel` is among the keys.
     pub(super) fn covers(&self, channel: Option<&ChannelArn>) -> bool {
         self.covered.iter().any(|(region, account)| {
             channel.is_none_or(|it| it.region() == region && it.account() == account)
         })
     }
 
-    /// Whether a signature that none of the keys made can be called bad: IVS has no other for the
-    /// channel, or none was asked about.
+    /// Whether a signature by none of the keys is certainly bad: IVS has no other key for the channel, or the
+    /// caller named the keys.
     pub(super) fn is_exhaustive(&self, channel: Option<&ChannelArn>) -> bool {
         self.named || self.covers(channel)
     }
 
-    /// Which of the keys is one of `signers`. A key pair of the channel's region and account comes
-    /// before all others, one that IVS has before one that it had.
+    /// Finds the key that is one of `signers`. A key pair of the channel's region and account has precedence,
+    /// then one that IVS still has.
     pub(super) fn find(
         &self,
         signers: &[PublicKey],
@@ -178,8 +178,8 @@ impl KeyRing {
 }
 
 impl KnownKey {
-    /// Whether it is a key pair of the channel's region and account; `None` where it is no pair that
-    /// is known. Without a channel, any place will do.
+    /// Whether this is a key pair of the channel's region and account; `None` if no pair is known. Without a
+    /// channel, every region and account counts.
     pub(super) fn is_home(&self, channel: Option<&ChannelArn>) -> Option<bool> {
         let arn = self.arn.as_ref()?;
         let is_home = |channel: &ChannelArn| {
@@ -207,30 +207,32 @@ impl KeyStanding {
     }
 }
 
-/// How a version stands whose key IVS has.
+/// Returns the standing of a version whose key IVS has.
 fn standing_in_ivs<P>(version: &KeyVersion<P>) -> KeyStanding {
     match version.state {
-        // Its private half is with another signer.
+        // Another signer has its private key.
         KeyState::Pending | KeyState::Imported if version.private_key.is_none() => {
             KeyStanding::Active
         }
         KeyState::Pending | KeyState::Imported => KeyStanding::Pending,
-        // Whoever imported a retired key again signs with it.
+        // Someone imported the retired key again and signs with it.
         KeyState::Active | KeyState::Retired => KeyStanding::Active,
         KeyState::Draining | KeyState::Retiring => KeyStanding::Draining,
     }
 }
 
-/// Why keys to check against could not be read.
+/// Why the keys to check against could not be read.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum KeyRingError {
-    /// No P-384 public key.
+    /// The text is not a P-384 public key.
     #[error(transparent)]
     PublicKey(#[from] KeyMaterialError),
-    /// Not JSON, or without `keys`.
-    #[error("this is no JWK set; give JSON with a member keys, such as /.well-known/jwks.json has")]
+    /// The text is not JSON or has no `keys`.
+    #[error(
+        "this is not a JWK set: provide JSON with a member \"keys\", such as /.well-known/jwks.json returns"
+    )]
     NotAJwkSet,
-    /// No key on P-384 is in it.
+    /// The set has no P-384 key.
     #[error("the JWK set has no P-384 key, so none of its keys can have signed a viewer token")]
     NoKeyInSet,
 }
@@ -273,7 +275,7 @@ mod tests {
         assert!(ring.keys[0].key.is(&key));
     }
 
-    /// The standing of the only version's key, by its state in the keyring and by what IVS lists.
+    /// Returns the standing of the only version's key, for its state in the keyring and for what IVS lists.
     fn standing(state: KeyState, listed: Option<&[ListedPair]>) -> (KeyStanding, KeyStanding) {
         let mut keyring = samples::empty();
         let id = samples::add_key(&mut keyring, 0);
@@ -294,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn keyring_and_ivs_together_tell_where_a_key_stands() {
+    fn standing_follows_from_keyring_and_ivs() {
         use KeyStanding::{Active, Draining, Missing, Pending, Retired};
         for (state, unasked, absent, listed) in [
             (KeyState::Pending, Pending, Missing, Pending),
@@ -312,14 +314,14 @@ mod tests {
     }
 
     #[test]
-    fn a_recorded_pair_that_is_another_key_is_not_the_keys() {
+    fn recorded_pair_with_another_key_is_missing() {
         let other = PublicKey::read(fixtures::OTHER_PUBLIC).unwrap().fingerprint();
         let (found, _) = standing(KeyState::Active, Some(&[pair(0, Some(other))]));
         assert_eq!(found, KeyStanding::Missing);
     }
 
     #[test]
-    fn what_holds_no_key_is_refused() {
+    fn input_without_key_is_refused() {
         let refusal = |text| KeyRing::from_jwks(text).unwrap_err();
         assert_eq!(refusal("nothing"), KeyRingError::NotAJwkSet);
         assert_eq!(refusal("{}"), KeyRingError::NotAJwkSet);

@@ -1,9 +1,9 @@
-//! What is wrong with a viewer token, whoever made it.
+//! Finds what is wrong with a viewer token, regardless of who made it.
 //!
-//! [`inspect`] is a pure function: it looks at the token or URL, at public keys and channel facts
-//! if the caller has some, and at `now`. It asks nobody. What it could not look at is listed, and
-//! while something that could make IVS refuse is on that list, no token is called valid. Its input
-//! comes from anywhere: any text is answered, in time linear to its length.
+//! [`inspect`] is a pure function of the token or URL, of public keys and channel facts if the caller has any,
+//! and of `now`. It lists what it could not check, and as long as that list contains something that could make IVS
+//! refuse, it calls no token valid. The input may come from anywhere: every text gets an answer, in time linear in
+//! its length.
 
 mod claims;
 mod compact;
@@ -40,19 +40,19 @@ pub use finding::{Finding, FindingCode, FindingSpec, Part, Severity, findings_ma
 pub use keys::{KeyIdentity, KeyRing, KeyRingError, KeyStanding, KnownKey};
 pub use source::{Input, InputError, Subject};
 
-/// What the caller knows beside the token.
+/// What the caller knows in addition to the token.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Context<'a> {
-    /// The keys that may have signed; `None` leaves the signature unchecked.
+    /// The keys that may have signed; with `None` the signature is not checked.
     pub keys: Option<&'a KeyRing>,
-    /// What IVS says about the channel; `None` where it was not asked.
+    /// What IVS says about the channel; `None` if IVS was not asked.
     pub channel: Option<ChannelFacts>,
 }
 
-/// What IVS says about the channel that is to be played.
+/// What IVS says about the channel to be played.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ChannelFacts {
-    /// It plays with a token alone.
+    /// It plays only with a token.
     Private,
     /// It plays without a token.
     Public,
@@ -60,26 +60,26 @@ pub enum ChannelFacts {
     Absent,
 }
 
-/// What was found.
+/// The result of an inspection.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Inspection {
-    /// `false` with any error; `None` while something that could make IVS refuse was not checked.
+    /// `false` if there is an error; `None` if something that could make IVS refuse was not checked.
     pub valid: Option<bool>,
     /// The errors, then the warnings.
     pub findings: Vec<Finding>,
-    /// What was not looked at, or cannot be.
+    /// What was not or cannot be checked.
     pub not_checked: Vec<NotChecked>,
     /// The header, if it could be read.
     pub header: Option<Map<String, Value>>,
-    /// The claims, if they could be read. Nothing in them is proven.
+    /// The claims, if they could be read. They are not verified.
     pub claims: Option<Map<String, Value>>,
     /// See [`token_id`](crate::tokens::token_id).
     pub token_id: Option<String>,
     /// The key pair that signed, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_pair_arn: Option<PlaybackKeyArn>,
-    /// The outline of the URL, to mark what is wrong with it.
+    /// The outline of the URL, in which faults are marked.
     #[serde(skip)]
     url: Option<Sketch>,
     /// The outline of the token.
@@ -87,25 +87,25 @@ pub struct Inspection {
     token: Option<Sketch>,
 }
 
-/// Something that could make IVS refuse and that was not looked at.
+/// Something that could make IVS refuse the token and that was not checked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum NotChecked {
     /// There was no token.
     Token,
-    /// No key was given to check the signature with.
+    /// There was no key to check the signature with.
     Signature,
-    /// Nobody asked IVS whether it has the key that signed.
+    /// IVS was not asked whether it has the key that signed.
     KeyPair,
-    /// Nobody asked IVS about the channel.
+    /// IVS was not asked about the channel.
     Channel,
-    /// The token allows some origins, and that of the request was not given.
+    /// The token allows certain origins, and the origin of the request is not known.
     Origin,
-    /// Whether the viewer was revoked: IVS tells nobody.
+    /// Whether the viewer was revoked; IVS does not reveal this.
     Session,
-    /// Whether the single-use token is spent: IVS tells nobody.
+    /// Whether the single-use token was used; IVS does not reveal this.
     SingleUse,
-    /// The body of the 403 is none that is known.
+    /// The body of the 403 is not a known one.
     EdgeError,
 }
 
@@ -125,17 +125,17 @@ impl NotChecked {
     }
 }
 
-/// What an inspection could ask IVS about.
+/// What an inspection needs to ask IVS.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Questions {
-    /// Whether there is a signature, so that it matters which keys IVS has.
+    /// Whether there is a signature, which makes the keys in IVS relevant.
     pub keys: bool,
-    /// The channel that is to be played: that of the caller, else of the URL, else of the token.
+    /// The channel to be played, from the caller, the URL or the token, in this order.
     pub channel: Option<ChannelArn>,
 }
 
 impl Questions {
-    /// What `input` gives cause to ask.
+    /// Returns the questions that `input` raises.
     pub fn of(input: &Input) -> Self {
         let url = input.url().map(UrlFacts::read);
         let token = token_of(input, url.as_ref());
@@ -146,7 +146,7 @@ impl Questions {
     }
 }
 
-/// Inspects whatever `input` holds.
+/// Inspects `input`.
 pub fn inspect(input: &Input, context: &Context<'_>, now: Timestamp) -> Inspection {
     let mut report = Report::default();
     let url = input.url().map(UrlFacts::read);
@@ -164,7 +164,7 @@ pub fn inspect(input: &Input, context: &Context<'_>, now: Timestamp) -> Inspecti
     report.conclude()
 }
 
-/// The token of `input`, whose URL says this.
+/// Returns the token of `input`, whose URL was parsed into `url`.
 fn token_of<'a>(input: &'a Input, url: Option<&'a UrlFacts>) -> Option<&'a str> {
     match &input.subject {
         Some(Subject::Token(token)) => Some(token.as_str()).filter(|token| !token.is_empty()),
@@ -188,7 +188,7 @@ mod tests {
         KnownKey { key, arn: arn.map(|arn| arn.parse().unwrap()), standing }
     }
 
-    /// All that IVS has where the channel is.
+    /// A ring that covers the region and account of the channel.
     fn all(keys: impl IntoIterator<Item = KnownKey>) -> KeyRing {
         let mut ring = KeyRing::new(keys);
         let channel: ChannelArn = CHANNEL.parse().unwrap();
@@ -196,12 +196,12 @@ mod tests {
         ring
     }
 
-    fn look(input: &Input, context: &Context<'_>) -> Inspection {
+    fn run(input: &Input, context: &Context<'_>) -> Inspection {
         inspect(input, context, Timestamp::from_unix_seconds(NOW))
     }
 
     fn pasted(text: &str) -> Inspection {
-        look(&Input::from_text(text).unwrap(), &Context::default())
+        run(&Input::from_text(text).unwrap(), &Context::default())
     }
 
     fn codes(inspection: &Inspection) -> Vec<&'static str> {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn without_keys_nothing_is_called_valid() {
+    fn token_without_known_keys_is_never_valid() {
         let inspection = pasted(&TestKey::generate().token(&header(), &claims()));
         assert_eq!(inspection.valid, None);
         assert_eq!(inspection.findings, []);
@@ -231,14 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_checked_is_listed() {
+    fn unchecked_items_are_listed() {
         let key = TestKey::generate();
         let mut claims = with("aws:viewer-id", "v");
         claims["aws:single-use-uuid"] = "c0ffee00-1234-4abc-8def-0123456789ab".into();
         claims["aws:access-control-allow-origin"] = "https://a.test".into();
         let input = Input::from_text(&key.token(&header(), &claims)).unwrap();
         let file = KeyRing::from_public_key(key.public_key().to_pem()).unwrap();
-        let inspection = look(&input, &Context { keys: Some(&file), channel: None });
+        let inspection = run(&input, &Context { keys: Some(&file), channel: None });
         let words: Vec<_> = inspection.not_checked.iter().map(|what| what.as_str()).collect();
         assert_eq!(words, ["keyPair", "channel", "origin", "session", "singleUse"]);
         for what in &inspection.not_checked {
@@ -247,12 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn with_everything_checked_a_token_is_valid() {
+    fn fully_checked_token_is_valid() {
         let key = TestKey::generate();
         let input = Input::from_text(&key.token(&header(), &claims())).unwrap();
         let ring = all([known(&key, Some(HERE), KeyStanding::Active)]);
         let context = Context { keys: Some(&ring), channel: Some(ChannelFacts::Private) };
-        let inspection = look(&input, &context);
+        let inspection = run(&input, &context);
         assert_eq!(inspection.valid, Some(true));
         let json = serde_json::to_value(&inspection).unwrap();
         assert_eq!(json["keyPairArn"], HERE);
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn the_standing_of_the_key_is_told() {
+    fn standing_of_key_is_reported() {
         let key = TestKey::generate();
         let input = Input::from_text(&key.token(&header(), &claims())).unwrap();
         let here = Some(HERE);
@@ -280,14 +280,14 @@ mod tests {
             (other_account, KeyStanding::Active, Some("key_other_region")),
         ] {
             let ring = all([known(&key, arn, standing)]);
-            let inspection = look(&input, &Context { keys: Some(&ring), channel: None });
+            let inspection = run(&input, &Context { keys: Some(&ring), channel: None });
             assert_eq!(codes(&inspection), Vec::from_iter(expected), "{standing:?}");
             assert_eq!(inspection.not_checked, [NotChecked::Channel], "{standing:?}");
         }
     }
 
     #[test]
-    fn a_pair_of_the_channels_own_region_is_what_counts() {
+    fn key_pair_of_channels_region_takes_precedence() {
         let key = TestKey::generate();
         let input = Input::from_text(&key.token(&header(), &claims())).unwrap();
         let elsewhere = "arn:aws:ivs:eu-west-1:123456789012:playback-key/abc";
@@ -297,13 +297,13 @@ mod tests {
             known(&key, Some(&format!("{HERE}-old")), KeyStanding::Retired),
             known(&key, Some(HERE), KeyStanding::Active),
         ]);
-        let inspection = look(&input, &Context { keys: Some(&ring), channel: None });
+        let inspection = run(&input, &Context { keys: Some(&ring), channel: None });
         assert_eq!(codes(&inspection), [""; 0]);
         assert_eq!(inspection.key_pair_arn.unwrap().as_str(), HERE);
     }
 
     #[test]
-    fn a_foreign_pair_is_known_by_its_fingerprint() {
+    fn foreign_pair_is_recognized_by_fingerprint() {
         let (key, other) = (TestKey::generate(), TestKey::generate());
         let pair = KnownKey {
             key: KeyIdentity::Fingerprint(key.public_key().fingerprint()),
@@ -312,7 +312,7 @@ mod tests {
         let ring = all([pair]);
         let context = Context { keys: Some(&ring), channel: Some(ChannelFacts::Private) };
         let judge = |key: &TestKey| {
-            look(&Input::from_text(&key.token(&header(), &claims())).unwrap(), &context)
+            run(&Input::from_text(&key.token(&header(), &claims())).unwrap(), &context)
         };
         assert_eq!(judge(&key).valid, Some(true));
         assert_eq!(judge(&key).key_pair_arn.unwrap().as_str(), HERE);
@@ -320,35 +320,35 @@ mod tests {
     }
 
     #[test]
-    fn where_ivs_was_not_asked_no_signature_is_called_bad() {
+    fn signature_is_not_bad_while_ivs_was_not_asked() {
         let (key, other) = (TestKey::generate(), TestKey::generate());
         let token = |key: &TestKey| Input::from_text(&key.token(&header(), &claims())).unwrap();
         let ring = KeyRing::new([known(&key, Some(HERE), KeyStanding::Active)]);
         let context = Context { keys: Some(&ring), channel: None };
-        let inspection = look(&token(&other), &context);
+        let inspection = run(&token(&other), &context);
         assert_eq!(inspection.valid, None);
         assert_eq!(inspection.not_checked, [NotChecked::Signature, NotChecked::Channel]);
-        let inspection = look(&token(&key), &context);
+        let inspection = run(&token(&key), &context);
         assert_eq!(inspection.valid, None);
         assert_eq!(inspection.not_checked, [NotChecked::KeyPair, NotChecked::Channel]);
         let mut ring = KeyRing::default();
         ring.cover("eu-west-1".parse().unwrap(), "123456789012".parse().unwrap());
-        let inspection = look(&token(&other), &Context { keys: Some(&ring), channel: None });
+        let inspection = run(&token(&other), &Context { keys: Some(&ring), channel: None });
         assert_eq!(codes(&inspection), [""; 0], "another region's pairs say nothing");
         assert!(inspection.not_checked.contains(&NotChecked::Signature));
     }
 
     #[test]
-    fn the_channel_is_told() {
+    fn channel_facts_are_reported() {
         let input = Input::from_text(&TestKey::generate().token(&header(), &claims())).unwrap();
-        let about = |facts| codes(&look(&input, &Context { keys: None, channel: Some(facts) }));
+        let about = |facts| codes(&run(&input, &Context { keys: None, channel: Some(facts) }));
         assert_eq!(about(ChannelFacts::Private), [""; 0]);
         assert_eq!(about(ChannelFacts::Public), ["channel_public"]);
         assert_eq!(about(ChannelFacts::Absent), ["channel_mismatch"]);
     }
 
     #[test]
-    fn another_key_and_changed_claims_are_bad_signatures() {
+    fn other_key_and_changed_claims_are_bad_signatures() {
         let (key, other) = (TestKey::generate(), TestKey::generate());
         let ring = all([known(&key, Some(HERE), KeyStanding::Active)]);
         let context = Context { keys: Some(&ring), channel: None };
@@ -361,16 +361,16 @@ mod tests {
         );
         let zeros = format!("{signed}.{}", "A".repeat(128));
         for token in [&other, &changed, &zeros] {
-            let inspection = look(&Input::from_text(token).unwrap(), &context);
+            let inspection = run(&Input::from_text(token).unwrap(), &context);
             assert_eq!(codes(&inspection), ["bad_signature"]);
             assert_eq!(inspection.valid, Some(false));
         }
         let cut = good.get(..good.len() - 4).unwrap();
-        assert_eq!(codes(&pasted(cut)), ["bad_signature"], "told without a key");
+        assert_eq!(codes(&pasted(cut)), ["bad_signature"], "reported without a key");
     }
 
     #[test]
-    fn the_url_tells_the_channel() {
+    fn channel_is_taken_from_url() {
         let token = TestKey::generate().token(&header(), &claims());
         let url = |channel| {
             pasted(&format!(
@@ -380,11 +380,11 @@ mod tests {
         assert_eq!(codes(&url("AbCdEfGh1234")), [""; 0]);
         assert_eq!(codes(&url("Other")), ["channel_mismatch"]);
         let input = Input { channel: CHANNEL.parse().ok(), ..Input::from_text(&token).unwrap() };
-        assert_eq!(codes(&look(&input, &Context::default())), [""; 0]);
+        assert_eq!(codes(&run(&input, &Context::default())), [""; 0]);
     }
 
     #[test]
-    fn a_faulty_url_is_told_and_its_token_inspected() {
+    fn token_of_faulty_url_is_inspected() {
         let token = TestKey::generate().token(&header(), &with("exp", NOW));
         let inspection = pasted(&format!("https://a.test/a.m3u8?token.m3u8?token={token}"));
         assert_eq!(codes(&inspection), ["url_malformed", "expired"]);
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_use_token_on_a_segment_is_told() {
+    fn single_use_token_on_segment_is_reported() {
         let key = TestKey::generate();
         let once = with("aws:single-use-uuid", "c0ffee00-1234-4abc-8def-0123456789ab");
         let segment =
@@ -404,10 +404,10 @@ mod tests {
     }
 
     #[test]
-    fn an_edge_error_explains_what_the_token_does_not() {
+    fn edge_error_adds_causes_that_token_does_not_show() {
         let with_error = |token: &str, body: &str| {
             let edge_error = Some(body.to_owned());
-            look(&Input { edge_error, ..Input::from_text(token).unwrap() }, &Context::default())
+            run(&Input { edge_error, ..Input::from_text(token).unwrap() }, &Context::default())
         };
         let token = TestKey::generate().token(&header(), &with("aws:viewer-id", "v"));
         assert_eq!(codes(&with_error(&token, "Forbidden")), ["session_revoked"]);
@@ -423,16 +423,16 @@ mod tests {
     }
 
     #[test]
-    fn what_the_token_shows_comes_before_what_the_edge_adds() {
+    fn findings_of_token_precede_those_of_edge_error() {
         let expired = TestKey::generate().token(&header(), &with("exp", NOW - 1));
         let spent = r#"[{"error_code": "playback_auth_error"}]"#;
         let input = |body: &str| Input {
             edge_error: Some(body.to_owned()),
             ..Input::from_text(&expired).unwrap()
         };
-        let look = |body| codes(&look(&input(body), &Context::default()));
-        assert_eq!(look("Forbidden"), ["expired", "session_revoked"]);
-        assert_eq!(look(spent), ["expired"], "it was no single-use token");
+        let run = |body| codes(&run(&input(body), &Context::default()));
+        assert_eq!(run("Forbidden"), ["expired", "session_revoked"]);
+        assert_eq!(run(spent), ["expired"], "it was no single-use token");
     }
 
     #[test]
@@ -440,18 +440,18 @@ mod tests {
         let url = "https://a.test/api/video/v1/us-west-2.123456789012.channel.AbCdEfGh1234.m3u8";
         let input = Input::from_text(url).unwrap();
         let context = Context { keys: None, channel: Some(ChannelFacts::Public) };
-        assert_eq!(codes(&look(&input, &context)), ["channel_public"]);
+        assert_eq!(codes(&run(&input, &context)), ["channel_public"]);
         assert_eq!(Questions::of(&input).channel.unwrap().as_str(), CHANNEL);
     }
 
     #[test]
-    fn an_empty_token_is_a_missing_one() {
+    fn empty_token_counts_as_missing() {
         let input = Input { subject: Some(Subject::Token(String::new())), ..Input::default() };
-        assert_eq!(codes(&look(&input, &Context::default())), ["token_missing"]);
+        assert_eq!(codes(&run(&input, &Context::default())), ["token_missing"]);
     }
 
     #[test]
-    fn ivs_is_asked_about_the_channel_that_is_to_be_played() {
+    fn questions_name_channel_to_be_played() {
         let token = TestKey::generate().token(&header(), &claims());
         let of = |input: &Input| {
             let Questions { keys, channel } = Questions::of(input);
@@ -469,14 +469,14 @@ mod tests {
     }
 
     #[test]
-    fn errors_come_before_warnings() {
+    fn errors_precede_warnings() {
         let token = TestKey::generate().token(&header(), &json!({"exp": NOW + 9999}));
         let inspection = pasted(&token);
         assert_eq!(codes(&inspection), ["channel_arn_missing", "long_lived_without_viewer"]);
     }
 
     #[test]
-    fn a_large_token_is_warned_about_and_a_huge_one_answered() {
+    fn large_token_is_warning_and_huge_token_is_answered() {
         let key = TestKey::generate();
         let large = key.token(&header(), &with("padding", "x".repeat(2000)));
         assert_eq!(codes(&pasted(&large)), ["token_over_2kb"]);

@@ -1,5 +1,4 @@
-//! The allowed origins of a token that anyone made: what is wrong with the list, and whether it
-//! lets a request through.
+//! Checks the allowed origins of a token: whether the list is well-formed, and whether it admits a request.
 
 use serde_json::{Map, Value};
 use url::Url;
@@ -11,19 +10,19 @@ use crate::tokens::{
 
 use super::finding::{Finding, FindingCode};
 
-/// Checks the list and what strict enforcement asks of it. `origin` is the `Origin` of the request,
-/// or the address of the page that plays; empty where there was none.
+/// Checks the list and the requirements of strict enforcement. `origin` is the `Origin` of the request, or
+/// the address of the page that plays, and is empty if the request has none.
 pub(super) fn check(claims: &Map<String, Value>, origin: Option<&str>) -> Vec<Finding> {
     let Some(list) = claims.get(ALLOW_ORIGIN).map(Value::as_str) else {
         return if is_strict(claims) { vec![without_origin()] } else { Vec::new() };
     };
-    // A list that is no text is told as such.
+    // The check of types reports a list that is not text.
     let Some(list) = list else { return Vec::new() };
     let is_strict = is_strict(claims);
     let of_list = [check_entries(list), if is_strict { check_strict_list(list) } else { None }];
     let of_list: Vec<_> = of_list.into_iter().flatten().collect();
     if !of_list.is_empty() {
-        // What such a list makes of a request says nothing about the one that was meant.
+        // A faulty list does not show whether the intended one would admit the request.
         return of_list;
     }
     let strict = if is_strict { check_strict_request(origin) } else { None };
@@ -49,7 +48,7 @@ fn check_entries(list: &str) -> Option<Finding> {
         1 => " One more does not either.".to_owned(),
         more => format!(" {more} more do not either."),
     };
-    let situation = format!("Entry {number} matches no browser: {fault}.{more}");
+    let situation = format!("No browser matches entry {number}: {fault}.{more}");
     Some(Finding::new(FindingCode::OriginInvalid, situation).about(ALLOW_ORIGIN))
 }
 
@@ -68,23 +67,23 @@ fn check_strict_list(list: &str) -> Option<Finding> {
     Some(Finding::new(FindingCode::TooManyStrictOrigins, situation).about(ALLOW_ORIGIN))
 }
 
-/// What strict enforcement asks of every request.
+/// Checks what strict enforcement requires of every request.
 fn check_strict_request(origin: Option<&str>) -> Option<Finding> {
     let (code, situation) = match origin {
         Some("") => (
             FindingCode::OriginMissing,
-            "The request has no Origin, and strict enforcement demands one of every request.",
+            "The request has no Origin, and strict enforcement requires one in every request.",
         ),
         None => (
             FindingCode::StrictOriginNeedsHeader,
-            "Every player must send an Origin, and not all do by themselves.",
+            "Every player must send an Origin, and not every player does so by default.",
         ),
         Some(_) => return None,
     };
     Some(Finding::new(code, situation).about(STRICT_ORIGIN))
 }
 
-/// Whether the list lets the request through. Without an `Origin`, only strict enforcement refuses.
+/// Whether the list admits the request. Only strict enforcement refuses requests without an `Origin`.
 fn check_request(list: &str, origin: Option<&str>) -> Option<Finding> {
     let origin = origin_of(origin.filter(|origin| !origin.is_empty())?);
     let admits = |entry: &str| match (Entry::read(entry), &origin) {
@@ -99,18 +98,18 @@ fn check_request(list: &str, origin: Option<&str>) -> Option<Finding> {
     Some(Finding::new(FindingCode::OriginNotAllowed, situation).about(ALLOW_ORIGIN))
 }
 
-/// The `Origin` of a page. People give the page's address as often as its origin.
+/// Returns the origin of a page. People give the page's address as often as its origin.
 fn origin_of(page: &str) -> Option<Url> {
     let url = Url::parse(page).ok()?;
     if matches!(url.scheme(), "https" | "http") { Some(url) } else { None }
 }
 
-/// An entry of the list. More lenient than [`AllowedOrigin`] in two points: IVS documents that a
-/// host may begin with `*`, not that a dot must follow or that the whole list is a lone `*`.
+/// An entry of the list. It is more lenient than [`AllowedOrigin`] in two points: IVS documents that a host may begin
+/// with `*`, but not that a dot must follow or that a lone `*` must be the only entry.
 enum Entry {
     /// `*`
     Any,
-    /// One origin; with an ending, every origin whose host ends so.
+    /// One origin, or, with a host suffix, every origin whose host ends with it.
     Origin { url: Url, ending: Option<String> },
 }
 
@@ -122,7 +121,7 @@ impl Entry {
         let Some((scheme, rest)) = text.split_once("://*") else {
             return Ok(Self::Origin { url: read_origin(text)?, ending: None });
         };
-        // `https://*` and `https://*:8443` end in nothing: any host will do to read the rest.
+        // `https://*` and `https://*:8443` have an empty suffix; a placeholder host lets the rest be parsed.
         if rest.is_empty() || rest.starts_with(':') {
             let url = read_origin(&format!("{scheme}://any{rest}"))?;
             return Ok(Self::Origin { url, ending: Some(String::new()) });
@@ -136,8 +135,8 @@ impl Entry {
         Ok(Self::Origin { url, ending: Some(ending) })
     }
 
-    /// Whether a request of this origin is let through. Letter case and default ports make no
-    /// difference, as in a browser.
+    /// Whether a request from this origin is admitted. As in a browser, letter case and default ports make no
+    /// difference.
     fn admits(&self, origin: &Url) -> bool {
         let Self::Origin { url, ending } = self else { return true };
         let host = origin.host_str().unwrap_or_default();
@@ -169,18 +168,18 @@ mod tests {
     }
 
     #[test]
-    fn faulty_entries_are_one_finding_that_counts_them() {
+    fn faulty_entries_are_one_finding_with_their_number() {
         let claims = json!({ALLOW_ORIGIN: "https://a.test,https://b.test/#/,c.test,"});
         let findings = check(claims.as_object().unwrap(), None);
         assert_eq!(findings.len(), 1);
-        assert!(findings[0].detail.starts_with("Entry 2 matches no browser"));
+        assert!(findings[0].detail.starts_with("No browser matches entry 2"));
         assert!(findings[0].detail.contains(" 2 more do not either."));
         assert_eq!(codes(&json!({ALLOW_ORIGIN: "*"}), None), [""; 0]);
         assert_eq!(codes(&json!({ALLOW_ORIGIN: 1}), None), [""; 0]);
     }
 
     #[test]
-    fn strict_enforcement_is_told_once() {
+    fn strict_enforcement_is_reported_once() {
         let strict =
             |list: &str, origin| codes(&json!({ALLOW_ORIGIN: list, STRICT_ORIGIN: true}), origin);
         let site = Some("https://a.test");
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_of_another_origin_is_refused() {
+    fn request_from_other_origin_is_refused() {
         let listed = |list: &str, origin| codes(&json!({ALLOW_ORIGIN: list}), Some(origin));
         let list = "https://a.test,https://*.b.test";
         assert_eq!(listed(list, "https://a.test"), [""; 0]);
@@ -208,7 +207,7 @@ mod tests {
         assert_eq!(listed(list, ""), [""; 0], "without strict it binds browsers alone");
         assert_eq!(listed(list, "https://b.test"), ["origin_not_allowed"]);
         assert_eq!(listed(list, "null"), ["origin_not_allowed"]);
-        // The edge says no more, either.
+        // The edge reports no more, either.
         assert_eq!(listed("https://a.test/", "https://a.test"), ["origin_invalid"]);
         assert_eq!(codes(&json!({}), Some("https://a.test")), [""; 0]);
     }
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_admits_subdomains_and_nothing_else() {
+    fn wildcard_admits_only_subdomains() {
         let admits = |origin| admits("https://*.example.com", origin);
         assert!(admits("https://www.example.com"));
         assert!(admits("https://a.b.example.com"));
@@ -241,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_told_by_cause() {
+    fn invalid_origin_is_reported_with_cause() {
         let fault = |entry: &str| Entry::read(entry).err();
         assert_eq!(fault("https://a/#/"), Some(OriginError::Path));
         assert_eq!(fault("https://*.a/"), Some(OriginError::Path));
@@ -255,7 +254,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_minting_writes_is_never_faulted(text in "https?://(\\*\\.)?[a-zA-Z0-9_.-]{1,20}(:[0-9]{1,5})?") {
+        fn minted_origins_are_never_reported(text in "https?://(\\*\\.)?[a-zA-Z0-9_.-]{1,20}(:[0-9]{1,5})?") {
             if let Ok(origin) = AllowedOrigin::parse(&text) {
                 prop_assert!(Entry::read(origin.as_str()).is_ok());
             }

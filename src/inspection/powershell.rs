@@ -1,11 +1,11 @@
-//! Reading an `Invoke-WebRequest` command as the developer tools of browsers copy it for PowerShell.
+//! Parses an `Invoke-WebRequest` command as a browser's developer tools copy it for PowerShell.
 //!
-//! Strings stand between double quotes, with a backtick before what would mean something else.
-//! Nothing is run or expanded; only the URL and the `Origin` header are looked for.
+//! Strings are enclosed in double quotes, and a backtick escapes special characters. Nothing is run or expanded;
+//! only the URL and the `Origin` header are extracted.
 
 use super::curl::Command;
 
-/// Reads a command; `None` where the text is none.
+/// Parses a command; returns `None` if the text is not one.
 pub(super) fn parse(text: &str) -> Option<Command> {
     let (_, command) = text.split_once("Invoke-WebRequest")?;
     let mut strings = strings(command);
@@ -22,7 +22,7 @@ pub(super) fn parse(text: &str) -> Option<Command> {
     Some(read)
 }
 
-/// The strings of a command, each with what stands before it.
+/// Returns the strings of a command, each with the text before it.
 fn strings(command: &str) -> impl Iterator<Item = (&str, String)> {
     let mut rest = command;
     std::iter::from_fn(move || {
@@ -51,7 +51,7 @@ mod tests {
     const URL: &str = "https://a.live-video.net/a.m3u8?token=x.y.z";
 
     #[test]
-    fn what_chromium_copies_is_read() {
+    fn chromium_command_is_parsed() {
         let text = format!(
             "$session = New-Object Microsoft.PowerShell.Commands.WebRequestSession\n\
              $session.UserAgent = \"Mozilla/5.0\"\n\
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_commands_end_where_they_end() {
+    fn truncated_command_is_parsed_as_far_as_it_goes() {
         assert_eq!(parse("Get-Item x"), None);
         for text in ["", " -Uri", " -Uri \"", " -Uri \"`", " \"Origin\"", " \"origin\"=\""] {
             let command = parse(&format!("Invoke-WebRequest{text}")).unwrap();

@@ -1,5 +1,4 @@
-//! Properties of the whole: whatever is granted becomes a token that IVS accepts, and inspection
-//! agrees.
+//! End-to-end properties: every granted request becomes a token that IVS accepts, and inspection agrees.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -59,7 +58,7 @@ fn any_origin() -> impl Strategy<Value = String> {
 }
 
 prop_compose! {
-    /// A request that keeps every rule of the policy.
+    /// A request that satisfies every rule of the policy.
     fn any_good_request(policy: Policy)(
         viewer_id in prop::option::of("\\PC{1,40}"),
         version in prop::option::of(0..=i64::from(i32::MAX)),
@@ -97,12 +96,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn a_thousand_good_tokens_are_minted_and_found_good(
+    fn minted_tokens_pass_inspection(
         (policy, request) in any_good_mint(),
         now_millis in 0_i64..4_000_000_000_000,
         seed in any::<u64>(),
     ) {
-        // A stamp must fit 31 bits, which ends in 2038.
+        // A stamped version must fit into 31 bits, which end in 2038.
         let policy = Policy {
             stamp_session_version: policy.stamp_session_version && now_millis < 2_147_483_647_000,
             ..policy
@@ -114,7 +113,7 @@ proptest! {
         let grant = Grant { channel, terms: terms.unwrap() };
         let minted = mint(&grant, &policy, &*KEY, now, &mut StdRng::seed_from_u64(seed)).unwrap();
 
-        // Played at once, from an origin that is allowed.
+        // Played at once, from an allowed origin.
         let base = "https://a1b2.us-west-2.playback.live-video.net/api/video/v1/us-west-2.123456789012.channel.AbCdEfGh1234.m3u8";
         let url = playback_url(base, minted.token.expose()).unwrap();
         let origin = grant.terms.allowed_origins().and_then(|origins| origins.iter().next());
@@ -142,7 +141,7 @@ proptest! {
         prop_assert!(minted.issued_at <= minted.refresh_after);
         prop_assert!(minted.refresh_after < minted.expires_at);
 
-        // Nothing that is meant for logs shows the token.
+        // Nothing intended for logs contains the token.
         let debug = format!("{minted:?} {grant:?} {input:?}");
         for part in minted.token.expose().split('.').skip(1) {
             prop_assert!(!debug.contains(part));
@@ -150,7 +149,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_inspection_panic(text in any_text(), origin in prop::option::of("\\PC{0,30}")) {
+    fn arbitrary_text_is_inspected_without_panic(text in any_text(), origin in prop::option::of("\\PC{0,30}")) {
         let now = Timestamp::from_unix_seconds(1_795_337_700);
         let context = Context { keys: Some(&RING), channel: None };
         let subjects =
@@ -168,7 +167,7 @@ proptest! {
     }
 
     #[test]
-    fn no_claims_make_inspection_panic(claims in any_claims()) {
+    fn arbitrary_claims_are_inspected_without_panic(claims in any_claims()) {
         let now = Timestamp::from_unix_seconds(1_795_337_700);
         let header = serde_json::json!({"alg": "ES384", "typ": "JWT"});
         let token = KEY.token(&header, &claims);
@@ -179,7 +178,7 @@ proptest! {
     }
 }
 
-/// Texts that look like what is inspected, more or less.
+/// Texts that more or less resemble what people inspect.
 fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
         "\\PC{0,80}",
@@ -189,7 +188,7 @@ fn any_text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Claim sets with the names of IVS and values of every type.
+/// Claim sets with IVS's names and values of every type.
 fn any_claims() -> impl Strategy<Value = Value> {
     let names = AWS_CLAIMS.into_iter().chain([EXP, "iat", "sub", "viewerId", "aws:other", "AWS:"]);
     let name = prop::sample::select(names.collect::<Vec<_>>());
@@ -198,7 +197,7 @@ fn any_claims() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::from),
         any::<u64>().prop_map(Value::from),
         (1_795_337_000_i64..1_795_339_000).prop_map(Value::from),
-        // Halves survive printing and reading, which serde_json does not promise of all floats.
+        // Halves survive printing and parsing; serde_json does not promise this for all floats.
         any::<i32>().prop_map(|n| Value::from(f64::from(n) / 2.0)),
         "(https?://|\\*)?[a-z*.:/@,]{0,30}".prop_map(Value::from),
         "\\PC{0,60}".prop_map(Value::from),

@@ -1,4 +1,4 @@
-//! An inspection in the making: each step adds what it finds, and what it could not look at.
+//! An inspection in progress: each step adds its findings and what it could not check.
 
 use serde_json::{Map, Value};
 
@@ -21,7 +21,7 @@ use super::{
     source::UrlFacts,
 };
 
-/// An inspection while it is being made.
+/// An inspection in progress.
 #[derive(Default)]
 pub(super) struct Report {
     findings: Vec<Finding>,
@@ -35,13 +35,13 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// What the URL itself gets wrong.
+    /// Adds the faults of the URL itself.
     pub(super) fn url(&mut self, text: &str, url: &UrlFacts, context: &Context<'_>) {
         self.url = Some(Sketch::of_url(text, url, false));
         if let Some(fault) = url.fault {
             self.findings.push(Finding::new(FindingCode::UrlMalformed, fault.to_string()));
         } else if url.token.is_none() {
-            // A public channel plays all the same.
+            // A public channel plays without a token.
             if context.channel == Some(ChannelFacts::Public) {
                 return self.channel(context.channel);
             }
@@ -58,7 +58,7 @@ impl Report {
         self.not_checked.push(NotChecked::Token);
     }
 
-    /// Returns whether the token is a JWT.
+    /// Inspects the token and returns whether it is a JWT.
     pub(super) fn token(
         &mut self,
         token: &str,
@@ -88,7 +88,7 @@ impl Report {
         self.channel(context.channel);
         if token.len() > LARGE_TOKEN {
             let situation = format!(
-                "The token has {} bytes; IVS may refuse more than {LARGE_TOKEN}.",
+                "The token has {} bytes; IVS may refuse tokens of more than {LARGE_TOKEN} bytes.",
                 token.len()
             );
             self.findings.push(Finding::new(FindingCode::TokenOver2Kb, situation));
@@ -99,7 +99,7 @@ impl Report {
         {
             self.url = Some(Sketch::of_url(text, url, true));
             let situation =
-                "This is a segment, and the single-use token was spent by the playlist.";
+                "This is a segment, and fetching the playlist already used the single-use token.";
             self.findings.push(Finding::new(FindingCode::UrlMalformed, situation));
         }
         self.unseen(&parsed.claims, input.origin.is_some());
@@ -134,18 +134,19 @@ impl Report {
             Some(ChannelFacts::Private) => return,
             Some(ChannelFacts::Public) => (
                 FindingCode::ChannelPublic,
-                "The channel plays without a token, so nothing in this one has an effect.",
+                "The channel plays without a token, so this one has no effect.",
             ),
-            Some(ChannelFacts::Absent) => {
-                (FindingCode::ChannelMismatch, "IVS has no such channel; it may have been deleted.")
-            }
+            Some(ChannelFacts::Absent) => (
+                FindingCode::ChannelMismatch,
+                "IVS does not have this channel; it may have been deleted.",
+            ),
         };
         if !self.findings.iter().any(|finding| finding.code == code) {
             self.findings.push(Finding::new(code, situation).about(CHANNEL_ARN));
         }
     }
 
-    /// What only the request or IVS could tell.
+    /// Adds what only the request or IVS could show.
     fn unseen(&mut self, claims: &Map<String, Value>, origin_known: bool) {
         let allows_some = claims.get(ALLOW_ORIGIN).is_some_and(|allowed| allowed != "*");
         for (unseen, what) in [
@@ -159,7 +160,7 @@ impl Report {
         }
     }
 
-    /// What the edge said, beside what was found so far: the causes that it adds come after.
+    /// Adds the likely causes of the edge's answer that are not among the findings yet.
     pub(super) fn edge_error(&mut self, body: &str, readable: Option<bool>) {
         let beside = Beside {
             readable,
@@ -170,7 +171,7 @@ impl Report {
         let causes = Refusal::read(body).map(|refusal| refusal.causes(&beside));
         for finding in causes.unwrap_or_default() {
             match self.findings.iter_mut().find(|known| known.code == finding.code) {
-                // Both say the same, and the token says it better; but it is no mere warning.
+                // The finding from the token is more precise, but the refusal makes it an error.
                 Some(known) => known.severity = Severity::Error,
                 None => self.findings.push(finding),
             }

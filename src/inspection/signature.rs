@@ -1,7 +1,7 @@
-//! How a token is signed: its algorithm, the shape of its signature, and the key that made it.
+//! Checks how a token is signed: its algorithm, the form of its signature, and the key that made it.
 //!
-//! Much is told by the shape alone, without a key: DER instead of r and s, and a key on another
-//! curve, are the two mistakes that tokens made without a JWT library have most often.
+//! The form alone, without a key, reveals the two most common mistakes in tokens made without a JWT library: DER
+//! instead of r and s, and a key on another curve.
 
 use serde_json::Value;
 
@@ -13,29 +13,29 @@ use super::{
     keys::{KeyRing, KeyStanding, KnownKey},
 };
 
-/// Bytes of r, and of s, on P-384.
+/// Length of r, and of s, on P-384, in bytes.
 const HALF: usize = SIGNATURE_LENGTH / 2;
 
-/// Bytes of r and s on P-256, and on P-521 (RFC 7518, section 3.4).
+/// Length of r and s together on P-256 and on P-521, in bytes (RFC 7518, section 3.4).
 const P256_LENGTH: usize = 64;
 const P521_LENGTH: usize = 132;
 
-/// A number of P-256 has at most 32 bytes. One of P-384 is that small by chance once in 2^128.
+/// The longest r or s on P-256, in bytes. On P-384 a number is that short with a probability of 2^-128.
 const P256_HALF: usize = 32;
 
-/// What was found out about the signature.
+/// The result of checking a signature.
 #[derive(Default)]
 pub(super) struct Verdict<'k> {
     pub(super) findings: Vec<Finding>,
     /// The key that signed.
     pub(super) signer: Option<&'k KnownKey>,
-    /// Whether the signature was compared with every key that counts, or is wrong without one.
+    /// Whether the signature was compared with every relevant key, or is wrong regardless of the key.
     pub(super) checked: bool,
-    /// Whether the key is known, and what IVS has of it is not.
+    /// Whether the key is known but its key pair in IVS is not.
     pub(super) key_pair_unchecked: bool,
 }
 
-/// Judges the signature of a token for `channel`.
+/// Checks the signature of a token for `channel`.
 pub(super) fn check<'k>(
     token: &UnverifiedToken<'_>,
     channel: Option<&ChannelArn>,
@@ -46,7 +46,7 @@ pub(super) fn check<'k>(
     if encoded.der {
         verdict.findings.push(Finding::new(
             FindingCode::DerSignature,
-            "The signature is in ASN.1 DER, not r and s.",
+            "The signature is ASN.1 DER instead of r and s.",
         ));
     }
     if let Some(finding) = check_algorithm(token.header.get("alg")) {
@@ -58,14 +58,14 @@ pub(super) fn check<'k>(
         Numbers::OtherCurve(curve) => {
             verdict.findings.push(Finding::new(
                 FindingCode::WrongCurve,
-                format!("The signature is one of {curve}."),
+                format!("The signature was made with a key on {curve}."),
             ));
             None
         }
         Numbers::Unreadable(length) => {
             verdict.findings.push(Finding::new(
                 FindingCode::BadSignature,
-                format!("The signature has {length} bytes, one of ES384 has 96."),
+                format!("The signature has {length} bytes; an ES384 signature has 96."),
             ));
             None
         }
@@ -78,7 +78,7 @@ pub(super) fn check<'k>(
 }
 
 impl<'k> Verdict<'k> {
-    /// Finds out who made the signature, and what IVS makes of that.
+    /// Determines the key that signed, and whether IVS accepts it.
     fn judge(
         &mut self,
         token: &UnverifiedToken<'_>,
@@ -87,7 +87,9 @@ impl<'k> Verdict<'k> {
         keys: Option<&'k KeyRing>,
     ) {
         let signers = PublicKey::possible_signers(token.signing_input.as_bytes(), signature);
-        if let Some((keys, signer)) = keys.and_then(|it| Some((it, it.find(&signers, channel)?))) {
+        if let Some((keys, signer)) =
+            keys.and_then(|keys| Some((keys, keys.find(&signers, channel)?)))
+        {
             let asked = keys.covers(channel);
             let finding = check_signer(signer, channel, asked);
             let is_certain = finding.as_ref().is_some_and(Finding::is_error);
@@ -98,7 +100,7 @@ impl<'k> Verdict<'k> {
             return;
         }
         let situation = if signers.is_empty() {
-            "The numbers r and s are such that no key can have made them."
+            "No key can have produced these values of r and s."
         } else if keys.is_some_and(|keys| keys.is_exhaustive(channel)) {
             "None of the known keys made the signature."
         } else {
@@ -116,7 +118,8 @@ fn check_algorithm(algorithm: Option<&Value>) -> Option<Finding> {
         Some("ES256K") => "secp256k1",
         Some("ES512") => "P-521",
         _ => {
-            let situation = "The alg of the header is not ES384, the one algorithm of IVS.";
+            let situation =
+                "The alg of the header is not ES384, the only algorithm that IVS accepts.";
             return Some(Finding::new(FindingCode::WrongAlgorithm, situation));
         }
     };
@@ -126,8 +129,8 @@ fn check_algorithm(algorithm: Option<&Value>) -> Option<Finding> {
     ))
 }
 
-/// What IVS makes of a signature of this key; `asked` is whether IVS was asked for the key pairs that
-/// could play the channel.
+/// Reports whether IVS accepts signatures of this key. `asked` is whether IVS was asked for the key pairs that could
+/// play the channel.
 fn check_signer(signer: &KnownKey, channel: Option<&ChannelArn>, asked: bool) -> Option<Finding> {
     if let (Some(key), Some(channel), Some(false)) = (&signer.arn, channel, signer.is_home(channel))
     {
@@ -148,7 +151,7 @@ fn check_signer(signer: &KnownKey, channel: Option<&ChannelArn>, asked: bool) ->
         KeyStanding::Unknown if !asked => return None,
         KeyStanding::Pending => (
             FindingCode::KeyPending,
-            "The key that signed is not active yet; IVS may not know it everywhere.",
+            "The key that signed is not active yet; it may not have reached all of IVS's edge.",
         ),
         KeyStanding::Draining => (
             FindingCode::KeyDraining,
@@ -164,26 +167,26 @@ fn check_signer(signer: &KnownKey, channel: Option<&ChannelArn>, asked: bool) ->
     Some(Finding::new(code, situation))
 }
 
-/// A signature, whichever way it is encoded.
+/// A signature in either encoding.
 struct Encoded {
     der: bool,
     numbers: Numbers,
 }
 
 enum Numbers {
-    /// r and s, as JWS has them.
+    /// r and s, as in a JWS.
     P384([u8; SIGNATURE_LENGTH]),
-    /// r and s are those of another curve.
+    /// r and s of another curve.
     OtherCurve(&'static str),
-    /// So many bytes of something else.
+    /// Something else, with this many bytes.
     Unreadable(usize),
 }
 
 impl Encoded {
     fn read(signature: &[u8]) -> Self {
         if let Ok(plain) = <[u8; SIGNATURE_LENGTH]>::try_from(signature) {
-            // jsonwebtoken for Node pads the numbers of a P-256 key to 48 bytes each when it is
-            // told to sign ES384 with one.
+            // When told to sign ES384 with a P-256 key, jsonwebtoken for Node pads its numbers to 48 bytes
+            // each.
             let (r, s) = plain.split_at(HALF);
             return Self { der: false, numbers: Numbers::of(strip_zeros(r), strip_zeros(s)) };
         }
@@ -200,7 +203,7 @@ impl Encoded {
 }
 
 impl Numbers {
-    /// Tells the curve by the size of the numbers, given without leading zeros.
+    /// Determines the curve from the size of the numbers, given without leading zeros.
     fn of(r: &[u8], s: &[u8]) -> Self {
         if !r.is_empty() && r.len() <= P256_HALF && s.len() <= P256_HALF {
             return Self::OtherCurve("P-256");
@@ -209,7 +212,7 @@ impl Numbers {
     }
 }
 
-/// The two numbers of `SEQUENCE { r INTEGER, s INTEGER }`, without leading zeros.
+/// Reads the two numbers of `SEQUENCE { r INTEGER, s INTEGER }`, without leading zeros.
 fn read_der(signature: &[u8]) -> Option<(&[u8], &[u8])> {
     let body = read_tlv(signature, 0x30).filter(|(_, rest)| rest.is_empty())?.0;
     let (r, rest) = read_tlv(body, 0x02)?;
@@ -217,7 +220,7 @@ fn read_der(signature: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.is_empty().then(|| (strip_zeros(r), strip_zeros(s)))
 }
 
-/// Splits one value off, of this tag. A signature is short, so lengths over 255 are not read.
+/// Splits off one value with this tag. Signatures are short, so lengths over 255 are not supported.
 fn read_tlv(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (length, rest) = match bytes {
         [first, 0x81, length, rest @ ..] if *first == tag => (*length, rest),
@@ -232,7 +235,7 @@ fn strip_zeros(number: &[u8]) -> &[u8] {
     number.get(zeros..).unwrap_or_default()
 }
 
-/// r and s in 48 bytes each; `None` where one needs more.
+/// Joins r and s in 48 bytes each; returns `None` if one needs more.
 fn join(r: &[u8], s: &[u8]) -> Option<[u8; SIGNATURE_LENGTH]> {
     let mut joined = [0; SIGNATURE_LENGTH];
     let (left, right) = joined.split_at_mut(HALF);
@@ -268,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn der_is_told_from_plain_and_converted() {
+    fn der_signature_is_recognized_and_converted() {
         let (r, s) = ([0x81; 48], [0x01; 47]);
         let encoded = Encoded::read(&der(&r, &s));
         assert!(encoded.der);
@@ -279,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn the_curve_is_told_by_the_numbers() {
+    fn curve_is_determined_by_numbers() {
         let said = |der, numbers: &str| (der, numbers.to_owned());
         assert_eq!(describe(&[1; 96]), said(false, "P-384"));
         assert_eq!(describe(&[0; 96]), said(false, "P-384"));
@@ -294,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_off_der_is_no_der() {
+    fn truncated_der_is_not_recognized() {
         let whole = der(&[0x81; 48], &[0x01; 48]);
         for length in 0..whole.len() {
             assert!(!describe(&whole[..length]).0, "{length}");

@@ -1,6 +1,6 @@
-//! The outline of what was inspected, in which the part that is wrong can be marked.
+//! An outline of what was inspected, in which the faulty part can be marked.
 //!
-//! It holds the parts' names rather than their content: no value of a query, nothing of a token.
+//! It contains the names of parts but not their content: no value of a query and nothing of a token.
 
 use url::{Position, Url};
 
@@ -9,24 +9,24 @@ use super::{
     source::{UrlFacts, UrlFault},
 };
 
-/// A longer URL is shown without its middle.
+/// A URL with more characters is shown without its middle.
 const MAX_BASE: usize = 110;
 
-/// More of a query is not shown, in characters.
+/// The longest query that is shown, in characters.
 const MAX_QUERY: usize = 60;
 
-/// A longer name of a parameter may be a token that has none.
+/// A longer parameter name is hidden, because it may be a token.
 const MAX_NAME: usize = 24;
 
-/// A longer text without a dot is not what a script writes where it has no token.
+/// A longer text without a dot is hidden. Shorter words are what scripts write instead of a token.
 const MAX_WORD: usize = 20;
 
-/// One line of named stretches.
+/// One line, divided into parts.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Sketch(pub(super) Vec<(Part, String)>);
 
 impl Sketch {
-    /// Of a token with three parts, or of what there is in its place.
+    /// Outlines a token with three parts, or whatever is there instead.
     pub(super) fn of_token(token: &str) -> Self {
         let parts = 1 + token.bytes().filter(|byte| *byte == b'.').count();
         if parts == 3 {
@@ -52,10 +52,10 @@ impl Sketch {
         Self(vec![(Part::Token, text)])
     }
 
-    /// Of a URL; `misplaced` is whether a token of this kind has no place on it.
+    /// Outlines a URL. `misplaced` is whether this kind of token does not belong on it.
     pub(super) fn of_url(text: &str, facts: &UrlFacts, misplaced: bool) -> Self {
         let Ok(url) = Url::parse(text.trim()) else {
-            return Self(vec![(Part::Url, "(no URL)".to_owned())]);
+            return Self(vec![(Part::Url, "(not a URL)".to_owned())]);
         };
         let at = |faults: &[UrlFault]| match facts.fault {
             Some(fault) if faults.contains(&fault) => Part::Url,
@@ -79,7 +79,7 @@ impl Sketch {
 }
 
 fn base_of(url: &Url) -> String {
-    // No user name and password.
+    // Without user name and password.
     let base = format!(
         "{}://{}{}",
         url.scheme(),
@@ -96,7 +96,7 @@ fn base_of(url: &Url) -> String {
     format!("{start}…{end}")
 }
 
-/// The names of a query, with the marks between them; `…` stands for values.
+/// Returns the names of a query with their separators; `…` stands for values.
 fn outline(query: &str) -> String {
     let mut outline = String::new();
     let mut is_value = false;
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_part_of_a_url_that_is_wrong_is_told_and_no_value_shown() {
+    fn faulty_part_of_url_is_marked_without_values() {
         for (text, expected) in [
             ("https://a.test/x.m3u8?token=a.b.c", "https://a.test/x.m3u8?token=…"),
             ("https://me:pw@a.test:8443/?x=1&token=a", "https://a.test:8443/?x=…&token=…"),
@@ -138,7 +138,7 @@ mod tests {
             ("https://a.test/#token=a.b.c", "https://a.test/[#token=…]"),
             ("https://a.test/x.m3u8", "https://a.test/x.m3u8[ (no token)]"),
             ("rtmps://a.test/x?token=a", "[rtmps://a.test/x]?token=…"),
-            ("a.m3u8?token=a", "[(no URL)]"),
+            ("a.m3u8?token=a", "[(not a URL)]"),
         ] {
             assert_eq!(url(text), expected);
         }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_named_by_its_parts() {
+    fn token_is_outlined_by_its_parts() {
         let token = |text| {
             let Sketch(stretches) = Sketch::of_token(text);
             stretches.into_iter().map(|(_, text)| text).collect::<String>()

@@ -1,5 +1,5 @@
-//! What people have in hand when playback fails: a token, a playback URL, a browser's "Copy as
-//! cURL", the body of a 403. This file finds the token, the channel and the origin in it.
+//! Recognizes what people have at hand when playback fails: a token, a playback URL, a browser's "Copy as cURL" or
+//! the body of a 403, and extracts the token, the channel and the origin.
 
 use std::fmt;
 
@@ -14,21 +14,21 @@ use crate::{
 
 use super::{curl, edge, powershell};
 
-/// What is to be inspected. `Debug` hides it, since there may be a token in it.
+/// The input of an inspection. `Debug` hides its content, since it may contain a token.
 #[derive(Clone, Default)]
 pub struct Input {
     /// A token or a URL with one.
     pub subject: Option<Subject>,
     /// The body of a 403 from IVS.
     pub edge_error: Option<String>,
-    /// The channel that the token shall play.
+    /// The channel to be played.
     pub channel: Option<ChannelArn>,
-    /// The `Origin` of the request, or the address of the page that plays; empty where the request
-    /// is known to have had none.
+    /// The `Origin` of the request, or the address of the page; empty if the request is known to have had
+    /// none.
     pub origin: Option<String>,
 }
 
-/// A token, by itself or on its way to IVS.
+/// A token, alone or in a URL.
 #[derive(Clone)]
 pub enum Subject {
     /// A token, exactly as it would be sent.
@@ -38,13 +38,13 @@ pub enum Subject {
 }
 
 impl Input {
-    /// Takes whatever was pasted for what it looks like: a `curl` or PowerShell command, what the mint
-    /// call answered, the body of a 403, a URL or a line with one (a browser's console, `fetch`),
-    /// else a token, which may be in quotes or percent-encoded.
+    /// Recognizes a pasted text: a `curl` or PowerShell command, the response of a mint, the body of a 403, a URL
+    /// or a line with one (a browser's console, `fetch`), or otherwise a token, possibly quoted or
+    /// percent-encoded.
     ///
     /// # Errors
     ///
-    /// There is nothing in the text, or a command that has no URL.
+    /// The text is empty, or it is a command without a URL.
     pub fn from_text(text: &str) -> Result<Self, InputError> {
         let text = text.trim().trim_start_matches('\u{feff}').trim();
         if text.is_empty() {
@@ -54,7 +54,7 @@ impl Input {
             let url = command.url.ok_or(InputError::CommandWithoutUrl)?;
             return Ok(Self {
                 subject: Some(Subject::PlaybackUrl(url)),
-                // The command shows the whole request, so what it lacks was not sent.
+                // The command shows the complete request, so a missing header was not sent.
                 origin: Some(command.origin.unwrap_or_default()),
                 ..Self::default()
             });
@@ -66,14 +66,14 @@ impl Input {
             return Ok(Self { edge_error: Some(answer), ..Self::from_text(subject)? });
         }
         if edge::looks_like_one(text) {
-            // A player's log may quote the URL beside the answer.
+            // A player's log may quote the URL next to the answer.
             let url = url_in_line(text).filter(|url| url.contains(".m3u8"));
             let subject = url.map(|url| Subject::PlaybackUrl(url.to_owned()));
             return Ok(Self { subject, edge_error: Some(text.to_owned()), ..Self::default() });
         }
         let text = text.trim_matches(['"', '\'', '`']);
         let text = url_in_line(text).unwrap_or(text);
-        // Base64url may spell `.m3u8` by chance, but not at the end of a path.
+        // By chance base64url may contain `.m3u8`, but not at the end of a path.
         let path = text.split(['?', '#']).next().unwrap_or_default();
         let is_url = text.contains("://") || path.strip_suffix(".m3u8").is_some();
         let subject = if is_url {
@@ -86,7 +86,7 @@ impl Input {
 }
 
 impl Input {
-    /// The URL that is inspected.
+    /// The URL to inspect.
     pub(super) fn url(&self) -> Option<&str> {
         match &self.subject {
             Some(Subject::PlaybackUrl(url)) => Some(url),
@@ -110,18 +110,18 @@ impl fmt::Debug for Subject {
     }
 }
 
-/// Why there is nothing to inspect. Never repeats the text.
+/// Why there is nothing to inspect. The message never repeats the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum InputError {
-    /// No text.
-    #[error("there is nothing to inspect; give a token, a playback URL, or the body of a 403")]
+    /// The text is empty.
+    #[error("there is nothing to inspect: provide a token, a playback URL or the body of a 403")]
     Empty,
-    /// A command without a URL.
-    #[error("the command has no URL; copy it from the request that failed")]
+    /// The command has no URL.
+    #[error("the command has no URL: copy the command of the request that failed")]
     CommandWithoutUrl,
 }
 
-/// The playback URL or token in the answer to `POST /v1/tokens`.
+/// Returns the playback URL or token of a response to `POST /v1/tokens`.
 fn from_mint_response(text: &str) -> Option<Subject> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -133,14 +133,14 @@ fn from_mint_response(text: &str) -> Option<Subject> {
     response.playback_url.map(Subject::PlaybackUrl).or_else(|| response.token.map(Subject::Token))
 }
 
-/// A first line with a token or URL, and the answer to it in those that follow.
+/// Splits a first line with a token or URL from the answer in the following lines.
 fn with_answer(text: &str) -> Option<(&str, String)> {
     let (first, answer) = text.split_once('\n')?;
     let is_subject = !first.trim().is_empty() && !edge::looks_like_one(first);
     (is_subject && edge::looks_like_one(answer.trim())).then(|| (first, answer.to_owned()))
 }
 
-/// The URL in a line that has other words, too.
+/// Returns the URL in a line with other words.
 fn url_in_line(text: &str) -> Option<&str> {
     if !text.contains(char::is_whitespace) {
         return None;
@@ -150,7 +150,7 @@ fn url_in_line(text: &str) -> Option<&str> {
     text.get(start..)?.split(ends).next()
 }
 
-/// `Bearer …`, `token=…`, and percent-encoding, none of which belongs to a token.
+/// Removes `Bearer …`, `token=…` and percent-encoding, which are not part of a token.
 fn strip_wrapping(text: &str) -> String {
     let text = match text.split_once("token=") {
         Some((_, token)) => token.split(['&', '#']).next().unwrap_or_default(),
@@ -159,40 +159,40 @@ fn strip_wrapping(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// What a playback URL tells.
+/// What a playback URL contains.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(super) struct UrlFacts {
-    /// The token that was most probably meant to be sent.
+    /// The token that was most likely intended.
     pub(super) token: Option<String>,
-    /// The channel, which IVS writes into the path.
+    /// The channel, which is part of the path.
     pub(super) channel: Option<ChannelArn>,
-    /// What keeps IVS from reading the token.
+    /// Why IVS cannot read the token.
     pub(super) fault: Option<UrlFault>,
-    /// Whether this is a media file rather than a playlist.
+    /// Whether the URL is that of a media file rather than a playlist.
     pub(super) segment: bool,
 }
 
-/// Why IVS cannot read the token of a URL. Never repeats the URL.
+/// Why IVS cannot read the token of a URL. The message never repeats the URL.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum UrlFault {
-    #[error("This is no URL.")]
+    #[error("This is not a URL.")]
     NotAUrl,
     #[error("A playback URL begins with https://.")]
     Scheme,
     #[error(
-        "The URL has a second ? before its token, so that the token is part of something else."
+        "The URL has a second ? before its token, which makes the token part of another parameter."
     )]
     SecondQuestionMark,
     #[error("The URL has more than one token.")]
     TwoTokens,
-    #[error("The token stands behind #, and what is there is never sent.")]
+    #[error("The token follows a #, and a browser never sends what follows it.")]
     Fragment,
-    #[error("The token is in another query parameter than token, the one that IVS reads.")]
+    #[error("The token is in another query parameter; IVS reads only the one named token.")]
     OtherParameter,
 }
 
 impl UrlFacts {
-    /// Reads a URL. Where it is faulty the token is looked for all the same.
+    /// Parses a URL. The token of a faulty URL is searched for too.
     pub(super) fn read(text: &str) -> Self {
         let text = text.trim();
         let Ok(url) = Url::parse(text) else {
@@ -213,7 +213,7 @@ impl UrlFacts {
     }
 }
 
-/// The token of a URL, and what keeps IVS from reading it.
+/// Returns the token of a URL, and why IVS cannot read it.
 fn find_token(url: &Url) -> (Option<String>, Option<UrlFault>) {
     let mut tokens = url.query_pairs().filter(|(name, _)| name == TOKEN_PARAMETER);
     if let Some((_, token)) = tokens.next() {
@@ -241,19 +241,19 @@ fn find_token(url: &Url) -> (Option<String>, Option<UrlFault>) {
     }
 }
 
-/// What follows the last `token=`.
+/// Returns the text after the last `token=`.
 fn after_last_marker(text: &str) -> Option<String> {
     let (_, token) = text.rsplit_once("token=")?;
     let token = token.split(['&', '#', '"', '\'', ' ']).next().filter(|token| !token.is_empty())?;
     Some(percent_decode_str(token).decode_utf8_lossy().into_owned())
 }
 
-/// Whether a value is a JWT by its looks: two dots, and a header that begins with `{"`.
+/// Whether a value looks like a JWT: two dots, and a header that begins with `{"`.
 fn looks_like_a_token(value: &str) -> bool {
     value.starts_with("eyJ") && value.bytes().filter(|byte| *byte == b'.').count() == 2
 }
 
-/// The channel of `…/REGION.ACCOUNT.channel.ID.m3u8`.
+/// Returns the channel of `…/REGION.ACCOUNT.channel.ID.m3u8`.
 fn channel_of(url: &Url) -> Option<ChannelArn> {
     let file = url.path_segments()?.next_back()?;
     let mut parts = file.strip_suffix(".m3u8")?.splitn(4, '.');
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_url_gives_token_and_channel() {
+    fn good_url_contains_token_and_channel() {
         let facts = UrlFacts::read(&format!("{BASE}?player=1&token={TOKEN}"));
         assert_eq!(facts.token.as_deref(), Some(TOKEN));
         let arn = "arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGh1234";
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_that_hide_their_token_are_told_apart() {
+    fn faults_of_urls_are_distinguished() {
         let second = UrlFault::SecondQuestionMark;
         assert_eq!(facts(&format!("{BASE}?token.m3u8?token={TOKEN}")), token_and(second));
         assert_eq!(facts(&format!("{BASE}?player=1?token={TOKEN}")), token_and(second));
@@ -317,14 +317,14 @@ mod tests {
     }
 
     #[test]
-    fn a_url_without_a_token_is_a_good_url() {
+    fn url_without_token_is_well_formed() {
         for url in [BASE.to_owned(), format!("{BASE}?token="), format!("{BASE}?a=b#c")] {
             assert_eq!(facts(&url), (None, None), "{url}");
         }
     }
 
     #[test]
-    fn other_paths_name_no_channel() {
+    fn other_path_has_no_channel() {
         for path in
             ["/a.m3u8", "/us-west-2.1.channel.a.m3u8", "/us-west-2.123456789012.stream.a.m3u8", "/"]
         {
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pasted_is_taken_for_what_it_is() {
+    fn pasted_text_is_recognized() {
         for wrapped in [
             format!(" {TOKEN}\n"),
             format!("\"{TOKEN}\""),
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_curl_command_shows_the_whole_request() {
+    fn curl_command_shows_complete_request() {
         let url = format!("{BASE}?token={TOKEN}");
         let input = Input::from_text(&format!("curl '{url}' -H 'Origin: https://a.test'")).unwrap();
         assert_eq!(input.origin.as_deref(), Some("https://a.test"));

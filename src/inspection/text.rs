@@ -1,4 +1,4 @@
-//! An inspection for people, in plain text.
+//! Renders an inspection as plain text for people.
 
 use std::fmt::Write;
 
@@ -11,17 +11,17 @@ use super::{
     sketch::Sketch,
 };
 
-/// Whether a text is for a terminal with colours.
+/// Whether the text may use terminal colours.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Colour {
-    /// It is.
+    /// ANSI escape sequences.
     Ansi,
-    /// It is not.
+    /// Plain text.
     None,
 }
 
-/// Renders an inspection: the verdict, each finding with what to do, what is wrong marked in the URL
-/// and the token, the token's content, and what was left unchecked. Ends with a line break.
+/// Renders an inspection: the verdict, each finding with its fix, the faulty parts of the URL and the token, the
+/// token's content, and what was not checked. The text ends with a line break.
 pub fn render(inspection: &Inspection, colour: Colour) -> String {
     let mut page = Page { text: String::new(), colour };
     page.verdict(inspection);
@@ -88,8 +88,8 @@ impl Page {
             None if inspection.not_checked.contains(&NotChecked::Token)
                 && inspection.findings.is_empty() =>
             {
-                let verdict = "Not judged: the token was not seen, and the answer alone does not say \
-                               what is wrong with it.";
+                let verdict = "Undecided: there is no token, and the answer alone does not show what \
+                               is wrong.";
                 (verdict.to_owned(), Paint::Yellow)
             }
             None => (
@@ -112,7 +112,7 @@ impl Page {
         self.line(&format!("         {}", printable(&finding.detail)));
     }
 
-    /// The outline of a URL or token, with marks below what is wrong; nothing, where nothing is.
+    /// Adds the outline of a URL or token with its faults marked, if there are any.
     fn sketch(&mut self, title: &str, Sketch(stretches): &Sketch, findings: &[Finding]) {
         let mut outline = String::new();
         let mut marks = String::new();
@@ -144,7 +144,8 @@ impl Page {
             };
             findings.iter().filter(is_about).collect::<Vec<_>>()
         };
-        let absent = findings.iter().filter(|_| of_claims).filter_map(|it| it.claim.as_deref());
+        let absent =
+            findings.iter().filter(|_| of_claims).filter_map(|finding| finding.claim.as_deref());
         let mut absent: Vec<_> =
             absent.filter(|name| !members.contains_key(*name) && !name.ends_with('…')).collect();
         absent.dedup();
@@ -185,7 +186,7 @@ impl Paint {
         }
     }
 
-    /// Select Graphic Rendition (ECMA-48, section 8.3.117); bold, as it stands among plain text.
+    /// Select Graphic Rendition (ECMA-48, section 8.3.117), in bold.
     const fn code(self) -> &'static str {
         match self {
             Self::Red => "1;31",
@@ -196,7 +197,7 @@ impl Paint {
 }
 
 impl Finding {
-    /// Whether it is marked in this part of an outline. What is wrong with a claim is marked at it.
+    /// Whether this finding is marked in this part of an outline. Faults of a claim are marked at the claim.
     fn is_seen_in(&self, part: Part) -> bool {
         let of_token = matches!(part, Part::Token | Part::Header | Part::Claims | Part::Signature);
         self.claim.is_none()
@@ -209,7 +210,7 @@ fn worst(findings: &[Finding], which: impl Fn(&Finding) -> bool) -> Option<Sever
     findings.iter().filter(|finding| which(finding)).map(|finding| finding.severity).min()
 }
 
-/// The value of a member. A time is shown as one, as nobody reads Unix seconds.
+/// Formats the value of a member, and a Unix time as a date too.
 fn shown(name: &str, value: &Value) -> String {
     let time = match name {
         EXP | "iat" | "nbf" => value.as_i64(),
@@ -218,7 +219,7 @@ fn shown(name: &str, value: &Value) -> String {
     format!("{value}{}", time.map_or_else(String::new, in_words))
 }
 
-/// The time that a number means, in seconds or, where that is absurd, in milliseconds.
+/// Formats a time in seconds or, if that is implausible, in milliseconds.
 fn in_words(number: i64) -> String {
     if number < MILLISECONDS_FROM {
         format!("  ({})", Timestamp::from_unix_seconds(number))
@@ -227,8 +228,8 @@ fn in_words(number: i64) -> String {
     }
 }
 
-/// Text from a token, without what could steer a terminal: control characters, and those that
-/// change the direction of writing.
+/// Replaces what could control a terminal: control characters, and characters that change the direction of
+/// writing.
 fn printable(text: &str) -> String {
     let steers = |c: char| {
         c.is_control()
@@ -238,20 +239,20 @@ fn printable(text: &str) -> String {
 }
 
 impl NotChecked {
-    /// Why it was not checked, and what would help.
+    /// Why this was not checked, and what to provide.
     pub const fn reason(self) -> &'static str {
         match self {
-            Self::Token => "there was none; give the token or the playback URL too",
+            Self::Token => "there was none; provide the token or the playback URL too",
             Self::Signature => {
-                "the keys that may have signed are not known; give the public key, a JWK set or \
+                "the keys that may have signed are not known; provide the public key, a JWK set or \
                  --config"
             }
             Self::KeyPair => "whether IVS has the key that signed",
             Self::Channel => "whether IVS has the channel and it is private",
-            Self::Origin => "give the origin of the page that plays",
-            Self::Session => "whether the viewer was revoked, which IVS tells nobody",
-            Self::SingleUse => "whether the token is spent, which IVS tells nobody",
-            Self::EdgeError => "the answer of IVS names no cause that is known",
+            Self::Origin => "provide the origin of the page that plays",
+            Self::Session => "whether the viewer was revoked; IVS does not reveal this",
+            Self::SingleUse => "whether the token was used before; IVS does not reveal this",
+            Self::EdgeError => "IVS's answer names no known cause",
         }
     }
 }
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn findings_come_with_what_to_do() {
+    fn findings_include_their_fix() {
         let text = page("https://example.com/a.m3u8?token=a.b", Colour::None);
         assert!(
             text.starts_with("Not valid: 1 error, 0 warnings.\n\nerror    not_a_jwt\n"),
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_part_that_is_wrong_is_marked() {
+    fn faulty_part_is_marked() {
         let good = token(&json!({"aws:channel-arn": CHANNEL, "exp": NOW + 300}));
         let text = page(&format!("https://a.test/a.m3u8?token.m3u8?token={good}"), Colour::None);
         let marked = "URL      https://a.test/a.m3u8?token.m3u8?token=…\n\
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn the_claim_that_is_wrong_is_marked_also_where_it_is_absent() {
+    fn faulty_or_absent_claim_is_marked() {
         let text = page(&token(&json!({"aws:channel-arn": 7})), Colour::None);
         assert!(text.contains("\n! aws:channel-arn  7  <- claim_type\n"), "{text}");
         assert!(text.contains("\n! exp              (absent)  <- exp_missing\n"), "{text}");
@@ -317,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_added_and_nothing_else() {
+    fn colours_do_not_change_text() {
         let token = token(&json!({"exp": NOW + 9999, "aws:other": "\u{1b}[31m"}));
         let (plain, coloured) = (page(&token, Colour::None), page(&token, Colour::Ansi));
         assert!(!plain.contains('\u{1b}'));
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_cannot_steer_the_terminal() {
+    fn token_cannot_control_terminal() {
         let shown = printable("a\u{1b}[31m\u{9b}\u{202e}ü\n");
         assert_eq!(shown, "a\u{fffd}[31m\u{fffd}\u{fffd}ü\u{fffd}");
     }
