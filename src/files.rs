@@ -6,6 +6,8 @@
 //! The key store takes steps of its own, since its tests let every single one fail
 //! (`keys::store::dir`).
 
+mod configured;
+
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Write as _},
@@ -13,6 +15,8 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+
+pub(crate) use self::configured::{ConfiguredFile, Content};
 
 /// Writes take milliseconds. Who holds a lock this long is stopped or hangs on its disk.
 const LOCK_ATTEMPTS: u32 = 500;
@@ -166,6 +170,17 @@ fn behind_links(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
+/// A path as a shell takes it.
+pub(crate) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -236,5 +251,13 @@ mod tests {
         folder.try_lock().unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read(&path).unwrap(), b"two");
+    }
+
+    #[test]
+    fn paths_are_quoted_where_a_shell_needs_it() {
+        assert_eq!(quoted(Path::new("keys/us-west-2")), "keys/us-west-2");
+        assert_eq!(quoted(Path::new("my keys")), "'my keys'");
+        assert_eq!(quoted(Path::new("it's")), r"'it'\''s'");
+        assert_eq!(quoted(Path::new("-rf")), "'-rf'");
     }
 }

@@ -19,7 +19,7 @@ use toml::{
 use super::{
     clients::{Client, Clients, EntryFault},
     credential::{ClientId, Credential},
-    registry::{ClientsError, parse, place_of, read},
+    registry::{ClientsError, configured, parse, place_of, read},
     scopes::Scope,
 };
 use crate::{clock::Timestamp, files::Locked};
@@ -105,7 +105,8 @@ impl ClientsFile {
     ///
     /// It cannot be read or used.
     pub fn list(&self) -> Result<Clients, ClientsError> {
-        parse(&read(&self.path)?.unwrap_or_default(), place_of(&self.path))
+        let text = read(&configured(self.path.clone()))?;
+        parse(&text.unwrap_or_default(), place_of(&self.path))
     }
 
     /// Adds a client.
@@ -146,7 +147,7 @@ impl ClientsFile {
     ) -> Result<(), EditError> {
         let unwritable = |cause| EditError::Unwritable { path: self.path.clone(), cause };
         let file = Locked::lock(&self.path, FOLDER_MODE).map_err(unwritable)?;
-        let text = read(file.path())?.unwrap_or_default();
+        let text = read(&configured(file.path().to_owned()))?.unwrap_or_default();
         let clients = parse(&text, place_of(&self.path))?;
         let text = change(&text, &clients)?;
         file.replace(text.as_bytes()).map_err(unwritable)

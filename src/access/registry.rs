@@ -6,7 +6,7 @@
 //! is revoked; only a blank file is not, because that is what an interrupted write leaves behind.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -17,6 +17,10 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 
 use super::clients::{Clients, DocumentError};
+use crate::files::{ConfiguredFile, Content};
+
+/// The largest clients file, in bytes.
+const MAX_FILE: usize = 4 << 20;
 
 /// Where the clients document is.
 #[derive(Clone, Debug)]
@@ -60,7 +64,8 @@ pub enum ClientsError {
 /// The clients of a running service.
 #[derive(Debug)]
 pub struct Registry {
-    source: ClientsSource,
+    /// None where the clients are part of the configuration and never read again.
+    file: Option<ConfiguredFile>,
     clients: ArcSwap<Clients>,
     /// The last reading; what a change is measured by.
     last: Mutex<Reading>,
@@ -80,10 +85,15 @@ impl Registry {
     ///
     /// The document cannot be read or used, or names nobody.
     pub fn load(source: ClientsSource) -> Result<Self, ClientsError> {
-        let (text, place) = match &source {
-            ClientsSource::File(path) => (read(path)?.unwrap_or_default(), place_of(path)),
+        let (file, text, place) = match source {
+            ClientsSource::File(path) => {
+                let file = configured(path);
+                let (text, place) = (read(&file)?.unwrap_or_default(), place_of(file.path()));
+                (Some(file), text, place)
+            }
             ClientsSource::Inline(text) => {
-                (text.expose_secret().to_owned(), "IVS_PLAYBACK_AUTH_CLIENTS".to_owned())
+                let place = "IVS_PLAYBACK_AUTH_CLIENTS".to_owned();
+                (None, text.expose_secret().to_owned(), place)
             }
         };
         let clients = parse(&text, place)?;
@@ -91,7 +101,7 @@ impl Registry {
             return Err(ClientsError::None);
         }
         Ok(Self {
-            source,
+            file,
             clients: ArcSwap::from_pointee(clients),
             last: Mutex::new(Reading { text: text.into(), fault: None }),
         })
@@ -100,7 +110,7 @@ impl Registry {
     /// Nobody: for a command on this machine, which calls no HTTP.
     pub fn nobody() -> Self {
         Self {
-            source: ClientsSource::Inline(SecretString::default()),
+            file: None,
             clients: ArcSwap::default(),
             last: Mutex::new(Reading { text: Box::default(), fault: None }),
         }
@@ -117,17 +127,17 @@ impl Registry {
     ///
     /// The document cannot be read or used. The clients stay as they are.
     pub fn reload(&self) -> Result<bool, ClientsError> {
-        let ClientsSource::File(path) = &self.source else { return Ok(false) };
-        let text = read(path)?.unwrap_or_default();
+        let Some(file) = &self.file else { return Ok(false) };
+        let text = read(file)?.unwrap_or_default();
         // Nothing panics while this lock is held, and a reading is replaced whole.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if *text == *last.text {
             return Ok(false);
         }
         if text.trim().is_empty() {
-            return Err(ClientsError::Vanished(path.clone()));
+            return Err(ClientsError::Vanished(file.path().to_owned()));
         }
-        self.clients.store(Arc::new(parse(&text, place_of(path))?));
+        self.clients.store(Arc::new(parse(&text, place_of(file.path()))?));
         last.text = text.into();
         Ok(true)
     }
@@ -135,7 +145,7 @@ impl Registry {
     /// Reads the file again every `every` until `shutdown`. Says in the log what became of it, each
     /// fault once.
     pub async fn run(self: Arc<Self>, every: Duration, shutdown: CancellationToken) {
-        if matches!(self.source, ClientsSource::Inline(_)) {
+        if self.file.is_none() {
             return;
         }
         while shutdown.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
@@ -166,13 +176,20 @@ impl Registry {
     }
 }
 
-/// The content of the file; nothing if there is none.
-pub(super) fn read(path: &Path) -> Result<Option<String>, ClientsError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(cause) => Err(ClientsError::Unreadable { path: path.to_owned(), cause }),
-    }
+/// The clients file at `path`.
+pub(super) fn configured(path: PathBuf) -> ConfiguredFile {
+    ConfiguredFile::new(path, Content::Public, MAX_FILE)
+}
+
+/// The text of the file; nothing if there is none. Blocks for a bounded time.
+pub(super) fn read(file: &ConfiguredFile) -> Result<Option<String>, ClientsError> {
+    let text = match file.read() {
+        Ok(bytes) => String::from_utf8(bytes.to_vec())
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => Err(error),
+    };
+    text.map(Some).map_err(|cause| ClientsError::Unreadable { path: file.path().to_owned(), cause })
 }
 
 pub(super) fn parse(text: &str, place: String) -> Result<Clients, ClientsError> {
@@ -185,7 +202,7 @@ pub(super) fn place_of(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, fs};
 
     use rand::{SeedableRng, rngs::StdRng};
 

@@ -14,6 +14,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::super::StoreError;
+use crate::files::quoted;
 
 /// The permission bits of everyone but the owner.
 const OTHERS: u32 = 0o077;
@@ -124,28 +125,4 @@ pub(super) fn io_error(action: &'static str, path: &Path, error: &io::Error) -> 
 
 pub(super) fn show(path: &Path) -> String {
     path.display().to_string()
-}
-
-/// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = show(path);
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
-    if !text.is_empty() && !text.starts_with('-') && text.chars().all(plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_quoted_where_a_shell_needs_it() {
-        assert_eq!(quoted(Path::new("keys/us-west-2")), "keys/us-west-2");
-        assert_eq!(quoted(Path::new("my keys")), "'my keys'");
-        assert_eq!(quoted(Path::new("it's")), r"'it'\''s'");
-        assert_eq!(quoted(Path::new("-rf")), "'-rf'");
-    }
 }
