@@ -82,7 +82,7 @@ pub fn init(format: Format, directives: &Directives) -> Result<(), AlreadySetUp>
     std::panic::set_hook(Box::new(|panic| {
         // The message may hold anything, a secret too; the place is enough to find the defect.
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "a defect: the program panicked");
+        tracing::error!(event = "panic", place, "a defect: the program panicked");
     }));
     Ok(())
 }

@@ -325,13 +325,20 @@ impl Inner {
                 self.state.queued.fetch_add(1, Ordering::Relaxed);
                 let lost = self.state.lost.swap(0, Ordering::Relaxed);
                 if lost > 0 {
-                    tracing::warn!(lost, "audit lines were lost; the log is written again");
+                    tracing::warn!(
+                        event = "audit_records_lost",
+                        lost,
+                        "audit records were lost; the queue has room again"
+                    );
                 }
                 true
             }
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 if self.state.lost.fetch_add(1, Ordering::Relaxed) == 0 {
-                    tracing::error!("audit lines are being lost: the sink is too slow or broken");
+                    tracing::error!(
+                        event = "audit_queue_full",
+                        "losing audit records: the sink is too slow or failing"
+                    );
                 }
                 false
             }

@@ -162,13 +162,21 @@ impl Registry {
             Ok(changed) => {
                 let mended = last.fault.take().is_some();
                 if changed || mended {
-                    tracing::info!(clients = self.clients().len(), "clients are up to date");
+                    tracing::info!(
+                        event = "clients_reloaded",
+                        clients = self.clients().len(),
+                        "clients are up to date"
+                    );
                 }
             }
             Err(error) => {
                 let fault = error.to_string();
                 if last.fault.as_ref() != Some(&fault) {
-                    tracing::error!(fault, "clients are not reloaded; the former ones stay");
+                    tracing::error!(
+                        event = "clients_not_reloaded",
+                        fault,
+                        "cannot reload clients; keeping the old ones"
+                    );
                     last.fault = Some(fault);
                 }
             }

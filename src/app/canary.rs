@@ -106,11 +106,11 @@ impl Probe for Canary {
             let (region, asked) = (self.region(), self.ask([active, new, throwaway]).await);
             match &asked {
                 Ok(Round { active, new, throwaway }) => {
-                    tracing::debug!(event = "canary_round", %region, active, new, throwaway, "asked");
+                    tracing::debug!(event = "canary_round", %region, active, new, throwaway, "canary asked");
                 }
                 Err(error) => {
                     let event = "canary_not_asked";
-                    tracing::warn!(event, %region, %error, "rotation.canary_channel tells nothing");
+                    tracing::warn!(event, %region, %error, "the canary channel gave no answer");
                 }
             }
             asked.ok()

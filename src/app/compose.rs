@@ -116,7 +116,12 @@ impl App {
         let app = Self::build(config, ivs, instruments).await?;
         for region in app.api.ivs.names() {
             if let Err(reason) = app.api.keys.status(region).signer {
-                tracing::warn!(%region, "not ready: {reason}");
+                tracing::warn!(
+                    event = "region_not_ready",
+                    %region,
+                    %reason,
+                    "the region cannot sign yet"
+                );
             }
         }
         app.start_background();
@@ -371,10 +376,10 @@ impl App {
         self.api.viewers.drain(Duration::ZERO).await;
         self.tasks.close();
         if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
-            tracing::warn!("background tasks did not end in time");
+            tracing::warn!(event = "tasks_abandoned", "background tasks did not end in time");
         }
         if !self.api.audit.flush(grace).await {
-            tracing::error!("the audit log could not be written out");
+            tracing::error!(event = "audit_not_flushed", "audit records were lost at shutdown");
         }
     }
 }
@@ -413,7 +418,7 @@ fn canary_channel(config: &Config, names: &ChannelNames) -> Option<ChannelArn> {
         // The configuration was checked, but for regions that only the AWS configuration names.
         Err(reason) => {
             let event = "canary_unusable";
-            tracing::warn!(event, "rotation.canary_channel is not used: {reason}");
+            tracing::warn!(event, %reason, "rotation.canary_channel is not used");
             None
         }
     }
@@ -430,7 +435,7 @@ async fn check_account(ivs: &IvsRegions) -> Result<(), ConnectError> {
     if let Ok(checked) = tokio::time::timeout(ACCOUNT_DEADLINE, ivs.check_account()).await {
         return checked;
     }
-    tracing::warn!("AWS does not answer; the account of its credentials is not checked");
+    tracing::warn!(event = "account_unchecked", "AWS did not answer; account not checked");
     Ok(())
 }
 

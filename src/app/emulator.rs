@@ -56,6 +56,10 @@ pub(super) fn connections() -> ConnectionSettings {
 
 pub(super) fn warn_if_public(listen: SocketAddr) {
     if !listen.ip().is_loopback() {
-        tracing::warn!(%listen, "reachable from other machines, with no protection of its own");
+        tracing::warn!(
+            event = "public_listener",
+            %listen,
+            "reachable from other machines without protection"
+        );
     }
 }

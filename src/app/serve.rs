@@ -61,7 +61,11 @@ fn start_operations(listener: Listener, app: &App, config: &Config) -> Running {
     let settings = ConnectionSettings { keep_alive: config.server.keep_alive, tls: None };
     let operations = Running::start_with(listener, app.operations_router(), settings);
     // Standard output tells one address, that of the API.
-    tracing::info!(url = operations.url(), "metrics are served without a credential");
+    tracing::info!(
+        event = "operations_listening",
+        url = operations.url(),
+        "serving metrics without a credential"
+    );
     operations
 }
 
@@ -120,9 +124,10 @@ impl Running {
         app.begin_shutdown();
         let drain_delay = config.server.drain_delay;
         tracing::info!(
+            event = "shutdown_started",
             signal,
             drainSeconds = drain_delay.as_secs(),
-            "shutting down: not ready from now on"
+            "shutting down"
         );
         tokio::select! {
             () = tokio::time::sleep(drain_delay) => {}
@@ -140,7 +145,7 @@ impl Running {
         }
         let left = end.saturating_sub(clock.monotonic());
         app.end(left.clamp(LAST_GRACE, TASKS_GRACE)).await;
-        tracing::info!("stopped");
+        tracing::info!(event = "stopped", "stopped");
         Ok(())
     }
 

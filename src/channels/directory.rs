@@ -174,7 +174,7 @@ impl ChannelDirectory {
     pub async fn warm_up(&self) {
         join_all(self.0.regions.iter().map(|(region, gatherer)| async move {
             let channels = warm_up(gatherer).await;
-            tracing::info!(%region, channels, "the region's private channels are remembered");
+            tracing::info!(event = "warm_up_done", %region, channels, "private channels cached");
         }))
         .await;
     }

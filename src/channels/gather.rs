@@ -304,7 +304,12 @@ impl Inner {
         }
         let now = Moment::of(&self.shared.clock);
         if self.shared.next_complaint.take(now, COMPLAINT_PAUSE) {
-            tracing::warn!(region = %self.region, %error, "channel lookups fail");
+            tracing::warn!(
+                event = "channel_lookups_failing",
+                region = %self.region,
+                %error,
+                "channel lookups fail"
+            );
         }
     }
 }

@@ -35,7 +35,12 @@ pub(super) async fn warm_up(gatherer: &Gatherer) -> usize {
                 }
             }
             Err(error) => {
-                tracing::warn!(region = %gatherer.region(), %error, "channels cannot be listed");
+                tracing::warn!(
+                    event = "warm_up_failed",
+                    region = %gatherer.region(),
+                    %error,
+                    "cannot list channels; retrying"
+                );
                 // A token may be what IVS does not take any more.
                 next_token = None;
                 tokio::time::sleep(PAUSE).await;

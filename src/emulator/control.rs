@@ -86,7 +86,11 @@ async fn change(
         )
     })?;
     tokio::task::spawn_blocking(move || change(&shared, &channel)).await.map_err(|error| {
-        tracing::error!(panicked = error.is_panic(), "a stream was not changed");
+        tracing::error!(
+            event = "emulator_failed",
+            panicked = error.is_panic(),
+            "a stream was not changed"
+        );
         ApiError::internal()
     })?
 }

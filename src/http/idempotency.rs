@@ -58,7 +58,7 @@ pub(super) async fn refuse_elsewhere(
                 OperationError::IdempotencyKeyReused
             }
             Err(error) => {
-                tracing::info!(event = "idempotency_unchecked", "{error}");
+                tracing::info!(event = "idempotency_unchecked", %error, "keyring not checked");
                 continue;
             }
         };

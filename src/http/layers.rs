@@ -269,7 +269,7 @@ fn log_end(
     macro_rules! log {
         ($level:ident) => {
             tracing::$level!(
-                requestId = request_id, traceId = facts.trace_id(), clientId = client, method = %method, route, status, code,
+                event = "request", requestId = request_id, traceId = facts.trace_id(), clientId = client, method = %method, route, status, code,
                 durationMs = duration_ms, cause, "request"
             )
         };

@@ -22,6 +22,9 @@ use tracing_subscriber::{
 
 use crate::clock::{Clock, Timestamp};
 
+/// The `event` of what other crates log; `target` names the crate.
+const LIBRARY_MESSAGE: &str = "library_message";
+
 /// How a line looks.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Style {
@@ -75,6 +78,10 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::around(context.event_scope(event));
         event.record(&mut fields);
+        if !super::is_own(event.metadata().target()) {
+            fields.values.insert("event".to_owned(), LIBRARY_MESSAGE.into());
+            fields.values.insert("target".to_owned(), event.metadata().target().into());
+        }
         let level = *event.metadata().level();
         let line = match self.style {
             Style::Json => json_line(self.clock.now(), level, fields),
@@ -146,15 +153,15 @@ impl Visit for Fields {
     }
 }
 
-/// `event` is the event's own field of that name, which stays the same when its sentence is
-/// reworded; without one, the sentence itself.
+/// `event` identifies the kind of line and never changes; `message` is for people.
 fn json_line(now: Timestamp, level: Level, mut fields: Fields) -> String {
-    let mut line = format!("{{\"ts\":\"{}\",\"level\":\"{}\"", instant(now), lower_case(level));
-    let message = Value::String(fields.message);
-    let _ = match fields.values.remove("event") {
-        Some(event) => write!(line, ",\"event\":{event},\"message\":{message}"),
-        None => write!(line, ",\"event\":{message}"),
-    };
+    let event = fields.values.remove("event").unwrap_or_else(|| "unnamed".into());
+    let mut line = format!(
+        "{{\"ts\":\"{}\",\"level\":\"{}\",\"event\":{event},\"message\":{}",
+        instant(now),
+        lower_case(level),
+        Value::String(fields.message),
+    );
     for (name, value) in fields.values {
         if !matches!(name.as_str(), "ts" | "level" | "message") {
             let _ = write!(line, ",{}:{value}", Value::String(name));
@@ -250,6 +257,7 @@ fn camel_case(name: &str) -> String {
 mod tests {
     use std::{
         io,
+        path::{Path, PathBuf},
         sync::{Arc, Mutex},
     };
 
@@ -285,7 +293,13 @@ mod tests {
         let span = tracing::info_span!("request", request_id = "r1", code = tracing::field::Empty);
         span.record("code", "none");
         let _entered = span.enter();
-        tracing::info!(ttl_seconds = 300, fresh = true, code = "ok", "minted a token");
+        tracing::info!(
+            event = "minted",
+            ttl_seconds = 300,
+            fresh = true,
+            code = "ok",
+            "minted a token"
+        );
     }
 
     #[test]
@@ -298,7 +312,7 @@ mod tests {
         assert_eq!(
             serde_json::from_str::<Value>(&line).unwrap(),
             serde_json::json!({
-                "ts": "2026-11-22T08:55:00.012Z", "level": "info", "event": "minted a token",
+                "ts": "2026-11-22T08:55:00.012Z", "level": "info", "event": "minted", "message": "minted a token",
                 "requestId": "r1", "ttlSeconds": 300, "fresh": true, "code": "ok",
             })
         );
@@ -309,15 +323,55 @@ mod tests {
         let line = logged(Style::Text { colour: false }, log_a_mint);
         assert_eq!(
             line,
-            "2026-11-22T08:55:00.012Z INFO  minted a token code=ok fresh=true requestId=r1 \
-             ttlSeconds=300\n"
+            "2026-11-22T08:55:00.012Z INFO  minted a token code=ok event=minted fresh=true \
+             requestId=r1 ttlSeconds=300\n"
         );
     }
 
     #[test]
-    fn an_event_may_have_a_name_of_its_own() {
-        let line = logged(Style::Json, || tracing::info!(event = "signer_changed", "new key"));
-        assert!(line.contains("\"event\":\"signer_changed\",\"message\":\"new key\"}"), "{line}");
+    fn lines_of_other_crates_name_the_crate() {
+        let line = logged(Style::Json, || tracing::info!(target: "hyper::proto", "connected"));
+        let expected = "\"event\":\"library_message\",\"message\":\"connected\",\
+                        \"target\":\"hyper::proto\"}";
+        assert!(line.contains(expected), "{line}");
+    }
+
+    /// Operators search and alert by `event`, so no call of ours may leave it out or put a sentence there.
+    #[test]
+    fn every_log_call_has_an_event_in_snake_case_and_a_fixed_message() {
+        let call = regex_lite::Regex::new(
+            r"tracing::(?:error|warn|info|debug|trace|\$level)!\(((?:[^()]|\((?:[^()]|\([^()]*\))*\))*)\)",
+        )
+        .unwrap();
+        let event = regex_lite::Regex::new(r#"^\s*event(?: = "[a-z][a-z0-9_]*")?,"#).unwrap();
+        let message = regex_lite::Regex::new(r#"(?s)"[^"{]*",?\s*$"#).unwrap();
+        let mut calls = 0;
+        for (path, text) in sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))) {
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            for found in call.captures_iter(code) {
+                calls += 1;
+                let arguments = &found[1];
+                assert!(event.is_match(arguments), "{}: {arguments}", path.display());
+                assert!(message.is_match(arguments), "{}: {arguments}", path.display());
+            }
+        }
+        assert!(calls > 40, "only {calls} calls were found");
+    }
+
+    fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries
+            .flat_map(|path| {
+                if path.is_dir() {
+                    return sources(&path);
+                }
+                if path.extension().is_none_or(|extension| extension != "rs") {
+                    return Vec::new();
+                }
+                let text = std::fs::read_to_string(&path).unwrap();
+                vec![(path, text)]
+            })
+            .collect()
     }
 
     #[test]

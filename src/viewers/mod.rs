@@ -269,7 +269,7 @@ impl ViewerSessions {
         if tokio::time::timeout(grace, self.0.requests.wait()).await.is_err() {
             let event = "revocations_cut_off";
             let requests = self.0.requests.len();
-            tracing::warn!(event, requests, "viewer sessions are left unrevoked at shutdown");
+            tracing::warn!(event, requests, "sessions left unrevoked at shutdown");
             self.0.cut.cancel();
             // They have but to say so.
             let _ = tokio::time::timeout(LAST_WORDS, self.0.requests.wait()).await;

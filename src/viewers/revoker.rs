@@ -182,7 +182,12 @@ impl Inner {
         let mut next = self.next_complaint.lock().unwrap_or_else(PoisonError::into_inner);
         if now >= *next {
             *next = now + COMPLAINT_PAUSE;
-            tracing::warn!(region = %self.region, reason, "viewer-session revocations are held up");
+            tracing::warn!(
+                event = "revocations_delayed",
+                region = %self.region,
+                reason,
+                "viewer-session revocations are delayed"
+            );
         }
     }
 }

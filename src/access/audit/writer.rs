@@ -66,16 +66,24 @@ where
         let mut rest = batch;
         while let Err(error) = (self.open)().and_then(|mut sink| write_rest(&mut sink, &mut rest)) {
             if !self.state.broken.send_replace(true) {
-                tracing::error!(%error, "the audit log cannot be written; trying again");
+                tracing::error!(
+                    event = "audit_failing",
+                    %error,
+                    "cannot write the audit log; retrying"
+                );
             }
             if self.state.closed.load(Ordering::Relaxed) {
-                tracing::error!(bytes = rest.len(), "audit lines are lost at shutdown");
+                tracing::error!(
+                    event = "audit_records_lost",
+                    bytes = rest.len(),
+                    "audit records were lost at shutdown"
+                );
                 return false;
             }
             std::thread::park_timeout(self.retry_after);
         }
         if self.state.broken.send_replace(false) {
-            tracing::info!("the audit log is written again");
+            tracing::info!(event = "audit_recovered", "the audit log can be written again");
         }
         true
     }

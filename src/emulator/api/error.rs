@@ -172,14 +172,14 @@ impl ErrorCode {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        tracing::error!(error = %error, "the emulator's store failed");
+        tracing::error!(event = "emulator_failed", %error, "the emulator's store failed");
         Self::internal()
     }
 }
 
 impl From<IdError> for ApiError {
     fn from(error: IdError) -> Self {
-        tracing::error!(error = %error, "the emulator could not make an identifier");
+        tracing::error!(event = "emulator_failed", %error, "the emulator could not make an identifier");
         Self::internal()
     }
 }

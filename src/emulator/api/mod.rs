@@ -132,7 +132,11 @@ async fn carry_out(
         let mut output = (operation.handler)(&call).inspect_err(|error| {
             if !operation.may_answer(error.code()) {
                 // Clients have no type for it. The test that walks the table looks for this, too.
-                tracing::error!(operation = operation.name, "an undeclared error was answered");
+                tracing::error!(
+                    event = "emulator_failed",
+                    operation = operation.name,
+                    "an undeclared error was answered"
+                );
             }
         })?;
         distortion.distort(&mut output);
@@ -140,7 +144,12 @@ async fn carry_out(
     };
     let output = tokio::task::spawn_blocking(run).await.map_err(|error| {
         let panicked = error.is_panic();
-        tracing::error!(operation = operation.name, panicked, "an operation did not finish");
+        tracing::error!(
+            event = "emulator_failed",
+            operation = operation.name,
+            panicked,
+            "an operation did not finish"
+        );
         ApiError::internal()
     })??;
     Ok(match operation.success {
@@ -206,7 +215,11 @@ impl Call<'_> {
         T::deserialize(&self.input).map_err(|_| {
             // Table and type disagree, which the test that walks the table finds. What serde says
             // would repeat the caller's values.
-            tracing::error!(operation = self.operation.name, "an input does not fit its type");
+            tracing::error!(
+                event = "emulator_failed",
+                operation = self.operation.name,
+                "an input does not fit its type"
+            );
             ApiError::internal()
         })
     }

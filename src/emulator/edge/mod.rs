@@ -99,7 +99,11 @@ async fn multivariant(
         request.answer(&shared)
     });
     let judged = judged.await.unwrap_or_else(|error| {
-        tracing::error!(panicked = error.is_panic(), "a playback request was not answered");
+        tracing::error!(
+            event = "emulator_failed",
+            panicked = error.is_panic(),
+            "a playback request was not answered"
+        );
         Err(Denial::Failed)
     });
     let (mut response, readable) = match judged {
@@ -279,7 +283,7 @@ impl Token {
 
 impl From<StoreError> for Denial {
     fn from(error: StoreError) -> Self {
-        tracing::error!(error = %error, "the emulator's store failed");
+        tracing::error!(event = "emulator_failed", %error, "the emulator's store failed");
         Self::Failed
     }
 }

@@ -151,7 +151,7 @@ impl From<Reason> for Denial {
 
 impl From<IdError> for Denial {
     fn from(error: IdError) -> Self {
-        tracing::error!(error = %error, "the emulator could not make an identifier");
+        tracing::error!(event = "emulator_failed", %error, "the emulator could not make an identifier");
         Self::Failed
     }
 }

@@ -75,7 +75,11 @@ pub(super) async fn get(
     let (asked_by, path) = (asking.clone(), uri.path().to_owned());
     let judged = tokio::task::spawn_blocking(move || judge(&shared, &path, &asked_by)).await;
     let (judged, readable) = judged.unwrap_or_else(|error| {
-        tracing::error!(panicked = error.is_panic(), "a playback request was not answered");
+        tracing::error!(
+            event = "emulator_failed",
+            panicked = error.is_panic(),
+            "a playback request was not answered"
+        );
         (Err(Cut::Failed), Readable::Anyone)
     });
     let mut response = match judged {
@@ -229,7 +233,7 @@ impl From<Reason> for Cut {
 
 impl From<StoreError> for Cut {
     fn from(error: StoreError) -> Self {
-        tracing::error!(error = %error, "the emulator's store failed");
+        tracing::error!(event = "emulator_failed", %error, "the emulator's store failed");
         Self::Failed
     }
 }

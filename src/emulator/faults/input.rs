@@ -102,7 +102,7 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<Fault, ApiError> {
     }
     let given = api::validate::members("fault", MEMBERS, &given)?;
     let input = Input::deserialize(&given).map_err(|_| {
-        tracing::error!("the members of a fault do not fit its type");
+        tracing::error!(event = "emulator_failed", "the members of a fault do not fit its type");
         ApiError::internal()
     })?;
     Ok(Fault {

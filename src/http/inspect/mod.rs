@@ -125,7 +125,7 @@ pub async fn inspect_token(
     let requester = may_see.then(|| super::channels::requester(&client));
     let facts = Facts::gather(&api, &Questions::of(&input), requester).await;
     for trouble in &facts.troubles {
-        tracing::info!(event = "inspection_incomplete", "{trouble}");
+        tracing::info!(event = "inspection_incomplete", reason = trouble, "inspection incomplete");
     }
     let turn = Arc::clone(&api.inspections.0).acquire_owned().await.map_err(ApiError::internal)?;
     let now = api.clock.now();

@@ -171,7 +171,12 @@ impl KeyOperations {
                     if self.clock.monotonic().saturating_sub(began) >= self.settings.claim_wait {
                         return Err(claimed);
                     }
-                    tracing::info!(event = "claim_wait", region = %self.region(), "{claimed}");
+                    tracing::info!(
+                        event = "claim_wait",
+                        region = %self.region(),
+                        reason = %claimed,
+                        "waiting for another process"
+                    );
                     tokio::time::sleep(CLAIM_POLL).await;
                     continue;
                 }
@@ -413,7 +418,7 @@ impl KeyOperations {
             })
             .await;
         if let Err(error) = given_up {
-            tracing::debug!(%error, "a claim was not given up; it expires by itself");
+            tracing::debug!(event = "claim_kept", %error, "a claim was not released; it expires");
         }
     }
 }

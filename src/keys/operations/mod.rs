@@ -380,7 +380,7 @@ impl KeyOperations {
         if let Some(inventory) = &self.inventory
             && let Err(error) = inventory.look_at_new(self.region(), keyring).await
         {
-            tracing::debug!(%error, "fingerprints could not be compared");
+            tracing::debug!(event = "fingerprints_unchecked", %error, "cannot compare fingerprints");
         }
     }
 

@@ -41,7 +41,7 @@ impl KeyOperations {
             .await
         };
         if let Err(error) = dropped.await {
-            tracing::debug!(%error, "a key that IVS refused was not dropped yet");
+            tracing::debug!(event = "refused_key_kept", %error, "cannot drop a refused key yet");
         }
     }
 }

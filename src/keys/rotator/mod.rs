@@ -365,7 +365,7 @@ impl Rotator {
                 self.note_heal(&planned.step);
             }
             Ok(false) => {
-                tracing::debug!(event = "rotation_step_outdated", %region, step, "not taken");
+                tracing::debug!(event = "rotation_step_outdated", %region, step, "step not taken");
                 self.memory().failed(&planned.step, None, now, &mut system_rng());
             }
             Err(error) => {

@@ -99,13 +99,13 @@ impl Report {
         for finding in self.all() {
             if !before.all().any(|it| it.code == finding.code) {
                 let (code, detail) = (finding.code, &finding.detail);
-                tracing::warn!(event = "keys_finding", %region, code, "{detail}");
+                tracing::warn!(event = "keys_finding", %region, code, detail, "keys need attention");
             }
         }
         for finding in before.all() {
             if !self.all().any(|it| it.code == finding.code) {
                 let code = finding.code;
-                tracing::info!(event = "keys_finding_over", %region, code, "no longer so");
+                tracing::info!(event = "keys_finding_over", %region, code, "finding resolved");
             }
         }
     }

@@ -42,7 +42,7 @@ impl Rotator {
             Ok(())
         };
         if let Err(error) = self.operations.edit_existing(note).await {
-            tracing::debug!(%error, "a denial was not written down");
+            tracing::debug!(event = "denial_unrecorded", %error, "a denial was not recorded");
         }
     }
 

@@ -99,10 +99,10 @@ pub(super) fn signer_of(
 pub(super) fn log_change(region: &Region, before: &Snapshot, after: &Snapshot) {
     match (&before.failure, &after.failure) {
         (None, Some((_, error))) => {
-            tracing::warn!(event = "keyring_unreadable", %region, %error, "keyring not read");
+            tracing::warn!(event = "keyring_unreadable", %region, %error, "cannot read the keyring");
         }
         (Some(_), None) => {
-            tracing::info!(event = "keyring_readable", %region, "the keyring is read again");
+            tracing::info!(event = "keyring_readable", %region, "the keyring can be read again");
         }
         (None, None) | (Some(_), Some(_)) => {}
     }
@@ -120,6 +120,6 @@ pub(super) fn log_change(region: &Region, before: &Snapshot, after: &Snapshot) {
             "another key signs"
         );
     } else {
-        tracing::warn!(event = "signer_lost", %region, "no key signs any more");
+        tracing::warn!(event = "signer_lost", %region, "no key can sign");
     }
 }

@@ -223,9 +223,9 @@ impl Denials {
         let mut watched = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
         if watched.fault != fault {
             if let Some(fault) = &fault {
-                tracing::error!(fault, "the denials known before stay");
+                tracing::error!(event = "denials_not_reloaded", fault, "keeping the known denials");
             } else {
-                tracing::info!("the file of denied viewers is read again");
+                tracing::info!(event = "denials_reloaded", "the deny list can be read again");
             }
             watched.fault = fault;
         }
@@ -255,7 +255,8 @@ impl Inner {
             News::Gone => {
                 // Somebody who wants nobody denied any more leaves an empty file.
                 tracing::warn!(
-                    "the file of denied viewers is gone; those known before stay denied"
+                    event = "denials_file_gone",
+                    "the deny list is gone; keeping the known denials"
                 );
             }
         }

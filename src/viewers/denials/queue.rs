@@ -118,7 +118,7 @@ impl Denials {
             entries.into_values().map(|it| (it.denials, it.told)).unzip();
         let written = lock.and_then(|lock| self.add(&lock, denials.into_iter().flatten(), now));
         let outcome = written.map_err(|error| {
-            tracing::error!(%error, "viewers could not be denied");
+            tracing::error!(event = "denials_not_written", %error, "viewers could not be denied");
             NotDenied { perhaps: matches!(error, DenialsError::Unfinished { .. }) }
         });
         for told in told {

@@ -152,7 +152,11 @@ impl Inner {
             });
         if written.is_err() && self.disk.remove(&temporary).is_err() {
             // The next writer tries again, and until then it is as private as the key itself.
-            tracing::warn!(file = show(&temporary), "could not remove a temporary file");
+            tracing::warn!(
+                event = "temporary_file_kept",
+                file = show(&temporary),
+                "cannot remove a temporary file"
+            );
         }
         written
     }
@@ -170,7 +174,11 @@ impl Inner {
         let names = match list(folder) {
             Ok(names) => names,
             Err(error) => {
-                tracing::warn!(%error, "could not look for private keys to remove");
+                tracing::warn!(
+                    event = "private_keys_unchecked",
+                    %error,
+                    "cannot look for private keys to remove"
+                );
                 return;
             }
         };
@@ -183,8 +191,9 @@ impl Inner {
                 Some(Ok(id)) => !is_needed(&id),
                 Some(Err(_)) => {
                     tracing::warn!(
+                        event = "foreign_pem_file",
                         file = show(&folder.join(&name)),
-                        "a PEM file in the key store is not the store's; move it elsewhere"
+                        "a PEM file does not belong to the key store; move it"
                     );
                     false
                 }
@@ -198,12 +207,20 @@ impl Inner {
                 Ok(()) => removed = true,
                 Err(error) => {
                     let error = io_error("remove", &path, &error);
-                    tracing::warn!(%error, "a private key that is no longer needed is still there");
+                    tracing::warn!(
+                        event = "private_key_kept",
+                        %error,
+                        "cannot remove a private key that is no longer needed"
+                    );
                 }
             }
         }
         if removed && let Err(error) = self.sync(folder) {
-            tracing::warn!(%error, "the removal of a private key may not be durable yet");
+            tracing::warn!(
+                event = "removal_not_durable",
+                %error,
+                "the removal of a private key may not be durable yet"
+            );
         }
     }
 
