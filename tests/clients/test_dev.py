@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import pty
 import random
 import stat
 import subprocess
@@ -159,3 +160,24 @@ def test_no_log_holds_a_secret(start_dev, level):
         assert secret not in written
     assert "eyJhbGciOiJFUzM4NCI" not in written
     assert "PRIVATE KEY" not in written
+
+
+@pytest.mark.parametrize("reply, code", [("no", 1), ("yes", 0)])
+def test_irreversible_commands_ask_on_a_terminal(start_dev, reply, code):
+    dev = start_dev()
+    arn = dev.call("POST", "/v1/key-pairs", {"name": "second"}).json["arn"]
+    master, terminal = pty.openpty()
+    try:
+        command = subprocess.Popen(
+            [dev.binary, "keys", "delete", arn], env=dev.environment(),
+            stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        os.write(master, f"{reply}\n".encode())
+        _, errors = command.communicate()
+    finally:
+        os.close(master)
+        os.close(terminal)
+    assert command.returncode == code, errors
+    assert "[y/N]" in errors
+    listed = {pair["arn"] for pair in dev.ivs().list_playback_key_pairs()["keyPairs"]}
+    assert (arn in listed) == (reply == "no")

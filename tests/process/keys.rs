@@ -228,13 +228,35 @@ fn an_emergency_deletes_at_once_and_says_what_it_cost() {
     for expected in [&*first[0], &second[0], "keys.refresh_every", "Sessions that play", "edge"] {
         assert!(emergency.stdout.contains(expected), "{expected}: {emergency:?}");
     }
-    let again = world.keys(&["rotate", "--emergency", "--output", "json"]);
+    let again = world.keys(&["rotate", "--emergency", "--yes", "--output", "json"]);
     assert_eq!(again.code, Some(0), "{again:?}");
     assert_eq!(
         (&again.json()["phase"], &again.json()["mode"]),
         (&"done".into(), &"emergency".into())
     );
     assert!(again.stderr.contains("What it cost"), "{again:?}");
+}
+
+#[test]
+fn irreversible_commands_without_a_terminal_need_yes() {
+    let world = World::with_key();
+    let [active] = world.arns("active").try_into().unwrap();
+    let pending = world.json(&["generate"])["arn"].as_str().unwrap().to_owned();
+    let before = world.keyring();
+    for arguments in [
+        &["rotate", "--emergency"][..],
+        &["rotate", "--emergency", "--detach", "--output", "json"],
+        &["delete", &pending],
+        &["delete", &active, "--force"],
+    ] {
+        let refused = world.keys(arguments);
+        assert_eq!(refused.code, Some(2), "{arguments:?}: {refused:?}");
+        assert!(refused.stderr.contains("--yes") && refused.stdout.is_empty(), "{refused:?}");
+    }
+    assert_eq!(world.keyring(), before);
+    let deleted = world.keys(&["delete", &pending, "--yes"]);
+    assert_eq!(deleted.code, Some(0), "{deleted:?}");
+    assert_eq!(world.arns("pending"), [""; 0]);
 }
 
 #[test]

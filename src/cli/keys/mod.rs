@@ -98,6 +98,14 @@ pub(super) enum KeysCommand {
 }
 
 pub(super) fn run(global: &Global, command: KeysCommand) -> Result<(), Failure> {
+    if let Some(name) = command.unconfirmed()
+        && !std::io::stdin().is_terminal()
+    {
+        return Err(Failure::Usage(format!(
+            "{name} cannot be undone, and there is no terminal to confirm it on; add --yes to \
+             confirm it"
+        )));
+    }
     let config = global.load_config()?;
     super::log_from(&config, command.log_level())?;
     let (runtime, app) = super::components(&config, command.access())?;
@@ -122,6 +130,22 @@ pub(super) fn run(global: &Global, command: KeysCommand) -> Result<(), Failure> 
 }
 
 impl KeysCommand {
+    /// Returns the name of a command that cannot be undone and was given without `--yes`.
+    const fn unconfirmed(&self) -> Option<&'static str> {
+        if let Self::Delete(args) = self
+            && !args.yes
+        {
+            Some("keys delete")
+        } else if let Self::Rotate(args) = self
+            && args.emergency
+            && !args.yes
+        {
+            Some("keys rotate --emergency")
+        } else {
+            None
+        }
+    }
+
     /// What a result of findings says need not be logged, too.
     const fn log_level(&self) -> LevelFilter {
         if matches!(self, Self::Status | Self::Doctor(_)) {
@@ -207,11 +231,8 @@ fn moment(at: Timestamp, now: Timestamp) -> String {
     format!("{at} (in {})", span(at.saturating_since(now)))
 }
 
-/// Asks on a terminal; elsewhere there is nobody to ask, and the command was meant.
+/// Asks the operator. [`run`] has refused commands without a terminal to ask on.
 fn confirmed(question: &str) -> bool {
-    if !std::io::stdin().is_terminal() {
-        return true;
-    }
     let mut stderr = std::io::stderr();
     // Without an answer nothing happens, so a terminal that cannot be written to is a "no".
     if write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush()).is_err() {

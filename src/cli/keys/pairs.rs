@@ -67,9 +67,9 @@ pub(in crate::cli) struct DeleteArgs {
     /// Also a draining pair, whose tokens may still be about to start playback
     #[arg(long)]
     force: bool,
-    /// Do not ask
+    /// Confirm the deletion without being asked; required where stdin is not a terminal
     #[arg(long)]
-    yes: bool,
+    pub(super) yes: bool,
 }
 
 impl Context<'_> {

@@ -25,7 +25,7 @@ use crate::{
 pub(in crate::cli) struct RotateArgs {
     /// The key leaked: put a new one in its place and delete its pair at once, which ends its tokens
     #[arg(long)]
-    emergency: bool,
+    pub(super) emergency: bool,
     /// How far to follow: until the new key signs, or until the old pair is deleted
     #[arg(long, value_enum, default_value_t = Wait::Active)]
     wait: Wait,
@@ -39,9 +39,9 @@ pub(in crate::cli) struct RotateArgs {
     /// Go on although IVS has pairs whose keyring was lost
     #[arg(long)]
     new_keyring: bool,
-    /// Do not ask before an emergency
+    /// Confirm an emergency without being asked; required where stdin is not a terminal
     #[arg(long)]
-    yes: bool,
+    pub(super) yes: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
