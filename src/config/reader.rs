@@ -11,8 +11,12 @@ use super::{
 
 /// Features of the contract that this version does not have, by the key that asks for them. Only
 /// the default of such a key is accepted: a setting without effect would be worse than none.
-const NOT_AVAILABLE: [(&str, &str); 2] =
-    [("shared.url", "a shared engine"), ("tokens.share", "sharing tokens between requests")];
+pub(super) const NOT_AVAILABLE: [(&str, &str); 4] = [
+    ("server.trusted_proxies", "trusting the headers of a proxy"),
+    ("shared.on_failure", "a shared engine"),
+    ("shared.url", "a shared engine"),
+    ("tokens.share", "sharing tokens between requests"),
+];
 
 /// Reads keys, remembering which were asked for and what was wrong.
 #[derive(Debug)]

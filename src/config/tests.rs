@@ -244,14 +244,12 @@ fn lists_and_aliases_come_from_the_environment_too() {
         ("IVS_PLAYBACK_AUTH__CHANNELS__ALIASES__DEMO", DEMO),
         ("IVS_PLAYBACK_AUTH__CHANNELS__CALLS_PER_SECOND", "0.5"),
         ("IVS_PLAYBACK_AUTH__TOKENS__STAMP_SESSION_VERSION", "false"),
-        ("IVS_PLAYBACK_AUTH__SERVER__TRUSTED_PROXIES", "10.0.0.0/8"),
     ])
     .unwrap();
     assert_eq!(config.ivs.regions.len(), 2);
     assert_eq!(config.channels.aliases["demo"].as_str(), DEMO);
     assert!((config.channels.calls_per_second - 0.5).abs() < f64::EPSILON);
     assert!(!config.tokens.stamp_session_version);
-    assert!(config.server.trusted_proxies[0].contains("10.1.1.1".parse().unwrap()));
     let shown: toml::Table = config.show().to_toml().parse().unwrap();
     assert_eq!(shown["channels"]["aliases"]["demo"].as_str(), Some(DEMO));
 }
@@ -350,6 +348,51 @@ fn what_this_version_does_not_have_is_refused() {
     assert_problem("tokens.share", "1s", &share);
     let shared = sentence("a shared engine", "\"\"");
     assert_problem("shared.url", "redis://:hunter2@cache", &shared);
+    let on_failure = sentence("a shared engine", "\"allow\"");
+    assert_problem("shared.on_failure", "deny", &on_failure);
+    let proxies = sentence("trusting the headers of a proxy", "[]");
+    assert_problem("server.trusted_proxies", "10.0.0.0/8", &proxies);
+}
+
+/// Keys that are used under another name than their own.
+const USED_AS: [(&str, &str); 5] = [
+    ("audit.path", "audit.sink"),
+    ("log.format", "config.log"),
+    ("log.level", "config.log"),
+    ("server.tls_cert", "server.tls"),
+    ("server.tls_key", "server.tls"),
+];
+
+#[test]
+fn every_key_has_an_effect_or_is_refused() {
+    let code: String = ["src/app", "src/cli"].map(code_below).concat();
+    let settings = Settings::new(defaults(&mut Vec::new()));
+    for (key, _) in settings.iter() {
+        let used_as = USED_AS.iter().find(|(name, _)| *name == key).map_or(key, |(_, name)| *name);
+        let is_used = regex_lite::Regex::new(&format!(r"\b{}\b", regex_lite::escape(used_as)))
+            .unwrap()
+            .is_match(&code);
+        let is_refused = reader::NOT_AVAILABLE.iter().any(|(refused, _)| *refused == key);
+        assert!(is_used != is_refused, "{key}: used {is_used}, refused {is_refused}");
+    }
+}
+
+/// The Rust code below a folder of this crate, without texts and comments, which may name a key.
+fn code_below(folder: &str) -> String {
+    let text = regex_lite::Regex::new(r#"(?s)"(\\.|[^"\\])*"|//[^\n]*"#).unwrap();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    let mut code = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                code.push_str(&text.replace_all(&fs::read_to_string(path).unwrap(), ""));
+            }
+        }
+    }
+    code
 }
 
 #[test]
