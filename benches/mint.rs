@@ -14,6 +14,7 @@ use ivs_playback_auth::{
     tokens::{
         grant::{Grant, Policy, Terms, TermsRequest},
         mint,
+        mint::Issue,
     },
 };
 
@@ -42,13 +43,13 @@ fn bench(criterion: &mut Criterion) {
         bencher.iter(|| signer.sign(black_box(b"header.payload")));
     });
     criterion.bench_function("mint: grant to token, key parsed before", |bencher| {
-        bencher.iter(|| mint(black_box(&grant), &policy, &signer, now, &mut rng));
+        bencher.iter(|| mint(black_box(&grant), &policy, &signer, Issue::at(now), &mut rng));
     });
     criterion.bench_function("mint: the same, key parsed for every token", |bencher| {
         bencher.iter(|| {
             let arn = arn.parse().expect("an ARN");
             let signer = Signer::new(&key, arn, version.clone()).expect("a signer");
-            mint(black_box(&grant), &policy, &signer, now, &mut system_rng())
+            mint(black_box(&grant), &policy, &signer, Issue::at(now), &mut system_rng())
         });
     });
     criterion.bench_function("grant: members to terms", |bencher| {

@@ -21,7 +21,7 @@ use crate::{
     tokens::{
         PlaybackUrlError,
         grant::{Grant, Policy, Terms, TermsRequest, Violation},
-        mint::{MintError, mint},
+        mint::{Issue, MintError, mint},
         playback_url,
     },
 };
@@ -88,7 +88,7 @@ impl Canary {
         let policy = Policy { default_ttl: TTL, max_ttl: TTL, stamp_session_version: false };
         let terms = Terms::parse(TermsRequest::default(), &policy).map_err(RoundError::Terms)?;
         let grant = Grant { channel: self.channel.clone(), terms };
-        let minted = mint(&grant, &policy, signer, now, &mut system_rng())?;
+        let minted = mint(&grant, &policy, signer, Issue::at(now), &mut system_rng())?;
         let url = playback_url(base, minted.token.expose())?;
         let (status, _) = fetcher.get(&url).await.map_err(RoundError::Fetch)?;
         Ok(status)

@@ -29,7 +29,7 @@ use crate::{
     secret::system_rng,
     tokens::{
         grant::{Grant, Terms, TermsRequest, Violation},
-        mint::{Minted, Warning, mint},
+        mint::{Issue, Minted, Warning, check_size, mint},
         playback_url,
     },
 };
@@ -56,7 +56,8 @@ pub struct MintRequest {
     #[schema(nullable = false, minimum = 0, maximum = 2_147_483_647)]
     viewer_session_version: Option<i64>,
     /// `scheme://host[:port]`, the host may begin with `*.`; or the single entry `*`.
-    #[schema(nullable = false, min_items = 1)]
+    /// The token may have at most 8 KiB.
+    #[schema(nullable = false, min_items = 1, max_items = 1000)]
     allowed_origins: Option<Vec<String>>,
     /// Checks the origin of every request of the player; needs 1 to 5 allowedOrigins without `*`.
     #[schema(nullable = false)]
@@ -311,7 +312,13 @@ fn read_grant(api: &Api, members: Map<String, Value>) -> Result<Grant, ApiError>
     let channel =
         channel.map(|text| api.resolve(&text).map_err(|it| super::channels::refuse_reference(&it)));
     match (channel, terms) {
-        (Some(Ok(channel)), Ok(terms)) if violations.is_empty() => Ok(Grant { channel, terms }),
+        (Some(Ok(channel)), Ok(terms)) if violations.is_empty() => {
+            let grant = Grant { channel, terms };
+            match check_size(&grant, &api.policy) {
+                Ok(()) => Ok(grant),
+                Err(violation) => Err(ApiError::invalid(vec![violation])),
+            }
+        }
         // Alone, an unknown channel is a 404.
         (Some(Err(refusal)), Ok(_)) if violations.is_empty() => Err(refusal),
         (channel, terms) => {
@@ -370,8 +377,8 @@ async fn issue(api: &Api, requester: Requester<'_>, grant: &Grant) -> Result<Iss
     if signer.arn().account() != grant.channel.account() {
         return Err(super::channels::refuse_account(&grant.channel, signer.arn().account()));
     }
-    let minted =
-        mint(grant, &api.policy, &*signer, now, &mut system_rng()).map_err(ApiError::internal)?;
+    let minted = mint(grant, &api.policy, &*signer, Issue::at(now), &mut system_rng())
+        .map_err(ApiError::internal)?;
     // Again: who was denied after the look above may have been revoked by a version that is lower than
     // the one just stamped. Who is denied after this one is revoked by a higher one.
     refuse_denied(api, grant)?;

@@ -12,7 +12,9 @@ use crate::{
     tokens::{
         claims::{AWS_CLAIMS, CAPPED_TTL, EXP},
         grant::{Grant, Policy, Terms, TermsRequest},
-        mint, playback_url,
+        mint,
+        mint::Issue,
+        playback_url,
         testing::{CHANNEL, TestKey},
     },
 };
@@ -111,7 +113,7 @@ proptest! {
         let terms = Terms::parse(request, &policy);
         prop_assert!(terms.is_ok(), "{:?}", terms);
         let grant = Grant { channel, terms: terms.unwrap() };
-        let minted = mint(&grant, &policy, &*KEY, now, &mut StdRng::seed_from_u64(seed)).unwrap();
+        let minted = mint(&grant, &policy, &*KEY, Issue::at(now), &mut StdRng::seed_from_u64(seed)).unwrap();
 
         // Played at once, from an allowed origin.
         let base = "https://a1b2.us-west-2.playback.live-video.net/api/video/v1/us-west-2.123456789012.channel.AbCdEfGh1234.m3u8";

@@ -63,6 +63,10 @@ pub const MAX_STRICT_ORIGINS: usize = 5;
 /// documented by AWS.
 pub const LARGE_TOKEN: usize = 2048;
 
+/// The longest token that is minted, in bytes. A URL with a longer one is refused by most servers,
+/// and only `allowedOrigins` can make a token that long.
+pub const MAX_TOKEN: usize = 8192;
+
 /// The claims of one token. A claim that was not asked for is absent.
 #[derive(Serialize)]
 pub(super) struct PlaybackClaims<'a> {

@@ -16,7 +16,7 @@ use super::{
         CAPPED_DEFAULT_TTL, CAPPED_TTL, MAX_STRICT_ORIGINS, MAX_VIEWER_SESSION_VERSION,
         MaximumResolution, ViewerId,
     },
-    origin::{AllowedOrigins, OriginListError},
+    origin::{AllowedOrigins, MAX_ORIGINS, OriginListError},
 };
 
 /// The faults of a list that are told one by one. A request may be a mebibyte of two-byte entries,
@@ -231,6 +231,13 @@ fn parse_origins(entries: &[String], faults: &mut Faults) -> Option<AllowedOrigi
             POINTER,
             "allowedOrigins must not be empty. Leave it out to let every origin play.",
         ),
+        Err(OriginListError::TooMany) => faults.add(
+            POINTER,
+            format!(
+                "allowedOrigins has more than {MAX_ORIGINS} entries, which no token has room for. \
+                 Name fewer (a host may begin with *., as in https://*.example.com)."
+            ),
+        ),
         Err(OriginListError::Entries(errors)) => {
             for (index, error) in errors.iter().take(MAX_LISTED_FAULTS) {
                 faults.add(format!("{POINTER}/{index}"), format!("No origin: {error}."));
@@ -392,9 +399,17 @@ mod tests {
 
     #[test]
     fn a_flood_of_faulty_origins_has_a_short_answer() {
-        let violations = parse(origins(&vec![""; 100_000])).unwrap_err();
+        let violations = parse(origins(&vec![""; 1000])).unwrap_err();
         assert_eq!(violations.len(), 101);
-        assert_eq!(violations[100].detail, "99900 more entries are no origins.");
+        assert_eq!(violations[100].detail, "900 more entries are no origins.");
+    }
+
+    #[test]
+    fn more_origins_than_a_token_holds_are_refused_unread() {
+        assert!(parse(origins(&vec!["https://a.example"; 1000])).is_ok());
+        for entry in ["https://a.example", ""] {
+            assert_eq!(pointers(origins(&vec![entry; 1001])), ["/allowedOrigins"]);
+        }
     }
 
     #[test]

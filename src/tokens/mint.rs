@@ -3,7 +3,7 @@
 //! The three steps are separate functions, so that each can be tested alone. No step parses a key,
 //! looks at a clock or waits for anything.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use rand::CryptoRng;
@@ -13,8 +13,8 @@ use crate::{clock::Timestamp, keys::signer::Signer};
 
 use super::{
     check::check,
-    claims::{LARGE_TOKEN, MAX_VIEWER_SESSION_VERSION, PlaybackClaims, SingleUseId},
-    grant::{Grant, Policy},
+    claims::{LARGE_TOKEN, MAX_TOKEN, MAX_VIEWER_SESSION_VERSION, PlaybackClaims, SingleUseId},
+    grant::{Grant, Policy, Viewer, Violation},
     origin::AllowedOrigins,
 };
 
@@ -50,27 +50,53 @@ impl Sign for Signer {
     }
 }
 
-/// Mints the token that `grant` describes, valid from `now` on.
+/// When a token is issued, and what is known of its viewer.
+#[derive(Clone, Copy, Debug)]
+pub struct Issue {
+    /// The time that its lifetime and its session version count from.
+    pub at: Timestamp,
+    /// Up to which version the viewer was revoked on the channel, if that is known.
+    pub last_revoked: Option<i32>,
+}
+
+impl Issue {
+    /// At `at`, for a viewer who is not known to be revoked.
+    pub const fn at(at: Timestamp) -> Self {
+        Self { at, last_revoked: None }
+    }
+}
+
+/// Mints the token that `grant` describes, valid from the time of `issue` on.
 ///
 /// # Errors
 ///
 /// - [`MintError::Sign`]: the key failed.
 /// - [`MintError::Clock`]: the issue time is no session version that can be revoked.
+/// - [`MintError::VersionsExhausted`]: the viewer was revoked up to the highest version.
 /// - [`MintError::Check`]: the token does not say what was granted, and was thrown away.
 pub fn mint(
     grant: &Grant,
     policy: &Policy,
     signer: &(impl Sign + ?Sized),
-    now: Timestamp,
+    issue: Issue,
     rng: &mut impl CryptoRng,
 ) -> Result<Minted, MintError> {
-    let issued_at = now.floor_to_second();
-    let claims = build(grant, policy, issued_at, rng)?;
+    let issued_at = issue.at.floor_to_second();
+    let expires_in = grant.terms.ttl();
+    let version = session_version(grant, policy, || stamp(issued_at, issue.last_revoked))?;
+    let uuid = grant.terms.single_use().then(|| random_uuid(rng));
+    let claims = build(grant, issued_at + expires_in, version, uuid);
     let token = sign(&claims, signer)?;
     check(&token, grant, policy, issued_at)?;
 
-    let expires_in = grant.terms.ttl();
     let mut warnings = Vec::new();
+    // IVS takes a token without a version for version 0.
+    if let Some(last) = issue.last_revoked
+        && grant.terms.viewer().is_some()
+        && version.unwrap_or(0) <= i64::from(last)
+    {
+        warnings.push(Warning::session_revoked(last));
+    }
     if token.len() > LARGE_TOKEN {
         warnings.push(Warning::token_over_2kb(token.len()));
     }
@@ -94,7 +120,7 @@ pub struct Minted {
     pub token: PlaybackToken,
     /// Its [`token_id`].
     pub token_id: String,
-    /// `now`, without its fraction of a second.
+    /// The time of issue, without its fraction of a second.
     pub issued_at: Timestamp,
     /// `exp`: until when it starts playback.
     pub expires_at: Timestamp,
@@ -124,46 +150,86 @@ pub enum MintError {
          viewerSessionVersion, or set tokens.stamp_session_version to false"
     )]
     Clock,
+    /// The viewer was revoked up to the highest version that a token may have.
+    #[error(
+        "the viewer was revoked up to version {MAX_VIEWER_SESSION_VERSION}, the highest one, so no \
+         token can play again on this channel; use another viewerId"
+    )]
+    VersionsExhausted,
     /// The finished token failed its check. This is a bug of this service.
     #[error("the token that was made is not what was granted ({0}); please report this")]
     Check(#[from] CheckFailure),
 }
 
-fn build<'a>(
-    grant: &'a Grant,
-    policy: &Policy,
-    issued_at: Timestamp,
-    rng: &mut impl CryptoRng,
-) -> Result<PlaybackClaims<'a>, MintError> {
-    let terms = &grant.terms;
-    let viewer_session_version = match terms.viewer() {
-        None => None,
-        Some(viewer) => match viewer.session_version() {
-            Some(version) => Some(version),
-            None if policy.stamp_session_version => Some(stamp(issued_at)?),
-            None => None,
-        },
-    };
-    Ok(PlaybackClaims {
-        channel_arn: &grant.channel,
-        allow_origin: terms.allowed_origins().map(AllowedOrigins::as_claim),
-        strict_origin_enforcement: terms.strict_origin_enforcement().then_some(true),
-        single_use_uuid: terms.single_use().then(|| random_uuid(rng)),
-        viewer_id: terms.viewer().map(|viewer| viewer.id().as_str()),
-        viewer_session_version,
-        maximum_resolution: terms.maximum_resolution(),
-        exp: (issued_at + terms.ttl()).unix_seconds(),
+/// Checks that the token of a grant is at most [`MAX_TOKEN`] long, without signing one.
+///
+/// # Errors
+///
+/// It is longer. Only its origins can make it so: every other claim is short.
+pub fn check_size(grant: &Grant, policy: &Policy) -> Result<(), Violation> {
+    // Every time until the year 2286 has ten digits, as has the highest version.
+    let expires_at = Timestamp::from_unix_seconds(4_102_444_800);
+    let stamp = || Ok::<_, Infallible>(MAX_VIEWER_SESSION_VERSION);
+    let Ok(version) = session_version(grant, policy, stamp);
+    let uuid = grant.terms.single_use().then(|| SingleUseId(Uuid::nil()));
+    let claims = build(grant, expires_at, version, uuid);
+    let length = serde_json::to_vec(&claims).map_or(usize::MAX, |payload| token_length(&payload));
+    if length <= MAX_TOKEN {
+        return Ok(());
+    }
+    Err(Violation {
+        pointer: "/allowedOrigins".to_owned(),
+        detail: format!(
+            "With these allowedOrigins the token would have {length} bytes, and at most {MAX_TOKEN} \
+             are allowed. Name fewer origins (a host may begin with *., as in \
+             https://*.example.com)."
+        ),
     })
 }
 
-/// The issue time as a session version, so that "revoke everything until now" needs no list.
-fn stamp(issued_at: Timestamp) -> Result<i64, MintError> {
-    let version = issued_at.unix_seconds();
-    if (0..=MAX_VIEWER_SESSION_VERSION).contains(&version) {
-        Ok(version)
-    } else {
-        Err(MintError::Clock)
+fn build(
+    grant: &Grant,
+    expires_at: Timestamp,
+    viewer_session_version: Option<i64>,
+    single_use_uuid: Option<SingleUseId>,
+) -> PlaybackClaims<'_> {
+    let terms = &grant.terms;
+    PlaybackClaims {
+        channel_arn: &grant.channel,
+        allow_origin: terms.allowed_origins().map(AllowedOrigins::as_claim),
+        strict_origin_enforcement: terms.strict_origin_enforcement().then_some(true),
+        single_use_uuid,
+        viewer_id: terms.viewer().map(|viewer| viewer.id().as_str()),
+        viewer_session_version,
+        maximum_resolution: terms.maximum_resolution(),
+        exp: expires_at.unix_seconds(),
     }
+}
+
+/// The version that was asked for, or the stamp where the policy wants one.
+fn session_version<E>(
+    grant: &Grant,
+    policy: &Policy,
+    stamp: impl FnOnce() -> Result<i64, E>,
+) -> Result<Option<i64>, E> {
+    match grant.terms.viewer().map(Viewer::session_version) {
+        Some(None) if policy.stamp_session_version => stamp().map(Some),
+        asked => Ok(asked.flatten()),
+    }
+}
+
+/// The issue time as a session version, so that "revoke everything until now" needs no list; above
+/// the version up to which the viewer was revoked.
+fn stamp(issued_at: Timestamp, last_revoked: Option<i32>) -> Result<i64, MintError> {
+    let now = issued_at.unix_seconds();
+    if !(0..=MAX_VIEWER_SESSION_VERSION).contains(&now) {
+        return Err(MintError::Clock);
+    }
+    let version = last_revoked.map_or(now, |last| now.max(i64::from(last) + 1));
+    if version > MAX_VIEWER_SESSION_VERSION {
+        return Err(MintError::VersionsExhausted);
+    }
+    Ok(version)
 }
 
 fn random_uuid(rng: &mut impl CryptoRng) -> SingleUseId {
@@ -175,8 +241,7 @@ fn random_uuid(rng: &mut impl CryptoRng) -> SingleUseId {
 fn sign(claims: &PlaybackClaims<'_>, signer: &(impl Sign + ?Sized)) -> Result<String, MintError> {
     let payload = serde_json::to_vec(claims).map_err(|_| MintError::Check(CheckFailure::Claims))?;
     // Exact, so that nothing is copied when the token becomes a secret.
-    let encoded_length = (payload.len() * 4).div_ceil(3) + (SIGNATURE_LENGTH * 4).div_ceil(3);
-    let mut token = String::with_capacity(HEADER.len() + 2 + encoded_length);
+    let mut token = String::with_capacity(token_length(&payload));
     token.push_str(HEADER);
     token.push('.');
     BASE64_URL_SAFE_NO_PAD.encode_string(&payload, &mut token);
@@ -184,6 +249,12 @@ fn sign(claims: &PlaybackClaims<'_>, signer: &(impl Sign + ?Sized)) -> Result<St
     token.push('.');
     BASE64_URL_SAFE_NO_PAD.encode_string(signature, &mut token);
     Ok(token)
+}
+
+/// How long a token with this payload is.
+fn token_length(payload: &[u8]) -> usize {
+    let encoded = |length: usize| (length * 4).div_ceil(3);
+    HEADER.len() + encoded(payload.len()) + encoded(SIGNATURE_LENGTH) + 2
 }
 
 #[cfg(test)]
@@ -246,7 +317,7 @@ mod tests {
         policy: &Policy,
         now: Timestamp,
     ) -> Result<Minted, MintError> {
-        mint(&grant(request), policy, &Zeros, now, &mut StdRng::seed_from_u64(1))
+        mint(&grant(request), policy, &Zeros, Issue::at(now), &mut StdRng::seed_from_u64(1))
     }
 
     fn payload(token: &PlaybackToken) -> String {
@@ -330,7 +401,7 @@ mod tests {
         let public = key.public_key();
         let key: &dyn Sign = &key;
         let mut rng = StdRng::seed_from_u64(1);
-        let minted = mint(&grant(everything()), &POLICY, key, NOW, &mut rng).unwrap();
+        let minted = mint(&grant(everything()), &POLICY, key, Issue::at(NOW), &mut rng).unwrap();
         let (message, signature) = minted.token.expose().rsplit_once('.').unwrap();
         let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();
         UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, public.as_sec1_point())
@@ -345,7 +416,7 @@ mod tests {
             &grant(TermsRequest::default()),
             &POLICY,
             &Broken,
-            NOW,
+            Issue::at(NOW),
             &mut StdRng::seed_from_u64(1),
         );
         assert_eq!(minted.unwrap_err(), MintError::Sign(SignError));
@@ -359,6 +430,62 @@ mod tests {
         assert!(minted.token.expose().len() > LARGE_TOKEN);
         assert_eq!(minted.warnings.len(), 1);
         assert_eq!(minted.warnings[0].code, WarningCode::TokenOver2Kb);
+    }
+
+    #[test]
+    fn size_check_predicts_the_length_and_refuses_over_8_kib() {
+        let with = |count: usize, last: &str| {
+            let origins = (0..count).map(|number| format!("https://site-{number:03}.example"));
+            let origins = origins.chain([format!("https://{last}.example")]).collect();
+            TermsRequest { allowed_origins: Some(origins), ..everything_but_strict() }
+        };
+        let mut longest = 0;
+        for length in 1..40 {
+            let request = with(227, &"a".repeat(length));
+            let token = mint_with(request.clone(), &POLICY, NOW).unwrap().token;
+            let length = token.expose().len();
+            let checked = check_size(&grant(request), &POLICY);
+            assert_eq!(checked.is_ok(), length <= MAX_TOKEN, "{length}");
+            match checked {
+                Ok(()) => longest = length,
+                Err(violation) => {
+                    assert_eq!(violation.pointer, "/allowedOrigins");
+                    assert!(violation.detail.contains(&format!("{length} bytes")));
+                }
+            }
+        }
+        assert!((MAX_TOKEN - 3..=MAX_TOKEN).contains(&longest), "{longest}");
+    }
+
+    fn everything_but_strict() -> TermsRequest {
+        TermsRequest { strict_origin_enforcement: None, ..everything() }
+    }
+
+    #[test]
+    fn stamp_exceeds_the_last_revoked_version() {
+        let viewer = || TermsRequest { viewer_id: Some("v".to_owned()), ..TermsRequest::default() };
+        let mint = |request, policy: &Policy, last| {
+            let issue = Issue { at: NOW, last_revoked: Some(last) };
+            mint(&grant(request), policy, &Zeros, issue, &mut StdRng::seed_from_u64(1))
+        };
+        let now = i32::try_from(NOW.unix_seconds()).unwrap();
+        for (last, version) in [(0, now), (now - 1, now), (now, now + 1), (now + 5, now + 6)] {
+            let minted = mint(viewer(), &POLICY, last).unwrap();
+            assert_eq!(minted.viewer_session_version, Some(i64::from(version)), "{last}");
+            assert_eq!(minted.warnings, []);
+        }
+        let highest = mint(viewer(), &POLICY, i32::MAX - 1).unwrap();
+        assert_eq!(highest.viewer_session_version, Some(MAX_VIEWER_SESSION_VERSION));
+        assert_eq!(mint(viewer(), &POLICY, i32::MAX).unwrap_err(), MintError::VersionsExhausted);
+
+        // What would never play is said.
+        let code = |request, policy, last| mint(request, policy, last).unwrap().warnings[0].code;
+        let asked = |version| TermsRequest { viewer_session_version: Some(version), ..viewer() };
+        assert_eq!(code(asked(7), &POLICY, 7), WarningCode::SessionRevoked);
+        assert_eq!(mint(asked(8), &POLICY, 7).unwrap().warnings, []);
+        let unstamped = Policy { stamp_session_version: false, ..POLICY };
+        assert_eq!(code(viewer(), &unstamped, 0), WarningCode::SessionRevoked);
+        assert_eq!(mint(TermsRequest::default(), &POLICY, now + 5).unwrap().warnings, []);
     }
 
     #[test]

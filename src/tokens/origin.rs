@@ -18,6 +18,10 @@ const MAX_LABEL_LENGTH: usize = 63;
 /// the UTF-8 that it stands for.
 const MAX_UNREAD_HOST_LENGTH: usize = 2048;
 
+/// The most entries that a list may have. Each is normalised, which takes time, and a token has room
+/// for fewer.
+pub const MAX_ORIGINS: usize = 1000;
+
 /// One origin, `scheme://host[:port]`, written as a browser writes it in the `Origin` header. Its
 /// host may begin with `*.`, which stands for every subdomain.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -89,6 +93,7 @@ impl AllowedOrigins {
         match entries {
             [] => return Err(OriginListError::Empty),
             [only] if only == "*" => return Ok(Self { claim: "*".to_owned(), count: 1 }),
+            _ if entries.len() > MAX_ORIGINS => return Err(OriginListError::TooMany),
             _ => {}
         }
         let mut seen = HashSet::with_capacity(entries.len());
@@ -143,6 +148,9 @@ pub enum OriginListError {
     /// It has no entry.
     #[error("the list of origins is empty")]
     Empty,
+    /// It has more than [`MAX_ORIGINS`] entries. None of them was read.
+    #[error("the list of origins has more than {MAX_ORIGINS} entries")]
+    TooMany,
     /// These entries, by their index, are no origins.
     #[error("{} entries of the list are no origins", .0.len())]
     Entries(Vec<(usize, OriginError)>),

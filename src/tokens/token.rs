@@ -59,6 +59,27 @@ impl Warning {
         }
     }
 
+    /// The clock of this service differs from IVS's, by which the token was issued.
+    pub fn clock_skew(skew: impl fmt::Display) -> Self {
+        Self {
+            code: WarningCode::ClockSkew,
+            detail: format!(
+                "The clock of this service is {skew} that of Amazon IVS, and the token was issued by \
+                 Amazon IVS's clock. Synchronise the clock of this service with NTP."
+            ),
+        }
+    }
+
+    pub(super) fn session_revoked(last: i32) -> Self {
+        Self {
+            code: WarningCode::SessionRevoked,
+            detail: format!(
+                "The viewer was revoked on this channel up to version {last}, so this token does not \
+                 play. Omit viewerSessionVersion, or send a higher one."
+            ),
+        }
+    }
+
     pub(super) fn token_over_2kb(length: usize) -> Self {
         Self {
             code: WarningCode::TokenOver2Kb,
@@ -79,6 +100,12 @@ pub enum WarningCode {
     /// The token is longer than [`LARGE_TOKEN`].
     #[serde(rename = "token_over_2kb")]
     TokenOver2Kb,
+    /// The clock of this service differs from that of IVS.
+    #[serde(rename = "clock_skew")]
+    ClockSkew,
+    /// The viewer was revoked up to a higher version than that of the token.
+    #[serde(rename = "session_revoked")]
+    SessionRevoked,
 }
 
 impl WarningCode {
@@ -87,6 +114,8 @@ impl WarningCode {
         match self {
             Self::ChannelNotPrivate => "channel_not_private",
             Self::TokenOver2Kb => "token_over_2kb",
+            Self::ClockSkew => "clock_skew",
+            Self::SessionRevoked => "session_revoked",
         }
     }
 }
@@ -103,7 +132,12 @@ mod tests {
 
     #[test]
     fn a_warning_is_written_with_its_code() {
-        for warning in [Warning::token_over_2kb(3000), Warning::channel_not_private()] {
+        for warning in [
+            Warning::token_over_2kb(3000),
+            Warning::channel_not_private(),
+            Warning::clock_skew("9 s ahead of"),
+            Warning::session_revoked(7),
+        ] {
             let json = serde_json::to_value(&warning).unwrap();
             assert_eq!(json["code"], warning.code.as_str());
         }

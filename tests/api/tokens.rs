@@ -274,3 +274,35 @@ async fn a_batch_answers_each_item_in_its_place() {
     let answer = app.post("/v1/tokens/batch", &most).await.json();
     assert!(answer["results"].as_array().unwrap().iter().all(|it| it["token"].is_string()));
 }
+
+#[tokio::test]
+async fn origins_that_make_a_token_over_8_kib_are_refused() {
+    let app = TestApp::start().await;
+    let origins = |count: usize| -> Vec<_> {
+        (0..count).map(|n| format!("https://{n:05}.example")).collect()
+    };
+    let body = |count| json!({ "channel": "demo", "allowedOrigins": origins(count) });
+    // Each origin adds 22 bytes to the claim, which are 29 or 30 in base64.
+    let mut longest = 0;
+    let mut refused = 0;
+    for count in 265..285 {
+        let answer = app.mint(body(count)).await;
+        if answer.status == 200 {
+            longest = answer.json()["token"].as_str().unwrap().len();
+            assert_eq!(answer.json()["warnings"][0]["code"], "token_over_2kb");
+        } else {
+            assert_eq!(answer.pointers(), ["/allowedOrigins"]);
+            refused += 1;
+        }
+    }
+    assert!((8192 - 30..=8192).contains(&longest) && refused > 0, "{longest}, {refused}");
+
+    for count in [1000, 1001, 20_000] {
+        assert_eq!(app.mint(body(count)).await.pointers(), ["/allowedOrigins"], "{count}");
+    }
+    let batch = json!({ "requests": [body(20_000), { "channel": "demo" }] });
+    let results = app.post("/v1/tokens/batch", &batch).await.json()["results"].clone();
+    assert_eq!(results[0]["error"]["code"], "invalid_request");
+    assert_eq!(results[0]["error"]["errors"][0]["pointer"], "/allowedOrigins");
+    assert!(results[1]["token"].is_string());
+}
