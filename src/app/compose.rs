@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, io::Write as _, sync::Arc, time::Duration};
 use axum::Router;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{canary::Canary, error::StartError, settings};
+use super::{canary::Canary, clock_watch, error::StartError, settings};
 use crate::{
     access::{
         audit::AuditLog,
@@ -354,6 +354,7 @@ impl App {
                 stop.run_until_cancelled(channels.warm_up()).await;
             });
         }
+        self.tasks.spawn(clock_watch::run(self.api.clone(), self.stop.clone()));
         for rotator in self.api.rotators.values() {
             self.tasks.spawn(Arc::clone(rotator).run(self.stop.clone()));
         }

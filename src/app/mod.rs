@@ -4,6 +4,7 @@
 //! until a signal, [`run_emulator`] the emulated IVS, and [`run_dev`] both in one process.
 
 mod canary;
+mod clock_watch;
 mod compose;
 mod dev;
 mod drain;

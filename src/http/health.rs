@@ -147,6 +147,7 @@ pub async fn readyz(State(api): State<Api>, headers: HeaderMap) -> Response {
 fn findings(api: &Api, status: &RegionStatus, may_see_arns: bool) -> Vec<FindingBody> {
     let mut findings = signing(status, may_see_arns);
     findings.extend(outage(api, &status.region));
+    findings.extend(clock_skew(api, &status.region));
     for finding in drift(api, &status.region, may_see_arns) {
         // What the signer tells already is not told again.
         if findings.iter().all(|told| told.code != finding.code) {
@@ -173,6 +174,17 @@ fn drift(api: &Api, region: &Region, may_see_arns: bool) -> Vec<FindingBody> {
         }
     }
     findings
+}
+
+/// Tokens are issued by IVS's clock meanwhile, but everything else of this process goes by its own.
+fn clock_skew(api: &Api, region: &Region) -> Option<FindingBody> {
+    let skew = api.clock_skew(region)?;
+    let detail = format!(
+        "The clock of this service is {skew} that of Amazon IVS. Synchronise it with NTP. Until then, \
+         tokens are issued by Amazon IVS's clock, rotations may wait, and a revocation may keep its \
+         viewer out on other replicas for as long as the clocks differ."
+    );
+    Some(FindingBody { code: "clock_skew", detail })
 }
 
 /// Tokens are minted from the cache meanwhile, so this takes no replica out of service.

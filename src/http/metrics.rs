@@ -16,7 +16,7 @@ use super::{
     problem::{ApiError, ProblemType},
     respond::no_store,
 };
-use crate::{ivs::arn::Region, keys::inventory::KeyPairState};
+use crate::{clock::Moment, ivs::arn::Region, keys::inventory::KeyPairState};
 
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
@@ -62,6 +62,10 @@ pub async fn served_elsewhere() -> ApiError {
 fn write_metrics(api: &Api) -> Result<Response, ApiError> {
     for region in api.ivs.names() {
         observe_keys(api, region);
+        let offset = api.clocks(region, Moment::of(&api.clock)).offset_millis();
+        if let Some(offset) = offset {
+            api.metrics.set_ivs_clock_offset(region.as_str(), offset);
+        }
     }
     let text = api.metrics.encode().map_err(ApiError::internal)?;
     Ok(no_store(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response()))

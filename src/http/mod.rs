@@ -17,10 +17,10 @@ use axum::{
 use crate::{
     access::{audit::AuditLog, registry::Registry},
     channels::{ChannelDirectory, ChannelNames, ChannelRefError},
-    clock::Clock,
+    clock::{Clock, Moment},
     config::{CorsOrigin, PublicChannels},
     ivs::{
-        IvsRegions,
+        Clocks, IvsRegions, Skew,
         arn::{ChannelArn, Region},
     },
     keys::{
@@ -89,6 +89,18 @@ impl Api {
             }
         }
         self.names.resolve(text)
+    }
+
+    /// Our clock at `now`, and what is known of that of IVS in the region.
+    pub fn clocks(&self, region: &Region, now: Moment) -> Clocks {
+        self.ivs.region(region).map_or_else(|| Clocks::new(now, None), |ivs| ivs.clocks(now))
+    }
+
+    /// How far our clock is from that of IVS in the region, if that is more than
+    /// `viewers.clock_allowance`.
+    pub fn clock_skew(&self, region: &Region) -> Option<Skew> {
+        let clocks = self.clocks(region, Moment::of(&self.clock));
+        clocks.skew_over(self.viewers.clock_allowance())
     }
 
     fn instruments(&self) -> Instruments {

@@ -118,6 +118,9 @@ problems! {
     /// Amazon IVS holds no more key pairs in this region.
     KeyPairQuota "key_pair_quota" CONFLICT Warn "No room for another key pair"
         "Amazon IVS allows three playback key pairs a region and cannot be asked for more. Delete one that nobody signs with.";
+    /// The viewer was revoked up to the highest session version.
+    SessionVersionsExhausted "session_versions_exhausted" CONFLICT Debug "No session version is left for the viewer"
+        "The viewer was revoked on the channel up to version 2147483647, the highest one that a token may have, so no token for this viewer can play on the channel. Use another `viewerId`.";
     /// A member breaks a rule.
     InvalidRequest "invalid_request" UNPROCESSABLE_ENTITY Debug "The request is invalid"
         "`errors` lists every fault with a JSON Pointer to its member.";

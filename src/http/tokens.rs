@@ -23,13 +23,13 @@ use crate::{
         audit::{Decision, Outcome},
     },
     channels::{LookupForMint, Requester},
-    clock::Timestamp,
+    clock::{Moment, Timestamp},
     config::PublicChannels,
     keys::signer::Signer,
     secret::system_rng,
     tokens::{
         grant::{Grant, Terms, TermsRequest, Violation},
-        mint::{Issue, Minted, Warning, check_size, mint},
+        mint::{Issue, MintError, Minted, Warning, check_size, mint},
         playback_url,
     },
 };
@@ -52,7 +52,8 @@ pub struct MintRequest {
     /// Whom the token is for. Needed to revoke; the lifetime is then at most 600 s.
     #[schema(nullable = false, min_length = 1, max_length = 40)]
     viewer_id: Option<String>,
-    /// Only with viewerId; absent it is the issue time, so that "revoke everything until now" works.
+    /// Only with viewerId; absent it is the issue time, or one above the version up to which the viewer
+    /// was just revoked.
     #[schema(nullable = false, minimum = 0, maximum = 2_147_483_647)]
     viewer_session_version: Option<i64>,
     /// `scheme://host[:port]`, the host may begin with `*.`; or the single entry `*`.
@@ -128,7 +129,7 @@ pub struct MintResponse {
 /// Something legal that is probably not meant.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WarningBody {
-    /// `channel_not_private` or `token_over_2kb`.
+    /// `channel_not_private`, `token_over_2kb`, `clock_skew` or `session_revoked`.
     pub(crate) code: &'static str,
     pub(crate) detail: String,
 }
@@ -371,14 +372,21 @@ async fn issue(api: &Api, requester: Requester<'_>, grant: &Grant) -> Result<Iss
     }
     let region = grant.channel.region();
     // Read together and before the signature: see `SigningKeys::signer`.
-    let (now, monotonic) = (api.clock.now(), api.clock.monotonic());
-    let signer =
-        api.keys.signer(region, now, monotonic).await.map_err(super::key_pairs::no_active_key)?;
+    let now = Moment::of(&api.clock);
+    let signer = api.keys.signer(region, now.wall, now.monotonic).await;
+    let signer = signer.map_err(super::key_pairs::no_active_key)?;
     if signer.arn().account() != grant.channel.account() {
         return Err(super::channels::refuse_account(&grant.channel, signer.arn().account()));
     }
-    let minted = mint(grant, &api.policy, &*signer, Issue::at(now), &mut system_rng())
-        .map_err(ApiError::internal)?;
+    let clocks = api.clocks(region, now);
+    if let Some(skew) = clocks.skew_over(api.viewers.clock_allowance()) {
+        warnings.push(Warning::clock_skew(skew));
+    }
+    let viewer = grant.terms.viewer();
+    let last_revoked = viewer.and_then(|it| api.viewers.last_revoked(&grant.channel, it.id()));
+    let issue = Issue { at: clocks.issue_time(), last_revoked };
+    let minted =
+        mint(grant, &api.policy, &*signer, issue, &mut system_rng()).map_err(refuse_mint)?;
     // Again: who was denied after the look above may have been revoked by a version that is lower than
     // the one just stamped. Who is denied after this one is revoked by a higher one.
     refuse_denied(api, grant)?;
@@ -395,6 +403,17 @@ async fn issue(api: &Api, requester: Requester<'_>, grant: &Grant) -> Result<Iss
         playback_url,
         warnings,
     })
+}
+
+fn refuse_mint(error: MintError) -> ApiError {
+    match error {
+        MintError::VersionsExhausted => {
+            let detail = "This viewer was revoked on the channel up to the highest session version, so \
+                          no token can play. Use another viewerId.";
+            ApiError::new(ProblemType::SessionVersionsExhausted, detail)
+        }
+        MintError::Sign(_) | MintError::Clock | MintError::Check(_) => ApiError::internal(error),
+    }
 }
 
 fn refuse_denied(api: &Api, grant: &Grant) -> Result<(), ApiError> {

@@ -13,9 +13,9 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use super::{
     IvsError,
     arn::{ChannelArn, PlaybackKeyArn, Region},
-    server_time::{LastServerTime, ServerTime},
+    server_time::{Clocks, LastServerTime, ServerTime},
 };
-use crate::telemetry::Instruments;
+use crate::{clock::Moment, telemetry::Instruments};
 
 /// The IVS endpoint of one region. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -176,6 +176,11 @@ impl RegionalIvs {
     /// The clock of IVS as its last answer told it, an error too; `None` before the first answer.
     pub fn server_time(&self) -> Option<ServerTime> {
         self.server_time.get()
+    }
+
+    /// Our clock at `now`, and what is known of IVS's.
+    pub fn clocks(&self, now: Moment) -> Clocks {
+        Clocks::new(now, self.server_time())
     }
 
     /// Waits for a call, and takes note of how it went. `call` is lazy, so that all of it is timed.

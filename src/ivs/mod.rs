@@ -23,4 +23,4 @@ pub use client::{
 pub use error::IvsError;
 pub use principal::{Question, SimulationError};
 pub use regions::{AwsSettings, ConnectError, IvsRegions};
-pub use server_time::ServerTime;
+pub use server_time::{Clocks, ServerTime, Skew};

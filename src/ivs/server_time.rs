@@ -2,8 +2,12 @@
 //!
 //! A key pair is deleted when its last token has expired, and a machine whose clock is ahead would
 //! do so too early. IVS tells its own time with each answer, whatever the status, in whole seconds.
+//!
+//! An answer gives two bounds on IVS's clock: the `Date` is rounded down, and IVS wrote it at some time
+//! between the request and the answer. Only a clock outside of these bounds is known to differ
+//! ([`Clocks`]).
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use aws_sdk_ivs::{
@@ -20,6 +24,17 @@ use crate::clock::{Clock, Moment, Timestamp};
 
 /// What a `Date` leaves open: it is rounded down to whole seconds.
 const DATE_PRECISION: Duration = Duration::from_secs(1);
+
+/// How long an answer says what IVS's clock shows. Quartz drifts by less than half a second in that
+/// time.
+const TRUSTED_FOR: Duration = Duration::from_hours(1);
+
+/// If the wall clock and the monotonic clock disagree by more than this about the time since the
+/// answer, then the wall clock was set or the machine slept. Only a new answer shows which.
+const STEP: Duration = Duration::from_secs(2);
+
+/// A smaller difference is never reported, whatever the allowance is.
+const MIN_SKEW: Duration = DATE_PRECISION;
 
 /// The time of IVS's last answer, by its clock and by ours.
 #[derive(Clone, Copy, Debug)]
@@ -44,10 +59,103 @@ impl ServerTime {
     /// How far our wall clock is from that of IVS at `now` at least, in either direction. Neither the
     /// second that a `Date` leaves open nor the time that the call took looks like a difference.
     pub fn skew_from(self, now: Moment) -> Duration {
-        let behind = self.at(now).saturating_since(now.wall);
+        let (earliest, latest) = self.bounds(now);
+        earliest.saturating_since(now.wall).max(now.wall.saturating_since(latest))
+    }
+
+    /// The earliest and the latest time that IVS's clock may show at `now`.
+    fn bounds(self, now: Moment) -> (Timestamp, Timestamp) {
         let since_asked = now.monotonic.saturating_sub(self.asked);
-        let ahead = now.wall.saturating_since(self.date + DATE_PRECISION + since_asked);
-        behind.max(ahead)
+        (self.at(now), self.date + DATE_PRECISION + since_asked)
+    }
+
+    fn is_trusted(self, now: Moment) -> bool {
+        let monotonic = now.monotonic.saturating_sub(self.received.monotonic);
+        let expected = self.received.wall + monotonic;
+        let step = now.wall.saturating_since(expected).max(expected.saturating_since(now.wall));
+        monotonic <= TRUSTED_FOR && step <= STEP
+    }
+}
+
+/// Our wall clock at one instant, and what is known of IVS's.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    own: Timestamp,
+    /// The earliest and the latest time of IVS's clock by its last answer.
+    ivs: Option<(Timestamp, Timestamp)>,
+    is_trusted: bool,
+}
+
+impl Clocks {
+    /// At `now`, by the last answer of IVS.
+    pub fn new(now: Moment, answer: Option<ServerTime>) -> Self {
+        Self {
+            own: now.wall,
+            ivs: answer.map(|answer| answer.bounds(now)),
+            is_trusted: answer.is_some_and(|answer| answer.is_trusted(now)),
+        }
+    }
+
+    /// Whether IVS's last answer says what its clock shows now. If not, IVS should be asked again.
+    pub fn is_known(&self) -> bool {
+        self.is_trusted
+    }
+
+    /// The time that tokens are issued at: ours, unless IVS's clock is known to differ. Then it is the
+    /// earliest time that IVS's clock may show, because IVS judges `exp` by its own clock. That time is
+    /// never ahead of IVS, so a lifetime of 600 s is accepted; and if our clock is behind, the token has
+    /// not expired already.
+    pub fn issue_time(&self) -> Timestamp {
+        match self.known() {
+            Some((earliest, latest)) if self.own < earliest || latest < self.own => earliest,
+            Some(_) | None => self.own,
+        }
+    }
+
+    /// The later of both clocks, which covers every token that was stamped by one of them. An answer
+    /// that is no longer trusted counts, because it can only make this later.
+    pub fn latest(&self) -> Timestamp {
+        match self.ivs {
+            Some((earliest, latest)) if self.own < earliest => latest,
+            Some(_) | None => self.own,
+        }
+    }
+
+    /// How far our clock is from IVS's, at least; negative if it is behind, 0 if no difference can be
+    /// seen, `None` if IVS's clock is not known.
+    pub fn offset_millis(&self) -> Option<i64> {
+        let (earliest, latest) = self.known()?;
+        let own = self.own.unix_millis();
+        Some(
+            own.min(earliest.unix_millis()) - earliest.unix_millis()
+                + own.max(latest.unix_millis())
+                - latest.unix_millis(),
+        )
+    }
+
+    /// The difference, if it exceeds `allowance`.
+    pub fn skew_over(&self, allowance: Duration) -> Option<Skew> {
+        let offset = self.offset_millis()?;
+        let by = Duration::from_millis(offset.unsigned_abs());
+        (by > allowance.max(MIN_SKEW)).then_some(Skew { by, is_ahead: offset > 0 })
+    }
+
+    fn known(&self) -> Option<(Timestamp, Timestamp)> {
+        self.ivs.filter(|_| self.is_trusted)
+    }
+}
+
+/// How far our clock is from IVS's. Written as `1200 s ahead of` or `1200 s behind`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Skew {
+    by: Duration,
+    is_ahead: bool,
+}
+
+impl fmt::Display for Skew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let direction = if self.is_ahead { "ahead of" } else { "behind" };
+        write!(f, "{} s {direction}", self.by.as_secs())
     }
 }
 
@@ -158,6 +266,62 @@ mod tests {
             let now = later(40, DATE + Duration::from_secs(40));
             assert_eq!(time.skew_from(now), Duration::ZERO, "{dated}");
         }
+    }
+
+    fn clocks(seconds: u64, wall: Timestamp) -> Clocks {
+        Clocks::new(later(seconds, wall), Some(server_time()))
+    }
+
+    #[test]
+    fn clocks_that_cannot_be_told_apart_use_our_own() {
+        for millis in [0, 1, 999, 1000] {
+            let own = DATE + Duration::from_millis(millis);
+            let clocks = clocks(0, own);
+            assert_eq!((clocks.issue_time(), clocks.latest()), (own, own));
+            assert_eq!((clocks.offset_millis(), clocks.skew_over(Duration::ZERO)), (Some(0), None));
+        }
+        let unknown = Clocks::new(later(0, DATE), None);
+        assert_eq!((unknown.issue_time(), unknown.offset_millis()), (DATE, None));
+    }
+
+    #[test]
+    fn tokens_are_issued_by_the_clock_of_ivs_when_ours_differs() {
+        let twenty_minutes = Duration::from_mins(20);
+        let at = |wall: Timestamp| {
+            let received = Moment { wall, ..later(0, DATE) };
+            let answer = ServerTime { received, ..server_time() };
+            let seven = Duration::from_secs(7);
+            Clocks::new(later(7, wall + seven), Some(answer))
+        };
+        let (theirs, allowance) = (DATE + Duration::from_secs(7), Duration::from_secs(5));
+
+        let fast = at(DATE + twenty_minutes);
+        assert_eq!((fast.issue_time(), fast.latest()), (theirs, theirs + twenty_minutes));
+        assert_eq!(fast.offset_millis(), Some(1_199_000));
+        assert_eq!(fast.skew_over(allowance).unwrap().to_string(), "1199 s ahead of");
+
+        let slow = at(DATE - twenty_minutes);
+        assert_eq!((slow.issue_time(), slow.latest()), (theirs, theirs + Duration::from_secs(1)));
+        assert_eq!(slow.skew_over(allowance).unwrap().to_string(), "1200 s behind");
+
+        // Seen, but within the allowance.
+        let little = at(DATE + Duration::from_secs(4));
+        assert_eq!((little.issue_time(), little.skew_over(allowance)), (theirs, None));
+        // A clock cannot be better than the seconds of a `Date`.
+        assert_eq!(at(DATE + Duration::from_millis(1500)).skew_over(Duration::ZERO), None);
+    }
+
+    #[test]
+    fn an_answer_from_before_a_step_or_an_hour_ago_is_not_trusted() {
+        let hour = Duration::from_hours(1);
+        assert!(clocks(3600, DATE + hour).is_known());
+        assert!(!clocks(3601, DATE + hour + Duration::from_secs(1)).is_known());
+        // The clock was set, or the machine slept.
+        let stepped = clocks(7, DATE + hour);
+        assert_eq!((stepped.is_known(), stepped.skew_over(Duration::ZERO)), (false, None));
+        assert_eq!(stepped.issue_time(), DATE + hour);
+        // A revocation still covers what was stamped by IVS's clock before.
+        assert_eq!(clocks(7, DATE - hour).latest(), DATE + Duration::from_secs(8));
     }
 
     #[test]

@@ -49,6 +49,7 @@ struct Families {
     rotation_stuck: Family<Labels<1>, Gauge>,
     key_heals: Family<Labels<2>, Counter>,
     revocations: Family<Labels<1>, Counter>,
+    ivs_clock_offset: Family<Labels<1>, Gauge<f64, AtomicU64>>,
 }
 
 /// How a channel lookup was answered.
@@ -171,6 +172,14 @@ impl Metrics {
         self.0.revocations.get_or_create(&[("outcome", outcome.to_owned())]).inc();
     }
 
+    /// How far our clock is ahead of that of IVS in a region, at least; negative if it is behind.
+    pub fn set_ivs_clock_offset(&self, region: &str, millis: i64) {
+        let labels = [("region", region.to_owned())];
+        let size = Duration::from_millis(millis.unsigned_abs()).as_secs_f64();
+        let offset = if millis < 0 { -size } else { size };
+        self.0.ivs_clock_offset.get_or_create(&labels).set(offset);
+    }
+
     /// Everything, in the text format of `OpenMetrics` 1.0.
     ///
     /// # Errors
@@ -209,6 +218,7 @@ impl Default for Families {
             rotation_stuck: Family::default(),
             key_heals: Family::default(),
             revocations: Family::default(),
+            ivs_clock_offset: Family::default(),
         };
         families.register();
         families
@@ -274,6 +284,12 @@ impl Families {
         );
         registry.register("key_heals", "Active pairs put back or replaced", self.key_heals.clone());
         registry.register("revocations", "Viewer sessions revoked", self.revocations.clone());
+        registry.register_with_unit(
+            "ivs_clock_offset",
+            "How far the clock of this process is ahead of that of Amazon IVS; negative if it is behind",
+            Unit::Seconds,
+            self.ivs_clock_offset.clone(),
+        );
     }
 }
 
@@ -341,6 +357,7 @@ mod tests {
         metrics.set_rotation_stuck("us-west-2", false);
         metrics.key_heal("us-west-2", "reimported");
         metrics.revocation("revoked");
+        metrics.set_ivs_clock_offset("us-west-2", -1500);
         metrics
     }
 

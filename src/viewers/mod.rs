@@ -2,13 +2,15 @@
 //!
 //! To revoke a viewer takes three steps, in this order: *deny*, so that no new token is minted (only
 //! where `denyFor` asks for it, and durably); then choose the *version*, so that every token that was
-//! stamped before is at or below it; then tell *IVS*, which ends those sessions. Whatever a mint that
-//! is under way meanwhile does: it either is refused, or its token is revoked.
+//! stamped before is at or below it; then tell *IVS*, which ends those sessions. A mint that is under
+//! way meanwhile is refused if the viewer is denied. Otherwise its token either has a version that is
+//! revoked, or it was stamped after the revocation chose its version, and plays.
 //!
 //! - [`denials`]: who gets no new token, on disk and in memory
 //! - `admission`: who may wait
 //! - `request`: the steps of one request
 //! - `plan`: which sessions stand for others
+//! - `versions`: up to which version each viewer was revoked, so that the next token plays
 //! - `revoker`: the tasks that call IVS, one for each region; `lanes`: what waits, in which order, and
 //!   at which pace; `answers`: what IVS said; `source`: its two operations
 //!
@@ -27,6 +29,7 @@ mod revoker;
 #[cfg(test)]
 mod simulation;
 mod source;
+mod versions;
 
 use std::{
     collections::BTreeMap,
@@ -41,7 +44,10 @@ use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::admission::{Admission, Crowded};
-use self::{admission::Room, denials::Denials, revoker::Revoker, source::RevocationSource};
+use self::{
+    admission::Room, denials::Denials, revoker::Revoker, source::RevocationSource,
+    versions::RevokedVersions,
+};
 use crate::{
     clock::{Clock, Timestamp},
     ivs::{
@@ -82,6 +88,9 @@ pub struct Wanted {
 pub struct Revoked {
     /// The version that was asked for or chosen.
     pub version: i32,
+    /// From when on tokens play that are stamped with the time of their issue alone, as by a replica
+    /// that does not know of the revocation.
+    pub playable_from: Timestamp,
     /// Until when the viewer is denied, by this request or an earlier one.
     pub denied_until: Option<Timestamp>,
 }
@@ -177,6 +186,7 @@ pub struct ViewerSessions(Arc<Inner>);
 struct Inner {
     regions: BTreeMap<Region, Regional>,
     denials: Option<Denials>,
+    versions: RevokedVersions,
     settings: Settings,
     clock: Clock,
     /// Requests under way, whether or not their callers are still there.
@@ -227,6 +237,7 @@ impl ViewerSessions {
         Self(Arc::new(Inner {
             regions: sources.into_iter().map(regional).collect(),
             denials: settings.deny_list.clone().map(Denials::new),
+            versions: RevokedVersions::default(),
             settings,
             clock,
             requests: TaskTracker::new(),
@@ -238,6 +249,17 @@ impl ViewerSessions {
     /// Who is denied; nothing where `viewers.local_deny` does not allow it.
     pub fn denials(&self) -> Option<&Denials> {
         self.0.denials.as_ref()
+    }
+
+    /// Up to which version this process revoked the viewer on the channel, if it remembers that it did.
+    /// A mint reads the time before it asks.
+    pub fn last_revoked(&self, channel: &ChannelArn, viewer: &ViewerId) -> Option<i32> {
+        self.0.versions.last(channel, viewer)
+    }
+
+    /// `viewers.clock_allowance`.
+    pub fn clock_allowance(&self) -> Duration {
+        self.0.settings.clock_allowance
     }
 
     /// Makes room for the sessions of a request, all or nothing.

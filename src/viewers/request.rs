@@ -13,8 +13,14 @@ use super::{
     denials::{self, Denial, NotDenied},
     lanes::Outcome,
     plan::Merged,
+    versions::RevokedVersions,
 };
-use crate::{channels::Requester, clock::Timestamp, ivs::ViewerSession};
+use crate::{
+    channels::Requester,
+    clock::{Moment, Timestamp},
+    ivs::{Clocks, ViewerSession, arn::ChannelArn},
+    tokens::claims::ViewerId,
+};
 
 impl ViewerSessions {
     /// Denies, chooses versions and revokes, within [`BOUND`]: an outcome for each, in their order.
@@ -26,7 +32,8 @@ impl ViewerSessions {
     ) -> Vec<Result<Revoked, NotRevoked>> {
         let mut over = pin!(tokio::time::sleep(BOUND));
         let denied = self.deny(&wanted, over.as_mut()).await;
-        let now = self.0.clock.now();
+        // After every denial.
+        let now = Moment::of(&self.0.clock);
         let mut merged = Merged::default();
         let attempts: Vec<_> =
             wanted.into_iter().map(|it| self.attempt(it, denied, now, &mut merged)).collect();
@@ -39,7 +46,7 @@ impl ViewerSessions {
             regional.revoker.forget_abandoned();
         }
         drop(admission);
-        attempts.into_iter().map(|attempt| attempt?.end(&ended)).collect()
+        attempts.into_iter().map(|attempt| attempt?.end(&ended, &self.0.versions)).collect()
     }
 
     /// Denies those of whom that is asked, until the time of the request is over.
@@ -74,36 +81,51 @@ impl ViewerSessions {
     }
 
     /// Adds what is to be told to IVS to `merged`, unless the viewer had to be denied before and was
-    /// not. `now` is after every denial.
+    /// not. From here on mints stamp a version above the one that is chosen, whatever IVS answers.
     fn attempt(
         &self,
         wanted: Wanted,
         denied: Result<(), Undenied>,
-        now: Timestamp,
+        now: Moment,
         merged: &mut Merged,
     ) -> Result<Attempt, NotRevoked> {
         let Wanted { channel, viewer, version, deny_for } = wanted;
-        let version = version.or_else(|| self.version_of(now));
         if deny_for.is_some() {
             denied.map_err(|Undenied { error, denial }| NotRevoked { error, version, denial })?;
         }
         // Perhaps of an earlier request: who asks is told what holds.
         let denials = self.0.denials.as_ref();
-        let denied_until = denials.and_then(|it| it.denied_until(&channel, &viewer, now));
-        let Some(version) = version else {
+        let denied_until = denials.and_then(|it| it.denied_until(&channel, &viewer, now.wall));
+        let Some(version) = self.choose_version(&channel, &viewer, version, now) else {
             let denial = denied_until.into();
             return Err(NotRevoked { error: RevokeError::Clock, version, denial });
         };
         let viewer_id = viewer.as_str().to_owned();
-        let place = merged.add(ViewerSession { channel, viewer_id, versions_up_to: version });
-        Ok(Attempt { place, version, denied_until })
+        let session =
+            ViewerSession { channel: channel.clone(), viewer_id, versions_up_to: version };
+        let place = merged.add(session);
+        Ok(Attempt { place, channel, viewer, version, denied_until })
     }
 
-    /// Which covers every token that was stamped until now. Versions have 31 bits, which are enough
-    /// until January 2038. The highest of them would end whatever the viewer ever starts.
-    fn version_of(&self, now: Timestamp) -> Option<i32> {
-        let until_now = (now + self.0.settings.clock_allowance).unix_seconds();
-        i32::try_from(until_now).ok().filter(|version| *version >= 0)
+    /// The version that was asked for, or one that covers every token that was stamped until now.
+    /// `None` if the clock shows a time that is no version. Versions have 31 bits, which are enough
+    /// until January 2038.
+    fn choose_version(
+        &self,
+        channel: &ChannelArn,
+        viewer: &ViewerId,
+        asked: Option<i32>,
+        now: Moment,
+    ) -> Option<i32> {
+        let (versions, regional) = (&self.0.versions, self.0.regions.get(channel.region()));
+        let clocks = regional.map_or_else(|| Clocks::new(now, None), |it| it.revoker.clocks(now));
+        if let Some(version) = asked {
+            versions.revoke_up_to(channel, viewer, version, clocks.issue_time());
+            return Some(version);
+        }
+        let until_now = (clocks.latest() + self.0.settings.clock_allowance).unix_seconds();
+        let until_now = i32::try_from(until_now).ok().filter(|version| *version >= 0)?;
+        Some(versions.revoke_until_now(channel, viewer, until_now, clocks.issue_time()))
     }
 
     /// Has sessions revoked, as one line in each region. Says where each outcome will be heard, unless
@@ -158,16 +180,23 @@ struct Undenied {
 struct Attempt {
     /// Of the session that stands for it, among those that are sent.
     place: usize,
+    channel: ChannelArn,
+    viewer: ViewerId,
     version: i32,
     denied_until: Option<Timestamp>,
 }
 
 impl Attempt {
     /// With what became of each session that was sent.
-    fn end(self, ended: &[Outcome]) -> Result<Revoked, NotRevoked> {
-        let Self { place, version, denied_until } = self;
+    fn end(self, ended: &[Outcome], versions: &RevokedVersions) -> Result<Revoked, NotRevoked> {
+        let Self { place, channel, viewer, version, denied_until } = self;
         match ended.get(place).copied().unwrap_or(Err(RevokeError::Unavailable)) {
-            Ok(()) => Ok(Revoked { version, denied_until }),
+            Ok(()) => {
+                // Perhaps of another item or an earlier request.
+                let last = versions.last(&channel, &viewer).map_or(version, |it| it.max(version));
+                let playable_from = Timestamp::from_unix_seconds(i64::from(last) + 1);
+                Ok(Revoked { version, playable_from, denied_until })
+            }
             Err(error) => {
                 let denial = denied_until.into();
                 Err(NotRevoked { error, version: Some(version), denial })

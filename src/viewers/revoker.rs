@@ -21,8 +21,9 @@ use super::{
 };
 use crate::{
     channels::Line,
+    clock::Moment,
     ivs::{
-        IvsError, ViewerSession,
+        Clocks, IvsError, ViewerSession,
         arn::Region,
         budget::{Pass, Stopwatch},
     },
@@ -82,6 +83,11 @@ impl Revoker {
         let (waiting, outcome) = Waiting::new(line, session);
         self.0.lock().push(waiting);
         outcome
+    }
+
+    /// Our clock at `now`, and what is known of IVS's.
+    pub(super) fn clocks(&self, now: Moment) -> Clocks {
+        self.0.source.clocks(now)
     }
 
     /// Sees to it that what waits is revoked.

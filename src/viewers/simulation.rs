@@ -13,7 +13,8 @@ use tokio::time::sleep;
 
 use super::{lanes::Operation, *};
 use crate::{
-    ivs::{IvsError, ViewerSession, ViewerSessionError, budget::Stopwatch},
+    clock::Moment,
+    ivs::{Clocks, IvsError, ViewerSession, ViewerSessionError, budget::Stopwatch},
     secret::seeded,
 };
 
@@ -176,6 +177,10 @@ impl RevocationSource for Arc<Model> {
                 _ => Err(IvsError::NotFound),
             }
         })
+    }
+
+    fn clocks(&self, now: Moment) -> Clocks {
+        Clocks::new(now, None)
     }
 
     fn revoke_batch<'a>(

@@ -4,7 +4,10 @@ use std::fmt;
 
 use futures_util::future::BoxFuture;
 
-use crate::ivs::{IvsError, RegionalIvs, ViewerSession, ViewerSessionError};
+use crate::{
+    clock::Moment,
+    ivs::{Clocks, IvsError, RegionalIvs, ViewerSession, ViewerSessionError},
+};
 
 /// What revokes in one region. Each call is made once.
 pub(super) trait RevocationSource: fmt::Debug + Send + Sync {
@@ -16,6 +19,9 @@ pub(super) trait RevocationSource: fmt::Debug + Send + Sync {
         &'a self,
         sessions: &'a [ViewerSession],
     ) -> BoxFuture<'a, Result<Vec<ViewerSessionError>, IvsError>>;
+
+    /// Our clock at `now`, and what is known of IVS's.
+    fn clocks(&self, now: Moment) -> Clocks;
 }
 
 impl RevocationSource for RegionalIvs {
@@ -28,5 +34,9 @@ impl RevocationSource for RegionalIvs {
         sessions: &'a [ViewerSession],
     ) -> BoxFuture<'a, Result<Vec<ViewerSessionError>, IvsError>> {
         Box::pin(self.batch_start_viewer_session_revocation(sessions))
+    }
+
+    fn clocks(&self, now: Moment) -> Clocks {
+        self.clocks(now)
     }
 }

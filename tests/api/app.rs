@@ -1,6 +1,13 @@
 //! A whole service against an emulated IVS, with a clock that a test moves.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -10,7 +17,7 @@ use axum::{
 use http_body_util::BodyExt;
 use ivs_playback_auth::{
     app::App,
-    clock::{Clock, ManualClock, Timestamp},
+    clock::{Clock, ManualClock, TimeSource, Timestamp},
     config::{Config, Environment, Sources},
     emulator::{Emulator, Options},
     ivs::{
@@ -30,6 +37,8 @@ pub(crate) struct TestApp {
     pub(crate) app: App,
     pub(crate) router: Router,
     pub(crate) clock: ManualClock,
+    /// How many seconds the clock of IVS is ahead of `clock`.
+    pub(crate) ivs_ahead: Arc<AtomicI64>,
     pub(crate) emulator: Emulator,
     pub(crate) emulator_address: SocketAddr,
     pub(crate) channel: ChannelArn,
@@ -51,6 +60,24 @@ pub(crate) struct Emulated {
     pub(crate) enforce_rates: bool,
     /// Private channels beside `demo`.
     pub(crate) cold: usize,
+    /// How many seconds the clock of IVS is ahead of that of the service.
+    pub(crate) clock_ahead: i64,
+}
+
+/// Another clock, so many seconds ahead.
+#[derive(Debug)]
+struct Ahead(Clock, Arc<AtomicI64>);
+
+impl TimeSource for Ahead {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_millis(
+            self.0.now().unix_millis() + 1000 * self.1.load(Ordering::SeqCst),
+        )
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.monotonic()
+    }
 }
 
 /// An answer, whole.
@@ -131,7 +158,12 @@ impl TestApp {
             }
         }
         options.enforce_rates = emulated.enforce_rates;
-        let emulator_clock = if emulated.enforce_rates { Clock::system() } else { clock.clone() };
+        let ivs_ahead = Arc::new(AtomicI64::new(emulated.clock_ahead));
+        let emulator_clock = if emulated.enforce_rates {
+            Clock::system()
+        } else {
+            Clock::from_source(Ahead(clock.clone(), Arc::clone(&ivs_ahead)))
+        };
         let emulator = Emulator::open(options, emulator_clock).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let emulator_address = listener.local_addr().unwrap();
@@ -164,6 +196,7 @@ impl TestApp {
             metrics: app.api().metrics.clone(),
             app,
             clock: manual,
+            ivs_ahead,
             emulator,
             emulator_address,
             channel,

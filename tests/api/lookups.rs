@@ -12,7 +12,12 @@ use crate::app::{Answer, Emulated, TestApp, credential, encoded};
 const ABSENT: &str = "arn:aws:ivs:us-west-2:123456789012:channel/AAAAAAAAAAAA";
 
 async fn enforcing(cold: usize, settings: &[(&str, &str)]) -> TestApp {
-    TestApp::start_against(Emulated { enforce_rates: true, cold }, settings, true).await
+    TestApp::start_against(
+        Emulated { enforce_rates: true, cold, ..Emulated::default() },
+        settings,
+        true,
+    )
+    .await
 }
 
 #[expect(clippy::disallowed_methods, reason = "what is measured here is real time")]
@@ -246,8 +251,12 @@ async fn a_spray_of_made_up_arns_delays_no_honest_caller() {
 #[tokio::test]
 async fn a_warm_start_needs_no_call_for_the_first_viewers() {
     let settings = [("channels.warm_up", "true")];
-    let app =
-        TestApp::start_against(Emulated { enforce_rates: true, cold: 120 }, &settings, true).await;
+    let app = TestApp::start_against(
+        Emulated { enforce_rates: true, cold: 120, ..Emulated::default() },
+        &settings,
+        true,
+    )
+    .await;
     app.app.start_background();
     let warm = async || app.calls("BatchGetChannel").await == json!({"200": 3});
     while !warm().await {

@@ -10,6 +10,7 @@
 mod app;
 mod audit;
 mod channels;
+mod clock;
 mod demo;
 mod health;
 mod inspection;

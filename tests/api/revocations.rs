@@ -55,23 +55,132 @@ async fn a_viewer_goes_and_others_stay() {
     let (alice, bob) = (app.url_for("alice").await, app.url_for("bob").await);
     let arn = app.channel.to_string();
     let version = START.unix_seconds() + 5;
+    let playable_from = (START + Duration::from_secs(6)).to_string();
     assert_eq!(
         app.revoke(json!([demo("alice"), { "channel": arn, "viewerId": "carol" }])).await,
         json!({
             "revoked": 2,
             "results": [
-                { "channel": "demo", "viewerId": "alice", "version": version, "denied": "no" },
-                { "channel": arn, "viewerId": "carol", "version": version, "denied": "no" },
+                {
+                    "channel": "demo", "viewerId": "alice", "version": version,
+                    "playableFrom": playable_from, "denied": "no",
+                },
+                {
+                    "channel": arn, "viewerId": "carol", "version": version,
+                    "playableFrom": playable_from, "denied": "no",
+                },
             ],
             "errors": [],
         })
     );
     assert!(!app.admits(&alice).await);
     assert!(app.admits(&bob).await);
-    // Nothing keeps her out, once the allowance for clocks is over.
-    app.clock.advance(Duration::from_secs(6));
+    // Nothing keeps her out.
     assert!(app.admits(&app.url_for("alice").await).await);
     assert!(!app.admits(&alice).await);
+}
+
+#[tokio::test]
+async fn token_minted_right_after_a_revocation_plays() {
+    let app = TestApp::start().await;
+    let mut before = app.url_for("alice").await;
+    // All in the same second: the clock stands still.
+    for round in 0..5 {
+        let answer = app.revoke(json!([demo("alice"), demo("alice")])).await;
+        assert_eq!(answer["revoked"], 2, "{answer}");
+        assert!(!app.admits(&before).await, "{round}");
+        before = app.url_for("alice").await;
+        assert!(app.admits(&before).await, "{round}");
+        let batch = json!({ "requests": [demo("alice"), demo("bob")] });
+        let batch = app.post("/v1/tokens/batch", &batch).await.json();
+        for minted in batch["results"].as_array().unwrap() {
+            assert!(app.admits(minted["playbackUrl"].as_str().unwrap()).await, "{round}: {batch}");
+        }
+    }
+    // A lower version takes nothing back, and a higher one is exceeded, too.
+    let mut low = demo("alice");
+    low[VERSION] = json!(7);
+    let answer = app.revoke(json!([low])).await;
+    let playable_from = answer["results"][0]["playableFrom"].as_str().unwrap();
+    assert!(Timestamp::parse(playable_from).unwrap() > START, "{answer}");
+    assert!(app.admits(&before).await);
+    let mut high = demo("alice");
+    high[VERSION] = json!(START.unix_seconds() + 1_000_000);
+    app.revoke(json!([high])).await;
+    assert!(!app.admits(&before).await);
+    assert!(app.admits(&app.url_for("alice").await).await);
+}
+
+#[tokio::test]
+async fn token_minted_after_a_revocation_without_an_answer_plays() {
+    let app = TestApp::start().await;
+    let before = app.url_for("alice").await;
+    // It is revoked, and the service does not learn of that.
+    let operations = ["StartViewerSessionRevocation", "BatchStartViewerSessionRevocation"];
+    let fault = json!({ "kind": "lost_answer", "operations": operations, "count": 100 });
+    app.fault(fault).await;
+    let answer = app.revoke(json!([demo("alice")])).await;
+    assert_eq!(answer["errors"][0]["code"], "ivs_unavailable", "{answer}");
+    assert!(!app.admits(&before).await);
+    assert!(app.admits(&app.url_for("alice").await).await);
+}
+
+#[tokio::test]
+async fn viewer_revoked_up_to_the_highest_version_gets_no_useless_token() {
+    let app = TestApp::start().await;
+    let up_to = |version: i64| {
+        let mut session = demo("alice");
+        session[VERSION] = version.into();
+        session
+    };
+    let highest = i64::from(i32::MAX);
+    app.revoke(json!([up_to(highest - 1)])).await;
+    let minted = app.minted(json!({ "viewerId": "alice" })).await;
+    assert_eq!(minted["viewerSessionVersion"], highest);
+    // A revocation "until now" has no higher version to choose.
+    let answer = app.revoke(json!([demo("alice")])).await;
+    assert_eq!(answer["results"][0]["version"], highest, "{answer}");
+    app.mint(demo("alice")).await.problem(409, "session_versions_exhausted");
+    let batch = json!({ "requests": [demo("alice"), demo("bob")] });
+    let batch = app.post("/v1/tokens/batch", &batch).await.json();
+    assert_eq!(batch["results"][0]["error"]["code"], "session_versions_exhausted");
+    assert!(batch["results"][1]["token"].is_string());
+    // A version that the caller chose is minted, with a warning.
+    let body = json!({ "viewerId": "alice", "viewerSessionVersion": 7 });
+    let minted = app.minted(body).await;
+    assert_eq!(minted["warnings"][0]["code"], "session_revoked");
+    assert!(!app.admits(minted["playbackUrl"].as_str().unwrap()).await);
+}
+
+/// Whatever the order of their steps is: a token is revoked, or it was minted after the revocation.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn token_of_a_mint_during_a_revocation_is_revoked_or_plays() {
+    let app = TestApp::start_with(&[("viewers.clock_allowance", "0s")], true).await;
+    let mut older: Vec<String> = Vec::new();
+    for round in 0..8 {
+        let mints = async {
+            let mut urls = Vec::new();
+            for _ in 0..20 {
+                urls.push(app.url_for("alice").await);
+            }
+            urls
+        };
+        let (during, others, answer) =
+            tokio::join!(mints, app.url_for("bob"), app.revoke(json!([demo("alice")])));
+        for url in &older {
+            assert!(!app.admits(url).await, "{round}: {answer}");
+        }
+        // Once one of them plays, it was stamped after the revocation, and so were those after it.
+        let mut plays = Vec::new();
+        for url in &during {
+            plays.push(app.admits(url).await);
+        }
+        assert!(plays.is_sorted(), "{round}: {plays:?}");
+        let after = app.url_for("alice").await;
+        assert!(app.admits(&after).await && app.admits(&others).await, "{round}");
+        older = during;
+        older.push(after);
+    }
 }
 
 #[tokio::test]

@@ -100,6 +100,14 @@ fn run_revoke(global: &Global, args: &RevokeArgs) -> Result<(), Failure> {
         output::note(&error.to_string());
     }
     let response = revoke(&runtime, &app, items)?;
+    for region in app.api().ivs.names() {
+        if let Some(skew) = app.api().clock_skew(region) {
+            output::note(&format!(
+                "the clock of this machine is {skew} that of Amazon IVS in {region}; synchronise it \
+                 with NTP"
+            ));
+        }
+    }
     if global.json() {
         output::json(&response)?;
     } else {
@@ -278,6 +286,8 @@ fn tell(response: &RevocationResponse, args: &RevokeArgs) -> Result<(), Failure>
         response.revoked,
         response.results.iter().filter(|session| session.denied != "no").count(),
     );
+    let playable_from = response.results.iter().map(|session| session.playable_from).max();
+    let playable_from = playable_from.map(|at| at.to_string()).unwrap_or_default();
     if args.file.is_none() {
         return match (revoked, args.deny_for) {
             (0, _) => Ok(()),
@@ -289,10 +299,10 @@ fn tell(response: &RevocationResponse, args: &RevokeArgs) -> Result<(), Failure>
                 "Revoked. The viewer can get no new token from the service on this machine: an \
                  earlier denial still holds.",
             ),
-            (_, None) => output::line(
-                "Revoked. The viewer can get a new token at once; add --deny-for 1h to keep them \
-                 out.",
-            ),
+            (_, None) => output::line(&format!(
+                "Revoked. The viewer can get a new token, which plays if it is minted from \
+                 {playable_from} on; add --deny-for 1h to keep them out."
+            )),
         };
     }
     output::line(&format!("Revoked {revoked} of {}.", revoked + response.errors.len()))?;
@@ -303,7 +313,8 @@ fn tell(response: &RevocationResponse, args: &RevokeArgs) -> Result<(), Failure>
     }
     if revoked > denied {
         output::line(&format!(
-            "{} of them can get a new token at once; add --deny-for 1h to keep them out.",
+            "{} of them can get a new token, which plays if it is minted from {playable_from} on; add \
+             --deny-for 1h to keep them out.",
             revoked - denied
         ))?;
     }

@@ -29,6 +29,7 @@ use crate::{
         ClientId,
         audit::{Outcome, Revocation},
     },
+    clock::Timestamp,
     viewers::{
         Admission, Crowded, LeftDenied, MAX_SESSIONS, NotRevoked, Progress, RevokeError, Revoked,
         Wanted,
@@ -56,7 +57,7 @@ pub struct ViewerSessionRequest {
     #[schema(min_length = 1, max_length = 40)]
     viewer_id: String,
     /// Sessions of this version and of lower ones end. Absent: all until now, which is the time in Unix
-    /// seconds and `viewers.clock_allowance`.
+    /// seconds plus `viewers.clock_allowance`, or one above the last version that was revoked.
     #[schema(nullable = false, minimum = 0, maximum = 2_147_483_647)]
     viewer_session_versions_less_than_or_equal_to: Option<i32>,
     /// For how many seconds the viewer gets no new token for the channel, at most 366 days. Absent: a
@@ -92,6 +93,10 @@ pub struct RevokedSession {
     viewer_id: String,
     /// Sessions of this version and of lower ones have ended.
     version: i32,
+    /// From when on new tokens play that another replica mints, which does not know of the revocation.
+    /// Tokens that this process mints play at once. RFC 3339, UTC.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) playable_from: Timestamp,
     /// Who refuses the viewer a new token: `shared`, all replicas; `local`, this one; or `no`.
     #[schema(example = "no")]
     pub(crate) denied: &'static str,
@@ -206,12 +211,15 @@ async fn carry_out(
             audit(api, caller, viewer_id.as_deref(), wanted.as_ref(), &ended);
         }
         match ended {
-            Ok(Revoked { version, denied_until }) => response.results.push(RevokedSession {
-                channel: channel.unwrap_or_default(),
-                viewer_id: viewer_id.unwrap_or_default(),
-                version,
-                denied: if denied_until.is_some() { "local" } else { "no" },
-            }),
+            Ok(Revoked { version, playable_from, denied_until }) => {
+                response.results.push(RevokedSession {
+                    channel: channel.unwrap_or_default(),
+                    viewer_id: viewer_id.unwrap_or_default(),
+                    version,
+                    playable_from,
+                    denied: if denied_until.is_some() { "local" } else { "no" },
+                });
+            }
             Err(Failure { problem, message, .. }) => {
                 // The layers see a success.
                 api.metrics.refusal(problem.spec().code);

@@ -232,7 +232,7 @@ async function revoke() {
   const [failed] = answer.errors;
   if (failed) throw new ServiceError({ title: 'Not revoked', detail: failed.message, code: failed.code });
   $('revocation').textContent =
-    `Revoked up to version ${answer.results[0].version}: the player stops when it asks for more. A new token plays again at once.`;
+    `Revoked up to version ${answer.results[0].version}: the player stops when it asks for more. A new token from this service plays at once.`;
 }
 
 async function putMetadata() {
