@@ -59,7 +59,7 @@ async fn a_channel_is_private_public_or_absent() {
     let absent = app.inspected(&json!({"token": sign(&key, &claims)})).await;
     assert_eq!((&absent["valid"], all_codes(&absent)), (&false.into(), vec!["channel_mismatch"]));
     let detail = absent["findings"][0]["detail"].as_str().unwrap();
-    assert!(detail.contains("IVS has no such channel"), "{detail}");
+    assert!(detail.contains("IVS does not have this channel"), "{detail}");
 }
 
 #[tokio::test]
