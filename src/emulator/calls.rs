@@ -1,9 +1,9 @@
-//! What was called, how often and when: `/_emulator/calls`.
+//! The log of calls: `/_emulator/calls`.
 //!
-//! A test that must not provoke a call, or must not exceed a rate, counts here rather than in the
-//! client, which retries on its own. A call is noted when it arrives, once its operation and region
-//! are known, and again when it is answered; a restart forgets it. Of variant playlists and segments,
-//! which one player may ask for a hundred times a second, there is the count alone.
+//! A test that must not cause a call, or must not exceed a rate, counts here rather than in the
+//! client, which retries on its own. A call is recorded when it arrives, once its operation and region
+//! are known, and completed when it is answered. A restart empties the log. Variant playlists and
+//! segments, which one player may request a hundred times per second, are only counted.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,13 +17,11 @@ use serde_json::json;
 use super::{Shared, api::response};
 use crate::{clock::Timestamp, ivs::arn::Region};
 
-/// How many calls that name a region are kept one by one. Counts go on beyond.
+/// How many calls are listed individually. Counts include the earlier ones.
 const RECENT: usize = 10_000;
 
-pub(super) fn router(shared: &Arc<Shared>) -> Router {
-    Router::new()
-        .route("/_emulator/calls", routing::get(show).delete(forget))
-        .with_state(Arc::clone(shared))
+pub(super) fn router() -> Router<Arc<Shared>> {
+    Router::new().route("/_emulator/calls", routing::get(show).delete(clear))
 }
 
 async fn show(State(shared): State<Arc<Shared>>) -> Response {
@@ -31,12 +29,12 @@ async fn show(State(shared): State<Arc<Shared>>) -> Response {
     response::json(StatusCode::OK, &json!({ "operations": log.operations, "recent": log.recent }))
 }
 
-async fn forget(State(shared): State<Arc<Shared>>) -> Response {
-    shared.calls.forget();
-    response::empty(StatusCode::NO_CONTENT)
+async fn clear(State(shared): State<Arc<Shared>>) -> StatusCode {
+    shared.calls.clear();
+    StatusCode::NO_CONTENT
 }
 
-/// The calls since the start, or since they were last forgotten.
+/// The calls since the start, or since the log was last cleared.
 #[derive(Debug, Default)]
 pub(super) struct Calls(Mutex<Log>);
 
@@ -44,20 +42,20 @@ pub(super) struct Calls(Mutex<Log>);
 struct Log {
     operations: BTreeMap<&'static str, Count>,
     recent: VecDeque<Recent>,
-    /// The number of the next call; never used twice, also after the log was emptied.
+    /// The number of the next call. Numbers are never reused, also after the log was cleared.
     next: u64,
-    /// The number of the first call that is counted.
+    /// The number of the first call since the log was cleared.
     first: u64,
 }
 
 #[derive(Debug, Default, Serialize)]
 struct Count {
     calls: u64,
-    /// Whole answers by status. A call without one is in none.
+    /// Complete responses by status. A call without one is not included.
     statuses: BTreeMap<u16, u64>,
 }
 
-/// A call, as it is shown. `status` is `null` before the answer, and where none came whole.
+/// A call in the list. `status` is `null` until a complete response is sent.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Recent {
@@ -65,26 +63,26 @@ struct Recent {
     number: u64,
     operation: &'static str,
     region: Region,
-    /// When it arrived, since the Unix epoch.
+    /// When it arrived, in milliseconds since the Unix epoch.
     at_millis: i64,
     status: Option<u16>,
 }
 
-/// A call that was noted.
+/// The entry of a call that arrived.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Call {
+pub(super) struct Entry {
     number: u64,
     operation: &'static str,
 }
 
 impl Calls {
-    /// Notes a call that arrived. Variant playlists and segments do not tell their region.
+    /// Records a call that arrived. Variant playlists and segments have no region.
     pub(super) fn arrived(
         &self,
         operation: &'static str,
         region: Option<&Region>,
         at: Timestamp,
-    ) -> Call {
+    ) -> Entry {
         let mut log = self.lock();
         let number = log.next;
         log.next += 1;
@@ -96,32 +94,32 @@ impl Calls {
             let at_millis = at.unix_millis();
             log.recent.push_back(Recent { number, operation, region, at_millis, status: None });
         }
-        Call { number, operation }
+        Entry { number, operation }
     }
 
-    /// Notes the answer to a call.
-    pub(super) fn answered(&self, call: Call, status: StatusCode) {
+    /// Records the response to a call.
+    pub(super) fn answered(&self, entry: Entry, status: StatusCode) {
         let mut log = self.lock();
-        if call.number < log.first {
+        if entry.number < log.first {
             return;
         }
-        let count = log.operations.entry(call.operation).or_default();
+        let count = log.operations.entry(entry.operation).or_default();
         *count.statuses.entry(status.as_u16()).or_default() += 1;
         // Calls are in the order of their numbers.
-        if let Ok(place) = log.recent.binary_search_by_key(&call.number, |recent| recent.number)
+        if let Ok(place) = log.recent.binary_search_by_key(&entry.number, |recent| recent.number)
             && let Some(recent) = log.recent.get_mut(place)
         {
             recent.status = Some(status.as_u16());
         }
     }
 
-    fn forget(&self) {
+    fn clear(&self) {
         let mut log = self.lock();
         *log = Log { next: log.next, first: log.next, ..Log::default() };
     }
 
     fn lock(&self) -> MutexGuard<'_, Log> {
-        // No code that holds the lock can leave the log half changed.
+        // No code that holds the lock can leave the log partly changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -136,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_counted_and_the_latest_kept() {
+    fn calls_are_counted_and_latest_are_listed() {
         let (calls, region) = (Calls::default(), "us-west-2".parse().unwrap());
         let arrive =
             |at| calls.arrived("GetChannel", Some(&region), Timestamp::from_unix_millis(at));
@@ -165,7 +163,7 @@ mod tests {
         let seen = shown(&calls)["operations"]["GetChannel"].clone();
         assert_eq!(seen, json!({"calls": 10_002, "statuses": {"200": 2, "429": 1}}));
         assert_eq!(shown(&calls)["recent"].as_array().unwrap().len(), RECENT);
-        calls.forget();
+        calls.clear();
         calls.answered(second, StatusCode::OK);
         assert_eq!(shown(&calls), json!({"operations": {}, "recent": []}));
     }

@@ -1,29 +1,28 @@
 //! An IVS-compatible endpoint: the control plane and the playback edge of Amazon IVS on one port.
 //!
-//! Real AWS clients and real players use it in place of AWS, so that everything runs with no AWS
-//! account. It is the only fake of IVS in this project and is always spoken to over HTTP.
+//! Real AWS clients and real players use it in place of AWS, so that everything runs without an AWS
+//! account. It is the only fake of IVS in this project, and is always called over HTTP.
 //!
-//! It stands apart: of the crate it imports [`crate::clock`] and [`crate::ivs::arn`] alone, and it
-//! verifies tokens with its own code and the `p384` crate, not with what signs them, so that a
-//! mistake shared by signer and verifier cannot pass here. `docs/emulator.md` lists what is
-//! emulated, what is not, and each choice where the behaviour of AWS is not known.
+//! It is separate from the rest: of the crate it imports only [`crate::clock`] and
+//! [`crate::ivs::arn`], and it verifies tokens with its own code and the `p384` crate instead of the
+//! code that signs them, so that a mistake shared by signer and verifier cannot go unnoticed.
+//! `docs/emulator.md` lists what is emulated, what is not, and every choice where the behaviour of
+//! AWS is not known.
 //!
-//! - `api`: the control plane, `POST /CreateChannel` and its siblings
+//! - `api`: the control plane, `POST /CreateChannel` and the other operations
 //! - `edge`: playback, `GET /api/video/v1/….m3u8?token=…`
-//! - `control`: what AWS has no call for, such as a stream that goes live
-//! - `faults`, `calls`: IVS on a bad day, and what it was asked
-//! - `browsers`: keeps web pages from changing any of these
-//! - `rates`: how often it may be asked
-//! - `store`: the durable state behind all of them
+//! - `control`: what AWS has no call for, such as putting a stream live
+//! - `faults`: misbehaviour of IVS on demand
+//! - `calls`: the log of calls
+//! - `rates`: call quotas
+//! - `store`: the durable state
 
 mod api;
-mod browsers;
 mod calls;
 mod control;
 mod edge;
 mod faults;
 mod ids;
-mod live;
 mod rates;
 mod store;
 mod urls;
@@ -42,39 +41,38 @@ use crate::{
     ivs::arn::{AccountId, ChannelArn, Region},
 };
 
-/// Every `emulator_reason` with which the playback edge refuses a request for the multivariant
-/// playlist.
-pub const PLAYBACK_REFUSALS: &[&str] = edge::REASONS;
+/// Every `emulator_reason` with which the playback edge refuses a multivariant playlist.
+pub const PLAYBACK_REFUSALS: &[&str] = edge::refusal::REASONS;
 
-/// How an emulator is set up.
+/// The settings of an emulator.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where its state is kept. Made, for the owner alone, where it is absent.
+    /// The folder of its state. Created for the owner only if it does not exist.
     pub data_dir: PathBuf,
-    /// The account that every caller is, whatever access key it signs with.
+    /// The account of every caller, whatever access key it signs with.
     pub account_id: AccountId,
-    /// What playback URLs begin with. Without it they name the host that the caller asked.
+    /// The beginning of playback URLs. Without it they contain the host that the caller used.
     pub public_url: Option<Url>,
     /// Whether every channel is live as soon as it exists.
     pub auto_live: bool,
-    /// Whether calls beyond IVS's call quotas are throttled. They are counted by the monotonic time
-    /// of the emulator's clock: where a test holds that still, a second never passes.
+    /// Whether calls beyond IVS's call quotas are throttled. Calls are counted by the monotonic time
+    /// of the emulator's clock: if a test stops that clock, a second never passes.
     pub enforce_rates: bool,
-    /// The access key that calls must be signed with. Without it any signature will do.
+    /// The access key that calls must be signed with. Without it, any signature is accepted.
     pub access_key: Option<AccessKey>,
 }
 
 /// An access key of AWS clients.
 #[derive(Clone, Debug)]
 pub struct AccessKey {
-    /// What is sent with each call.
+    /// The id, which is sent with each call.
     pub id: String,
-    /// What each call is signed with.
+    /// The secret, which signs each call.
     pub secret: SecretString,
 }
 
 impl Options {
-    /// An emulator that keeps its state in `data_dir` and leaves everything else at its default.
+    /// Returns the defaults for an emulator that keeps its state in `data_dir`.
     pub fn new(data_dir: impl Into<PathBuf>, account_id: AccountId) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -91,16 +89,16 @@ impl Options {
 #[derive(Clone, Debug)]
 pub struct Emulator(Arc<Shared>);
 
-/// What every request sees.
+/// The state that every request can access.
 #[derive(Debug)]
 struct Shared {
     store: store::Store,
-    faults: faults::Faults,
+    faults: faults::registry::Faults,
     calls: calls::Calls,
     rates: rates::Rates,
-    sessions: edge::Sessions,
-    /// Of players that start.
-    turns: Arc<Semaphore>,
+    enforce_rates: bool,
+    sessions: edge::session::Sessions,
+    verification_slots: Arc<Semaphore>,
     verifier: Option<Verifier>,
     clock: Clock,
     account: AccountId,
@@ -109,48 +107,51 @@ struct Shared {
 }
 
 impl Emulator {
-    /// Opens the state in `options.data_dir`, or makes it.
+    /// Opens the state in `options.data_dir`, or creates it.
     ///
-    /// With `auto_live`, channels that are offline are put live. This blocks on the file system.
+    /// With `auto_live`, offline channels are put live. This blocks on the file system.
     pub fn open(options: Options, clock: Clock) -> Result<Self, EmulatorError> {
         let store = store::Store::open(&options.data_dir)?;
-        let shared = Shared {
+        store.write(|transaction| {
+            store::viewers::prune_spent(transaction, clock.now())?;
+            if options.auto_live {
+                store::streams::start_all(transaction, clock.now())?;
+            }
+            Ok::<_, StoreError>(())
+        })?;
+        Ok(Self(Arc::new(Shared {
             store,
-            faults: faults::Faults::default(),
+            faults: faults::registry::Faults::default(),
             calls: calls::Calls::default(),
-            rates: rates::Rates::new(options.enforce_rates),
-            sessions: edge::Sessions::default(),
-            turns: edge::turns(),
+            rates: rates::Rates::default(),
+            enforce_rates: options.enforce_rates,
+            sessions: edge::session::Sessions::default(),
+            verification_slots: edge::verification_slots(),
             verifier: options.access_key.map(|key| Verifier::new(key.id, &key.secret)),
             clock,
             account: options.account_id,
             public_url: options.public_url,
             auto_live: options.auto_live,
-        };
-        live::prune_spent(&shared)?;
-        if shared.auto_live {
-            live::start_all(&shared)?;
-        }
-        Ok(Self(Arc::new(shared)))
+        })))
     }
 
-    /// Everything that it serves, for one listener.
+    /// Returns the routes of the emulator, for one listener.
     pub fn router(&self) -> Router {
         let shared = || Arc::clone(&self.0);
-        let edge =
-            edge::router(&self.0).layer(middleware::from_fn_with_state(shared(), faults::playback));
-        control::router(&self.0)
-            .merge(faults::router(&self.0))
-            .merge(calls::router(&self.0))
-            .route_layer(middleware::from_fn_with_state(shared(), browsers::refuse_pages))
+        let edge = edge::router().layer(middleware::from_fn_with_state(shared(), faults::playback));
+        control::router()
+            .merge(faults::router())
+            .merge(calls::router())
+            .route_layer(middleware::from_fn_with_state(shared(), control::refuse_pages))
             .merge(edge)
-            .fallback_service(api::service(&self.0))
+            .fallback(api::handle)
+            .with_state(shared())
             .layer(middleware::from_fn(ids::stamp_request_id))
     }
 
-    /// Makes sure that `region` has a private channel of that name, and that it is live.
+    /// Makes sure that `region` has a private channel of that name and that it is live.
     ///
-    /// Asked again, also after a crash, it finds the channel that it made before.
+    /// Another call, also after a crash, finds the channel that the first one created.
     pub async fn ensure_live_channel(
         &self,
         region: &Region,
@@ -163,11 +164,11 @@ impl Emulator {
     }
 }
 
-/// Why an emulator cannot start or do what its owner asked.
+/// Why an emulator cannot start or create a channel.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmulatorError {
-    /// The name breaks IVS's rule for channel names.
+    /// The name violates IVS's rule for channel names.
     #[error(
         "a channel name has at most 128 letters, digits, hyphens and underscores; choose such a name"
     )]
@@ -178,10 +179,10 @@ pub enum EmulatorError {
     /// The state could not be opened, read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// An identifier could not be made.
+    /// An identifier could not be generated.
     #[error(transparent)]
     Id(#[from] IdError),
     /// The process is shutting down.
-    #[error("the emulator stopped while the channel was being made; start it again")]
+    #[error("the emulator stopped while it created the channel; start it again")]
     Interrupted,
 }

@@ -1,8 +1,8 @@
-//! Call rates, as IVS limits them: `--enforce-rates`.
+//! Call rates, as IVS limits them.
 //!
-//! Each operation has its own quota in each region of the account, which no request can raise. It is
-//! enforced in a sliding window of one second: at no instant have more calls than the quota been
-//! admitted within the second before it. A refused call takes nothing from the quota.
+//! Each operation has its own quota in each region of the account. It is enforced in a sliding window
+//! of one second: at no instant have more calls than the quota been admitted within the second before
+//! it. A refused call does not count.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -13,47 +13,28 @@ use std::{
 /// The window in which calls are counted.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Beyond so many windows, those that have no calls are dropped before another is added.
+/// With this many windows, those without calls are removed before another is added.
 const SWEEP_AT: usize = 1024;
 
 /// The calls of the last second. Times are those of [`crate::clock::Clock::monotonic`].
-#[derive(Debug)]
-pub(super) struct Rates {
-    enforced: bool,
-    windows: Mutex<HashMap<Scope, VecDeque<Duration>>>,
-}
+#[derive(Debug, Default)]
+pub(super) struct Rates(Mutex<HashMap<Scope, VecDeque<Duration>>>);
 
-/// An operation, and what its quota is for: a region, or a channel.
+/// An operation, and the region or channel that its quota applies to.
 type Scope = (&'static str, String);
 
 impl Rates {
-    /// Limits calls to the quotas of operations where `enforced`.
-    pub(super) fn new(enforced: bool) -> Self {
-        Self { enforced, windows: Mutex::default() }
-    }
-
-    /// Whether a call that arrives now is within `limit` calls a second.
+    /// Returns whether a call that arrives now is within `limit` calls per second, and counts it.
     pub(super) fn admit(
         &self,
         operation: &'static str,
-        of: &str,
+        scope: &str,
         limit: usize,
         now: Duration,
     ) -> bool {
-        !self.enforced || self.admit_always(operation, of, limit, now)
-    }
-
-    /// The same for a limit that holds whether or not rates are enforced.
-    pub(super) fn admit_always(
-        &self,
-        operation: &'static str,
-        of: &str,
-        limit: usize,
-        now: Duration,
-    ) -> bool {
-        // No code that holds the lock can leave a window half changed.
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        let scope = (operation, of.to_owned());
+        // No code that holds the lock can leave a window partly changed.
+        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let scope = (operation, scope.to_owned());
         if windows.len() >= SWEEP_AT && !windows.contains_key(&scope) {
             windows.retain(|_, calls| calls.back().is_some_and(|&last| is_recent(last, now)));
         }
@@ -84,27 +65,25 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_is_an_operations_and_a_regions_own() {
-        let rates = Rates::new(true);
+    fn quota_is_per_operation_and_region() {
+        let rates = Rates::default();
         let admit = |operation, region| rates.admit(operation, region, 1, millis(0));
         assert!(admit("GetChannel", "us-west-2"));
         assert!(!admit("GetChannel", "us-west-2"));
         assert!(admit("GetChannel", "eu-west-1"));
         assert!(admit("BatchGetChannel", "us-west-2"));
-        let unlimited = Rates::new(false);
-        assert!((0..100).all(|_| unlimited.admit("GetChannel", "us-west-2", 1, millis(0))));
     }
 
     #[test]
-    fn many_channels_leave_no_windows_behind() {
-        let rates = Rates::new(true);
+    fn windows_without_calls_are_removed() {
+        let rates = Rates::default();
         for second in 0..5_u64 {
             for channel in 0..1_000 {
-                let of = format!("{second}/{channel}");
-                assert!(rates.admit("PutMetadata", &of, 5, Duration::from_secs(second)));
+                let scope = format!("{second}/{channel}");
+                assert!(rates.admit("PutMetadata", &scope, 5, Duration::from_secs(second)));
             }
         }
-        assert!(rates.windows.lock().unwrap().len() <= 2 * SWEEP_AT);
+        assert!(rates.0.lock().unwrap().len() <= 2 * SWEEP_AT);
     }
 
     proptest! {
@@ -113,13 +92,13 @@ mod tests {
             gaps in proptest::collection::vec(0_u64..600, 1..200),
             limit in 1_usize..8,
         ) {
-            let rates = Rates::new(true);
+            let rates = Rates::default();
             let (mut now, mut admitted) = (0, Vec::<u64>::new());
             for gap in gaps {
                 now += gap;
                 let recent = admitted.iter().filter(|&&at| now - at < 1_000).count();
                 let is_admitted = rates.admit("GetChannel", "us-west-2", limit, millis(now));
-                // A call is refused only when there is no room for it.
+                // A call is refused only if the window is full.
                 prop_assert_eq!(is_admitted, recent < limit);
                 admitted.extend(is_admitted.then_some(now));
             }

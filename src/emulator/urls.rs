@@ -1,8 +1,8 @@
-//! The addresses that the emulator gives out.
+//! The URLs that the emulator returns.
 //!
-//! A playback URL has IVS's path, so that code which takes it apart works, and a host at which a
-//! player reaches this process: `--public-url`, else the `Host` of the call that asks. Ingest
-//! addresses have IVS's form only; nothing listens there.
+//! A playback URL has IVS's path, so that code which parses it works, and a host at which a player
+//! reaches this process: that of `--public-url`, or else the `Host` of the call. Ingest addresses only
+//! have IVS's form; nothing listens there.
 
 use axum::http::{HeaderMap, Uri, header, uri::Authority};
 use sha2::{Digest, Sha256};
@@ -10,15 +10,15 @@ use url::Url;
 
 use crate::ivs::arn::{AccountId, ChannelArn, Region};
 
-/// Where playback URLs live on the emulator and on AWS alike.
+/// The beginning of the path of playback URLs, as on AWS.
 pub(super) const PLAYBACK_PATH: &str = "/api/video/v1/";
 
-/// What URLs in the answer to a call begin with, without a slash at the end.
+/// Returns the beginning of URLs in the response to a call, without a slash at the end.
 pub(super) fn base_url(public_url: Option<&Url>, uri: &Uri, headers: &HeaderMap) -> String {
     if let Some(url) = public_url {
         return url.as_str().trim_end_matches('/').to_owned();
     }
-    // What a caller sends as its host ends up in URLs, so it must be a host and nothing more.
+    // The host of the caller is used in URLs, so it must be nothing but a host.
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok())
@@ -31,18 +31,18 @@ pub(super) fn base_url(public_url: Option<&Url>, uri: &Uri, headers: &HeaderMap)
     }
 }
 
-/// The playback URL of a channel.
+/// Returns the playback URL of a channel.
 pub(super) fn playback_url(base: &str, channel: &ChannelArn) -> String {
     format!("{base}{}", playback_path(channel))
 }
 
-/// The path of a channel's playback URL.
+/// Returns the path of a channel's playback URL.
 pub(super) fn playback_path(channel: &ChannelArn) -> String {
     let (region, account) = (channel.region(), channel.account());
     format!("{PLAYBACK_PATH}{region}.{account}.channel.{}.m3u8", channel.id())
 }
 
-/// The channel whose playback path this is; `None` for any other path, however similar.
+/// Returns the channel of a playback path; `None` for any other path.
 pub(super) fn channel_of_path(path: &str) -> Option<ChannelArn> {
     let mut parts = path.strip_prefix(PLAYBACK_PATH)?.strip_suffix(".m3u8")?.split('.');
     let (region, account, word, id) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -52,13 +52,13 @@ pub(super) fn channel_of_path(path: &str) -> Option<ChannelArn> {
     ChannelArn::new(&region.parse().ok()?, &account.parse().ok()?, id).ok()
 }
 
-/// The first label of the ingest hosts: 12 hexadecimal digits, one an account and region.
+/// Returns the first label of the ingest hosts: 12 hexadecimal digits per account and region.
 pub(super) fn ingest_label(region: &Region, account: &AccountId) -> String {
     let digest = Sha256::digest(format!("{region}/{account}"));
     hex(digest.get(..6).unwrap_or_default(), "")
 }
 
-/// Lower-case hexadecimal digits, with `separator` between bytes.
+/// Formats bytes as lower-case hexadecimal digits, with `separator` between bytes.
 pub(super) fn hex(bytes: &[u8], separator: &str) -> String {
     let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     pairs.join(separator)
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_name_the_host_that_was_asked_unless_told_otherwise() {
+    fn base_url_is_public_url_or_host_of_call() {
         assert_eq!(base(None, Some("127.0.0.1:8090")), "http://127.0.0.1:8090");
         assert_eq!(base(None, Some("[::1]:8090")), "http://[::1]:8090");
         assert_eq!(base(Some("https://play.example/ivs/"), Some("x")), "https://play.example/ivs");
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_playback_path_names_its_channel_and_nothing_like_it_does() {
+    fn only_exact_playback_path_names_its_channel() {
         let arn: ChannelArn =
             "arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGh1234".parse().unwrap();
         let path = playback_path(&arn);

@@ -1,42 +1,42 @@
-//! Channels: `CreateChannel`, `GetChannel`, `BatchGetChannel`, `ListChannels`, `UpdateChannel`,
-//! `DeleteChannel`.
+//! Channels and their stream keys: `CreateChannel`, `GetChannel`, `BatchGetChannel`, `ListChannels`,
+//! `UpdateChannel`, `DeleteChannel`, `CreateStreamKey`, `GetStreamKey`, `BatchGetStreamKey`,
+//! `ListStreamKeys`, `DeleteStreamKey`.
+//!
+//! A channel is created with a stream key and can have only one: to replace a key, delete it and
+//! create another.
 
 use redb::WriteTransaction;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Call,
-    constraint::Form,
-    error::{ApiError, ErrorCode},
-    input::{ByArn, ByArns},
-    pages::{Listing, PageInput},
-    set, stream_keys,
+    call::{ByArn, ByArns, ByChannel, Call, set},
+    constraints::Form,
+    pages::Page,
+    response::{ApiError, ErrorCode, with},
 };
 use crate::{
     emulator::{
         EmulatorError, Shared,
         ids::{self, IdError},
-        live,
         store::{
             StoreError,
             collection::{self, Tagged, Tags},
-            metadata,
-            records::{self, Channel, Hidden, Multitrack, StreamKey, StreamSession},
-            viewers,
+            records::{self, Channel, Hidden, Multitrack, StreamKey},
+            streams, viewers,
         },
         urls,
     },
     ivs::arn::{ChannelArn, Region, ResourceKind},
 };
 
-/// Channels in a region (service quotas of IVS; AWS raises it on request).
+/// Channels per region (service quotas of IVS; AWS raises it on request).
 pub(super) const QUOTA: usize = 5_000;
 
-/// Page size of `ListChannels` where the caller does not say.
-const DEFAULT_PAGE: usize = 100;
+/// Stream keys per channel (service quotas of IVS).
+const KEY_QUOTA: usize = 1;
 
-/// The settings that a caller chooses, when a channel is made and later.
+/// The settings that a caller chooses when it creates or updates a channel.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Settings {
@@ -71,29 +71,24 @@ pub(super) struct Create {
 
 pub(super) fn create(call: &Call<'_>, input: Create) -> Result<Value, ApiError> {
     let (channel, key) = call.shared.store.write(|transaction| {
-        let count = collection::count(transaction, &call.collection(ResourceKind::Channel))?;
-        if count >= QUOTA {
-            return Err(ApiError::new(
-                ErrorCode::ServiceQuotaExceeded,
-                format!("Channel count quota of {QUOTA} for this account and region is reached."),
-            ));
-        }
-        let mut channel = unset(call.shared, &call.region)?;
+        call.check_quota(transaction, ResourceKind::Channel, ("Channel count", QUOTA))?;
+        let mut channel = default_channel(call.shared, &call.region)?;
         call.apply(transaction, input.settings, &mut channel)?;
-        Ok(insert(call.shared, transaction, Tagged { tags: input.tags, record: channel })?)
+        let channel = Tagged { tags: input.tags, record: channel };
+        let key = insert(call.shared, transaction, &channel)?;
+        Ok::<_, ApiError>((channel, key))
     })?;
-    Ok(json!({ "channel": call.channel(&channel), "streamKey": stream_keys::shape(&key) }))
+    Ok(json!({ "channel": call.channel(&channel), "streamKey": key_shape(&key) }))
 }
 
 pub(super) fn get(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {
-    let channel = call.shared.store.read(|view| call.find::<Channel>(view, &input.arn))?;
-    Ok(json!({ "channel": call.channel(&channel) }))
+    Ok(json!({ "channel": call.channel(&call.get(&input.arn)?) }))
 }
 
 pub(super) fn batch_get(call: &Call<'_>, input: &ByArns) -> Result<Value, ApiError> {
-    let found = call.find_each::<Channel>(&input.arns)?;
-    let channels: Vec<Value> = found.items.iter().map(|channel| call.channel(channel)).collect();
-    Ok(json!({ "channels": channels, "errors": found.errors }))
+    let (channels, errors) = call.get_each(&input.arns)?;
+    let channels: Vec<Value> = channels.iter().map(|channel| call.channel(channel)).collect();
+    Ok(json!({ "channels": channels, "errors": errors }))
 }
 
 #[derive(Debug, Deserialize)]
@@ -105,53 +100,28 @@ pub(super) struct Filters {
     filter_by_recording_configuration_arn: Option<String>,
 }
 
-impl Filters {
-    fn keep(&self, channel: &Channel) -> bool {
-        let fits = |filter: &Option<String>, value: &String| {
-            filter.as_ref().is_none_or(|wanted| wanted == value)
-        };
-        fits(&self.filter_by_name, &channel.name)
-            && fits(
-                &self.filter_by_playback_restriction_policy_arn,
-                &channel.playback_restriction_policy_arn,
-            )
-            && fits(
-                &self.filter_by_recording_configuration_arn,
-                &channel.recording_configuration_arn,
-            )
-    }
-
-    /// Each filter by its name and value, for what a page token is bound to.
-    fn given(&self) -> Vec<&str> {
-        let filters = [
-            ("name", &self.filter_by_name),
-            ("policy", &self.filter_by_playback_restriction_policy_arn),
-            ("recording", &self.filter_by_recording_configuration_arn),
-        ];
-        let given = filters.into_iter().filter_map(|(name, value)| Some([name, value.as_deref()?]));
-        given.flatten().collect()
-    }
-}
-
-pub(super) fn list(
-    call: &Call<'_>,
-    filters: &Filters,
-    page: &PageInput,
-) -> Result<Value, ApiError> {
-    let given = filters.given();
-    if given.len() > 2 {
+pub(super) fn list(call: &Call<'_>, input: &Filters, page: &Page) -> Result<Value, ApiError> {
+    let (name, policy, recording) = (
+        input.filter_by_name.as_deref(),
+        input.filter_by_playback_restriction_policy_arn.as_deref(),
+        input.filter_by_recording_configuration_arn.as_deref(),
+    );
+    let keep = |channel: &Channel| {
+        name.is_none_or(|name| channel.name == name)
+            && policy.is_none_or(|arn| channel.playback_restriction_policy_arn == arn)
+            && recording.is_none_or(|arn| channel.recording_configuration_arn == arn)
+    };
+    let filters = [("name", name), ("policy", policy), ("recording", recording)];
+    let filters = filters.into_iter().filter_map(|(name, value)| Some([name, value?]));
+    let filters: Vec<&str> = filters.flatten().collect();
+    if filters.len() > 2 {
         return Err(ApiError::new(
             ErrorCode::Conflict,
             "ListChannels takes one filter at a time. Leave out all but one.",
         ));
     }
-    let listing = Listing {
-        collection: &call.collection(ResourceKind::Channel),
-        filters: &given,
-        member: "channels",
-        default_limit: DEFAULT_PAGE,
-    };
-    call.list(&listing, page, |channel| filters.keep(channel), summary)
+    let channels = call.collection(ResourceKind::Channel);
+    call.list_filtered(page, "channels", &channels, (&filters, keep), summary)
 }
 
 #[derive(Debug, Deserialize)]
@@ -177,16 +147,64 @@ pub(super) fn delete(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> 
         let arn = call.find::<Channel>(transaction, &input.arn)?.record.arn;
         refuse_live(transaction, &arn, "deleted")?;
         collection::remove_all::<StreamKey>(transaction, &StreamKey::of(arn.as_str()))?;
-        collection::remove_all::<StreamSession>(transaction, &StreamSession::of(arn.as_str()))?;
+        streams::forget_channel(transaction, arn.as_str())?;
         viewers::forget_channel(transaction, &arn)?;
-        metadata::forget_channel(transaction, arn.as_str())?;
         collection::remove(transaction, arn.as_str())?;
         Ok(Value::Null)
     })
 }
 
-/// The private channel of that name, live. See [`crate::emulator::Emulator::ensure_live_channel`].
-pub(in crate::emulator) fn ensure_live(
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct CreateKey {
+    channel_arn: String,
+    #[serde(default)]
+    tags: Tags,
+}
+
+pub(super) fn create_key(call: &Call<'_>, input: CreateKey) -> Result<Value, ApiError> {
+    let key = call.shared.store.write(|transaction| {
+        let channel = call.find::<Channel>(transaction, &input.channel_arn)?.record.arn;
+        if collection::count(transaction, &StreamKey::of(channel.as_str()))? >= KEY_QUOTA {
+            return Err(ApiError::new(
+                ErrorCode::ServiceQuotaExceeded,
+                format!("{channel} has a stream key already. Delete it to make another."),
+            ));
+        }
+        let key = new_key(&channel, input.tags)?;
+        collection::insert(transaction, &key)?;
+        Ok(key)
+    })?;
+    Ok(json!({ "streamKey": key_shape(&key) }))
+}
+
+pub(super) fn get_key(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {
+    Ok(json!({ "streamKey": key_shape(&call.get(&input.arn)?) }))
+}
+
+pub(super) fn batch_get_keys(call: &Call<'_>, input: &ByArns) -> Result<Value, ApiError> {
+    let (keys, errors) = call.get_each(&input.arns)?;
+    let keys: Vec<Value> = keys.iter().map(key_shape).collect();
+    Ok(json!({ "streamKeys": keys, "errors": errors }))
+}
+
+pub(super) fn list_keys(
+    call: &Call<'_>,
+    input: &ByChannel,
+    page: &Page,
+) -> Result<Value, ApiError> {
+    call.get::<Channel>(&input.channel_arn)?;
+    call.list(page, "streamKeys", &StreamKey::of(&input.channel_arn), key_summary)
+}
+
+pub(super) fn delete_key(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {
+    call.delete::<StreamKey>(&input.arn)?;
+    Ok(Value::Null)
+}
+
+/// Makes sure that a private channel of that name exists and is live. See
+/// [`crate::emulator::Emulator::ensure_live_channel`].
+pub(crate) fn ensure_live(
     shared: &Shared,
     region: &Region,
     name: &str,
@@ -198,24 +216,26 @@ pub(in crate::emulator) fn ensure_live(
         let all = records::in_region(region, &shared.account, ResourceKind::Channel);
         let is_it = |channel: &Channel| channel.name == name && channel.authorized;
         let found = collection::page(transaction, &all, 0, 1, is_it)?.items.pop();
-        let arn = if let Some(channel) = found {
-            channel.record.arn
+        let channel = if let Some(channel) = found {
+            channel
         } else {
             if collection::count(transaction, &all)? >= QUOTA {
                 return Err(EmulatorError::ChannelQuota);
             }
-            let mut channel = unset(shared, region)?;
+            let mut channel = default_channel(shared, region)?;
             name.clone_into(&mut channel.name);
             channel.authorized = true;
-            insert(shared, transaction, channel.into())?.0.record.arn
+            let channel = channel.into();
+            insert(shared, transaction, &channel)?;
+            channel
         };
-        live::start(transaction, &arn, shared.clock.now())?;
-        Ok(arn)
+        streams::start(transaction, &channel.record.arn, shared.clock.now())?;
+        Ok(channel.record.arn)
     })
 }
 
-/// A channel as IVS makes it when the caller says nothing.
-pub(super) fn unset(shared: &Shared, region: &Region) -> Result<Channel, IdError> {
+/// Returns a channel with the defaults of IVS.
+pub(super) fn default_channel(shared: &Shared, region: &Region) -> Result<Channel, IdError> {
     Ok(Channel {
         arn: ids::arn(region, &shared.account, ResourceKind::Channel)?.try_into()?,
         name: String::new(),
@@ -232,42 +252,49 @@ pub(super) fn unset(shared: &Shared, region: &Region) -> Result<Channel, IdError
             maximum_resolution: "FULL_HD".to_owned(),
             policy: "ALLOW".to_owned(),
         },
-        srt_passphrase: Hidden::new(ids::alphanumeric(72)?),
+        srt_passphrase: Hidden(ids::alphanumeric(72)?),
     })
 }
 
-/// Stores a new channel, with its stream key; with `--auto-live` it is live at once.
+/// Stores a new channel and its stream key. With `--auto-live`, the channel is live at once.
 pub(super) fn insert(
     shared: &Shared,
     transaction: &WriteTransaction,
-    channel: Tagged<Channel>,
-) -> Result<(Tagged<Channel>, Tagged<StreamKey>), StoreError> {
-    // Tags of the channel are not copied to its stream key.
-    let key = stream_keys::new(&channel.record.arn, Tags::new())?;
-    collection::insert(transaction, &channel)?;
+    channel: &Tagged<Channel>,
+) -> Result<Tagged<StreamKey>, StoreError> {
+    // The stream key does not inherit the tags of the channel.
+    let key = new_key(&channel.record.arn, Tags::new())?;
+    collection::insert(transaction, channel)?;
     collection::insert(transaction, &key)?;
     if shared.auto_live {
-        live::start(transaction, &channel.record.arn, shared.clock.now())?;
+        streams::start(transaction, &channel.record.arn, shared.clock.now())?;
     }
-    Ok((channel, key))
+    Ok(key)
+}
+
+fn new_key(channel: &ChannelArn, tags: Tags) -> Result<Tagged<StreamKey>, IdError> {
+    let region = channel.region();
+    let arn = ids::arn(region, channel.account(), ResourceKind::StreamKey)?;
+    let value = Hidden(format!("sk_{region}_{}_{}", arn.id(), ids::alphanumeric(30)?));
+    Ok(Tagged { tags, record: StreamKey { arn, channel_arn: channel.clone(), value } })
 }
 
 fn refuse_live(
     transaction: &WriteTransaction,
     channel: &ChannelArn,
-    what: &str,
+    action: &str,
 ) -> Result<(), ApiError> {
-    match live::find(transaction, channel.as_str())? {
+    match streams::find_live(transaction, channel.as_str())? {
         None => Ok(()),
         Some(_) => Err(ApiError::new(
             ErrorCode::Conflict,
-            format!("Channel: {channel} is live and cannot be {what}. Stop its stream first."),
+            format!("Channel: {channel} is live and cannot be {action}. Stop its stream first."),
         )),
     }
 }
 
 impl Call<'_> {
-    /// Applies the given settings. Those left out stay as they are.
+    /// Applies the given settings. Absent ones stay unchanged.
     fn apply(
         &self,
         transaction: &WriteTransaction,
@@ -282,17 +309,20 @@ impl Call<'_> {
         set(&mut channel.kind, settings.kind);
         apply_preset(channel, settings.preset)?;
         apply_multitrack(channel, settings.multitrack_input_configuration)?;
-        for arn in
-            [&settings.playback_restriction_policy_arn, &settings.recording_configuration_arn]
-        {
+        for (place, arn) in [
+            (
+                &mut channel.playback_restriction_policy_arn,
+                settings.playback_restriction_policy_arn,
+            ),
+            (&mut channel.recording_configuration_arn, settings.recording_configuration_arn),
+        ] {
             self.check_attached(transaction, arn.as_deref().unwrap_or_default())?;
+            set(place, arn);
         }
-        set(&mut channel.playback_restriction_policy_arn, settings.playback_restriction_policy_arn);
-        set(&mut channel.recording_configuration_arn, settings.recording_configuration_arn);
         Ok(())
     }
 
-    /// What is attached to a channel must exist; `""` attaches nothing.
+    /// Refuses to attach a resource that does not exist. `""` attaches nothing.
     fn check_attached(&self, transaction: &WriteTransaction, arn: &str) -> Result<(), ApiError> {
         if arn.is_empty() {
             return Ok(());
@@ -304,34 +334,25 @@ impl Call<'_> {
         }
     }
 
-    /// The shape `Channel`.
+    /// Returns the shape `Channel`.
     pub(super) fn channel(&self, channel: &Tagged<Channel>) -> Value {
-        let Tagged { tags, record } = channel;
+        let record = &channel.record;
         let label = urls::ingest_label(record.arn.region(), record.arn.account());
-        json!({
-            "arn": record.arn,
-            "authorized": record.authorized,
+        let details = json!({
             "containerFormat": record.container_format,
             "ingestEndpoint": format!("{label}.global-contribute.live-video.net"),
-            "insecureIngest": record.insecure_ingest,
-            "latencyMode": record.latency_mode,
             "multitrackInputConfiguration": record.multitrack,
-            "name": record.name,
-            "playbackRestrictionPolicyArn": record.playback_restriction_policy_arn,
             "playbackUrl": urls::playback_url(&self.base_url, &record.arn),
-            "preset": record.preset,
-            "recordingConfigurationArn": record.recording_configuration_arn,
             "srt": {
                 "endpoint": format!("{label}.srt.live-video.net"),
                 "passphrase": record.srt_passphrase,
             },
-            "tags": tags,
-            "type": record.kind,
-        })
+        });
+        with(summary(channel), details)
     }
 }
 
-/// The shape `ChannelSummary`.
+/// Returns the shape `ChannelSummary`.
 fn summary(channel: &Tagged<Channel>) -> Value {
     let Tagged { tags, record } = channel;
     json!({
@@ -348,7 +369,18 @@ fn summary(channel: &Tagged<Channel>) -> Value {
     })
 }
 
-/// Presets are for the ADVANCED types. A type without one has `""`, whatever it had before.
+/// Returns the shape `StreamKey`.
+fn key_shape(key: &Tagged<StreamKey>) -> Value {
+    with(key_summary(key), json!({ "value": key.record.value }))
+}
+
+/// Returns the shape `StreamKeySummary`, which lacks the value.
+fn key_summary(key: &Tagged<StreamKey>) -> Value {
+    let Tagged { tags, record } = key;
+    json!({ "arn": record.arn, "channelArn": record.channel_arn, "tags": tags })
+}
+
+/// Presets are for the ADVANCED types. Another type has `""`, whatever it had before.
 fn apply_preset(channel: &mut Channel, preset: Option<String>) -> Result<(), ApiError> {
     let advanced = channel.kind.starts_with("ADVANCED_");
     match preset {
@@ -368,8 +400,8 @@ fn apply_preset(channel: &mut Channel, preset: Option<String>) -> Result<(), Api
     Ok(())
 }
 
-/// Multitrack input needs a STANDARD channel that is packed as fragmented MP4, also when a later
-/// call changes either; who enables it says policy and resolution too (service model).
+/// Multitrack input needs a STANDARD channel that is packaged as fragmented MP4, also when a later
+/// call changes either. A call that enables it must give policy and resolution (service model).
 fn apply_multitrack(channel: &mut Channel, input: Option<MultitrackInput>) -> Result<(), ApiError> {
     const MEMBER: &str = "multitrackInputConfiguration";
     if let Some(input) = input {

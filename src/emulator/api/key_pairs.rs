@@ -1,7 +1,7 @@
 //! Playback key pairs: `ImportPlaybackKeyPair`, `GetPlaybackKeyPair`, `ListPlaybackKeyPairs`,
 //! `DeletePlaybackKeyPair`.
 //!
-//! IVS keeps public halves only, and takes nothing but a P-384 key in SPKI PEM.
+//! IVS keeps only public keys, and accepts only P-384 keys in SPKI PEM.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use md5::{Digest, Md5};
@@ -17,14 +17,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Call,
-    error::{ApiError, ErrorCode},
-    input::ByArn,
-    pages::{Listing, PageInput},
+    call::{ByArn, Call},
+    pages::Page,
+    response::{ApiError, ErrorCode, with},
 };
 use crate::{
     emulator::{
-        ids,
+        ids::IdError,
         store::{
             collection::{self, Tagged, Tags},
             records::PlaybackKeyPair,
@@ -34,14 +33,10 @@ use crate::{
     ivs::arn::ResourceKind,
 };
 
-/// Playback key pairs in a region (service quotas of IVS; not adjustable).
+/// Playback key pairs per region (service quotas of IVS; not adjustable).
 const QUOTA: usize = 3;
 
-/// Page size of `ListPlaybackKeyPairs` where the caller does not say: the quota or 100, whichever
-/// is smaller.
-const DEFAULT_PAGE: usize = QUOTA;
-
-/// Not `Debug`: the material may be a private key, sent by mistake.
+/// Not `Debug`: the material may be a private key that was sent by mistake.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Import {
@@ -58,24 +53,17 @@ pub(super) fn import(call: &Call<'_>, input: Import) -> Result<Value, ApiError> 
     let pair = call.shared.store.write(|transaction| {
         let collection = call.collection(ResourceKind::PlaybackKey);
         let pairs = collection::all::<PlaybackKeyPair>(transaction, &collection)?;
-        let is_there = pairs.iter().any(|pair| pair.record.point == key.point);
-        if is_there && !call.accept_duplicates {
+        let is_duplicate = pairs.iter().any(|pair| pair.record.point == key.point);
+        if is_duplicate && !call.accept_duplicates {
             return Err(ApiError::new(
                 ErrorCode::Conflict,
                 "This public key is imported already, in this account and region.",
             ));
         }
-        if pairs.len() >= QUOTA {
-            return Err(ApiError::new(
-                ErrorCode::ServiceQuotaExceeded,
-                format!(
-                    "Playback key pair quota of {QUOTA} for this account and region is reached."
-                ),
-            ));
-        }
-        let arn = ids::arn(&call.region, &call.shared.account, ResourceKind::PlaybackKey)?;
+        call.check_quota(transaction, ResourceKind::PlaybackKey, ("Playback key pair", QUOTA))?;
+        let arn = call.new_arn(ResourceKind::PlaybackKey)?;
         let record = PlaybackKeyPair {
-            arn: arn.try_into().map_err(ids::IdError::from)?,
+            arn: arn.try_into().map_err(IdError::from)?,
             name: input.name,
             fingerprint: key.fingerprint,
             point: key.point,
@@ -88,57 +76,41 @@ pub(super) fn import(call: &Call<'_>, input: Import) -> Result<Value, ApiError> 
 }
 
 pub(super) fn get(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {
-    let pair = call.shared.store.read(|view| call.find(view, &input.arn))?;
-    Ok(json!({ "keyPair": shape(&pair) }))
+    Ok(json!({ "keyPair": shape(&call.get(&input.arn)?) }))
 }
 
-pub(super) fn list(call: &Call<'_>, page: &PageInput) -> Result<Value, ApiError> {
-    let listing = Listing {
-        collection: &call.collection(ResourceKind::PlaybackKey),
-        filters: &[],
-        member: "keyPairs",
-        default_limit: DEFAULT_PAGE,
-    };
-    call.list(&listing, page, |_| true, summary)
+pub(super) fn list(call: &Call<'_>, page: &Page) -> Result<Value, ApiError> {
+    call.list(page, "keyPairs", &call.collection(ResourceKind::PlaybackKey), summary)
 }
 
-/// Answers `{}`, unlike the other deletions, which answer nothing.
+/// Returns `{}`, unlike the other deletions, which return no body.
 pub(super) fn delete(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {
-    call.shared.store.write(|transaction| {
-        call.find::<PlaybackKeyPair>(transaction, &input.arn)?;
-        collection::remove(transaction, &input.arn)?;
-        Ok(json!({}))
-    })
+    call.delete::<PlaybackKeyPair>(&input.arn)?;
+    Ok(json!({}))
 }
 
-/// The shape `PlaybackKeyPair`. The public key itself is never answered.
+/// Returns the shape `PlaybackKeyPair`. It does not contain the public key.
 fn shape(pair: &Tagged<PlaybackKeyPair>) -> Value {
-    let Tagged { tags, record } = pair;
-    json!({
-        "arn": record.arn,
-        "fingerprint": record.fingerprint,
-        "name": record.name,
-        "tags": tags,
-    })
+    with(summary(pair), json!({ "fingerprint": pair.record.fingerprint }))
 }
 
-/// The shape `PlaybackKeyPairSummary`, which lacks the fingerprint.
+/// Returns the shape `PlaybackKeyPairSummary`, which lacks the fingerprint.
 fn summary(pair: &Tagged<PlaybackKeyPair>) -> Value {
     let Tagged { tags, record } = pair;
     json!({ "arn": record.arn, "name": record.name, "tags": tags })
 }
 
-/// What a caller imports.
+/// A public key to import.
 #[derive(Debug)]
 struct PublicKeyMaterial {
-    /// MD5 of the SPKI in DER, in lower-case hexadecimal pairs with colons.
+    /// The MD5 of the SPKI in DER, as lower-case hexadecimal bytes separated by colons.
     fingerprint: String,
-    /// The point in SEC 1's uncompressed form.
+    /// The point in the uncompressed form of SEC 1.
     point: Vec<u8>,
 }
 
 impl PublicKeyMaterial {
-    /// Reads PEM as leniently as OpenSSL: lines of any length, with white space anywhere in them.
+    /// Parses PEM as leniently as OpenSSL: lines of any length, with white space anywhere in them.
     fn parse(pem: &str) -> Result<Self, &'static str> {
         if pem.contains("PRIVATE KEY-----") {
             return Err("it is a private key; import the public half only");
@@ -178,7 +150,7 @@ impl PublicKeyMaterial {
 mod tests {
     use super::*;
 
-    /// The vector whose fingerprint AWS is known to give.
+    /// A key whose fingerprint at AWS is known.
     const DER: &str = "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAESErCxbkHXtts2QDGbIfjMpUjNtnBtHwmvIu3tC3Rqdv3NAcD\
         zBadv045/QzYLFYpW1qqAMBGCASZKl+fvk+oI6ES+wV6aT1ivGQdcQN88zA1DeJLu2CEA5dRXmSKhP4C";
 
@@ -196,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_is_that_of_aws() {
+    fn fingerprint_equals_that_of_aws() {
         for newline in ["\n", "\r\n"] {
             let text = pem("PUBLIC KEY", DER, newline);
             let padded = format!("\n {text}\n\n");
@@ -209,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_may_be_of_any_length_and_hold_white_space() {
+    fn pem_may_have_any_line_length_and_white_space() {
         let usual = pem("PUBLIC KEY", DER, "\n");
         let key = PublicKeyMaterial::parse(&usual).unwrap();
         let (begin, end) = ("-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----");
@@ -228,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_apart() {
+    fn refused_material_has_its_reason() {
         let reason = |text: &str| PublicKeyMaterial::parse(text).unwrap_err();
         let good = pem("PUBLIC KEY", DER, "\n");
         for unreadable in [
@@ -251,9 +223,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_p384_public_key_is_refused() {
+    fn material_other_than_p384_public_key_is_refused() {
         let good = pem("PUBLIC KEY", DER, "\n");
-        // A point beside the curve: the last byte of y is another.
+        // A point that is not on the curve: the last byte of y differs.
         let beside = pem("PUBLIC KEY", &DER.replace("hP4C", "hP4D"), "\n");
         let refused = [
             String::new(),

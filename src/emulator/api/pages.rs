@@ -1,95 +1,91 @@
-//! Pages of lists, and the opaque tokens between them.
+//! Pages of lists, and the opaque tokens that lead from one to the next.
 //!
-//! A token holds the place where the next page begins and a digest that binds it to the operation,
-//! the account, the region and the filters of the call that gave it. A token used elsewhere, or
-//! one that this emulator never gave, is refused.
+//! A token contains the position where the next page begins, and a digest that binds it to the
+//! operation, account, region and filters of the call that returned it. A token that is used
+//! elsewhere, or that this emulator never issued, is refused.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Call, error::ApiError};
-use crate::emulator::store::{
-    collection::{self, Record, Tagged},
-    records::Channel,
+use super::{
+    call::Call,
+    response::{ApiError, with},
 };
+use crate::emulator::store::collection::{self, Record, Tagged};
 
-/// The members that all lists share.
-#[derive(Debug, Default, Deserialize)]
+/// The page that a caller requests.
+#[derive(Debug)]
+pub(super) struct Page {
+    token: Option<String>,
+    limit: usize,
+}
+
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct PageInput {
+struct PageInput {
     next_token: Option<String>,
     max_results: Option<usize>,
 }
 
-/// What a list operation lists.
-#[derive(Debug)]
-pub(super) struct Listing<'a> {
-    /// The collection, whose name tells account and region.
-    pub(super) collection: &'a str,
-    /// The filters of the call, as the token is bound to them.
-    pub(super) filters: &'a [&'a str],
-    /// The member of the answer that holds the page.
-    pub(super) member: &'static str,
-    /// The page's size where the caller does not say (service model, each operation's text).
-    pub(super) default_limit: usize,
-}
-
 impl Call<'_> {
-    /// The asked page, in the order in which the resources were made.
-    pub(super) fn list<T: Record>(
-        &self,
-        listing: &Listing<'_>,
-        page: &PageInput,
-        keep: impl Fn(&T) -> bool,
-        shape: impl Fn(&Tagged<T>) -> Value,
-    ) -> Result<Value, ApiError> {
-        let scope = PageScope {
-            key: self.shared.store.page_key(),
-            operation: self.operation.name,
-            collection: listing.collection,
-            filters: listing.filters,
-        };
-        let after = scope.start(page.next_token.as_deref())?;
-        let limit = page.max_results.unwrap_or(listing.default_limit);
-        let found = self.shared.store.read(|view| {
-            Ok::<_, ApiError>(collection::page(view, listing.collection, after, limit, keep)?)
-        })?;
-        let items: Vec<Value> = found.items.iter().map(shape).collect();
-        let mut output = json!({ listing.member: items });
-        // Absent at the end, never null: hand-written loops look whether it is there.
-        if let (Some(next), Some(output)) = (found.next, output.as_object_mut()) {
-            output.insert("nextToken".to_owned(), scope.token(next).into());
-        }
-        Ok(output)
+    /// Returns the requested page, with the size that the service model gives as the default.
+    pub(super) fn page(&self, default_limit: usize) -> Result<Page, ApiError> {
+        let PageInput { next_token, max_results } = self.input()?;
+        Ok(Page { token: next_token, limit: max_results.unwrap_or(default_limit) })
     }
 
-    /// The asked page of what belongs to a channel, which must be there.
-    pub(super) fn list_of_channel<T: Record>(
+    /// Returns a page of a collection as `member` of the output, in the order of creation.
+    pub(super) fn list<T: Record>(
         &self,
-        channel_arn: &str,
-        listing: &Listing<'_>,
-        page: &PageInput,
+        page: &Page,
+        member: &str,
+        collection: &str,
         shape: impl Fn(&Tagged<T>) -> Value,
     ) -> Result<Value, ApiError> {
-        self.shared.store.read(|view| self.find::<Channel>(view, channel_arn))?;
-        self.list(listing, page, |_| true, shape)
+        self.list_filtered(page, member, collection, (&[], |_| true), shape)
+    }
+
+    /// Does the same for the records that pass a filter. `filters` bind the page token.
+    pub(super) fn list_filtered<T: Record>(
+        &self,
+        page: &Page,
+        member: &str,
+        collection: &str,
+        (filters, keep): (&[&str], impl Fn(&T) -> bool),
+        shape: impl Fn(&Tagged<T>) -> Value,
+    ) -> Result<Value, ApiError> {
+        let store = &self.shared.store;
+        let scope =
+            PageScope { key: store.page_key(), operation: self.operation, collection, filters };
+        let after = scope.start(page.token.as_deref())?;
+        let found = store.read(|view| {
+            Ok::<_, ApiError>(collection::page(view, collection, after, page.limit, keep)?)
+        })?;
+        let items: Vec<Value> = found.items.iter().map(shape).collect();
+        let output = json!({ member: items });
+        // On the last page it is absent rather than null: hand-written loops check for its presence.
+        Ok(match found.next {
+            Some(next) => with(output, json!({ "nextToken": scope.token(next) })),
+            None => output,
+        })
     }
 }
 
 /// The list that a token belongs to.
 #[derive(Debug)]
 struct PageScope<'a> {
-    /// The number of this emulator's data folder.
+    /// The random number of this emulator's data folder.
     key: u128,
     operation: &'a str,
+    /// The collection, whose name contains account and region.
     collection: &'a str,
     filters: &'a [&'a str],
 }
 
 impl PageScope<'_> {
-    /// After which sequence number the asked page begins. An empty token is as none.
+    /// Returns the sequence number after which the page begins. An empty token counts as absent.
     fn start(&self, token: Option<&str>) -> Result<u64, ApiError> {
         match token {
             None | Some("") => Ok(0),
@@ -102,7 +98,7 @@ impl PageScope<'_> {
         }
     }
 
-    /// The token of the page after `sequence`.
+    /// Returns the token of the page after `sequence`.
     fn token(&self, sequence: u64) -> String {
         let mut token = sequence.to_be_bytes().to_vec();
         token.extend(self.digest(sequence));
@@ -141,7 +137,7 @@ mod tests {
     };
 
     #[test]
-    fn a_token_leads_to_where_it_was_given() {
+    fn token_returns_its_position() {
         let token = SCOPE.token(7);
         assert_eq!(SCOPE.start(Some(&token)), Ok(7));
         assert_eq!(SCOPE.start(None), Ok(0));
@@ -149,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_worth_nothing_elsewhere() {
+    fn token_is_refused_elsewhere() {
         let token = SCOPE.token(7);
         let elsewhere = [
             PageScope { key: 2, ..SCOPE },

@@ -2,33 +2,25 @@
 //! `GetPlaybackRestrictionPolicy`, `ListPlaybackRestrictionPolicies`,
 //! `UpdatePlaybackRestrictionPolicy`, `DeletePlaybackRestrictionPolicy`.
 //!
-//! They say from where public channels may be played, which the edge enforces.
+//! They restrict where public channels may be played, which the edge enforces.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Call,
-    error::ApiError,
-    input::ByArn,
-    pages::{Listing, PageInput},
-    set,
+    call::{ByArn, Call, set},
+    pages::Page,
+    response::ApiError,
 };
 use crate::{
-    emulator::{
-        ids,
-        store::{
-            collection::{self, Tagged, Tags},
-            records::PlaybackRestrictionPolicy,
-        },
+    emulator::store::{
+        collection::{self, Tagged, Tags},
+        records::PlaybackRestrictionPolicy,
     },
     ivs::arn::ResourceKind,
 };
 
-/// Page size of `ListPlaybackRestrictionPolicies` where the caller does not say.
-const DEFAULT_PAGE: usize = 1;
-
-/// The settings that a caller chooses, when a policy is made and later.
+/// The settings that a caller chooses when it creates or updates a policy.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Settings {
@@ -39,7 +31,7 @@ struct Settings {
 }
 
 impl Settings {
-    /// Applies what is given. What is left out stays as it is.
+    /// Applies the given settings. Absent ones stay unchanged.
     fn apply(self, policy: &mut PlaybackRestrictionPolicy) {
         set(&mut policy.allowed_countries, self.allowed_countries);
         set(&mut policy.allowed_origins, self.allowed_origins);
@@ -57,9 +49,8 @@ pub(super) struct Create {
 }
 
 pub(super) fn create(call: &Call<'_>, input: Create) -> Result<Value, ApiError> {
-    let kind = ResourceKind::PlaybackRestrictionPolicy;
     let mut record = PlaybackRestrictionPolicy {
-        arn: ids::arn(&call.region, &call.shared.account, kind)?,
+        arn: call.new_arn(ResourceKind::PlaybackRestrictionPolicy)?,
         name: String::new(),
         allowed_countries: Vec::new(),
         allowed_origins: Vec::new(),
@@ -72,18 +63,12 @@ pub(super) fn create(call: &Call<'_>, input: Create) -> Result<Value, ApiError> 
 }
 
 pub(super) fn get(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {
-    let policy = call.shared.store.read(|view| call.find(view, &input.arn))?;
-    Ok(json!({ "playbackRestrictionPolicy": shape(&policy) }))
+    Ok(json!({ "playbackRestrictionPolicy": shape(&call.get(&input.arn)?) }))
 }
 
-pub(super) fn list(call: &Call<'_>, page: &PageInput) -> Result<Value, ApiError> {
-    let listing = Listing {
-        collection: &call.collection(ResourceKind::PlaybackRestrictionPolicy),
-        filters: &[],
-        member: "playbackRestrictionPolicies",
-        default_limit: DEFAULT_PAGE,
-    };
-    call.list(&listing, page, |_| true, shape)
+pub(super) fn list(call: &Call<'_>, page: &Page) -> Result<Value, ApiError> {
+    let policies = call.collection(ResourceKind::PlaybackRestrictionPolicy);
+    call.list(page, "playbackRestrictionPolicies", &policies, shape)
 }
 
 #[derive(Debug, Deserialize)]
@@ -103,14 +88,13 @@ pub(super) fn update(call: &Call<'_>, input: Update) -> Result<Value, ApiError> 
     Ok(json!({ "playbackRestrictionPolicy": shape(&policy) }))
 }
 
-/// Refused while it is attached to a channel.
 pub(super) fn delete(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {
     call.delete_unattached::<PlaybackRestrictionPolicy>(&input.arn, |channel| {
         channel.playback_restriction_policy_arn == input.arn
     })
 }
 
-/// The shapes `PlaybackRestrictionPolicy` and `PlaybackRestrictionPolicySummary`, which are alike.
+/// Returns the shape `PlaybackRestrictionPolicy`, which equals `PlaybackRestrictionPolicySummary`.
 fn shape(policy: &Tagged<PlaybackRestrictionPolicy>) -> Value {
     let Tagged { tags, record } = policy;
     json!({

@@ -1,7 +1,7 @@
 //! Recording configurations: `CreateRecordingConfiguration`, `GetRecordingConfiguration`,
 //! `ListRecordingConfigurations`, `DeleteRecordingConfiguration`.
 //!
-//! They are kept and can be attached to channels; nothing is recorded, and no bucket is looked at.
+//! They can be attached to channels, but nothing is recorded and no bucket is checked.
 
 use std::time::Duration;
 
@@ -9,29 +9,21 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Call,
-    error::{ApiError, ErrorCode},
-    input::ByArn,
-    pages::{Listing, PageInput},
+    call::{ByArn, Call},
+    pages::Page,
+    response::{ApiError, with},
 };
 use crate::{
     clock::Timestamp,
-    emulator::{
-        ids,
-        store::{
-            collection::{self, Tagged, Tags},
-            records::{RecordingConfiguration, Thumbnails},
-        },
+    emulator::store::{
+        collection::{self, Tagged, Tags},
+        records::{RecordingConfiguration, Thumbnails},
     },
     ivs::arn::ResourceKind,
 };
 
-/// Recording configurations in a region (service quotas of IVS).
+/// Recording configurations per region (service quotas of IVS).
 const QUOTA: usize = 20;
-
-/// Page size of `ListRecordingConfigurations` where the caller does not say: the quota or 100,
-/// whichever is smaller.
-const DEFAULT_PAGE: usize = QUOTA;
 
 /// How long a configuration is `CREATING`. AWS takes "a few seconds, up to 20".
 const CREATING: Duration = Duration::from_secs(2);
@@ -49,7 +41,7 @@ pub(super) struct Create {
     #[serde(default)]
     tags: Tags,
     #[serde(default)]
-    thumbnail_configuration: ThumbnailInput,
+    thumbnail_configuration: Thumbnails,
 }
 
 #[derive(Debug, Deserialize)]
@@ -71,26 +63,6 @@ struct Renditions {
     renditions: Vec<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ThumbnailInput {
-    recording_mode: Option<String>,
-    resolution: Option<String>,
-    storage: Option<Vec<String>>,
-    target_interval_seconds: Option<u8>,
-}
-
-impl From<ThumbnailInput> for Thumbnails {
-    fn from(input: ThumbnailInput) -> Self {
-        Self {
-            recording_mode: input.recording_mode.unwrap_or_else(|| "INTERVAL".to_owned()),
-            resolution: input.resolution,
-            storage: input.storage.unwrap_or_else(|| vec!["SEQUENTIAL".to_owned()]),
-            target_interval_seconds: input.target_interval_seconds.unwrap_or(60),
-        }
-    }
-}
-
 pub(super) fn create(call: &Call<'_>, input: Create) -> Result<Value, ApiError> {
     let Renditions { rendition_selection, renditions } = input.rendition_configuration;
     let rendition_selection = rendition_selection.unwrap_or_else(|| "ALL".to_owned());
@@ -103,72 +75,55 @@ pub(super) fn create(call: &Call<'_>, input: Create) -> Result<Value, ApiError> 
     let kind = ResourceKind::RecordingConfiguration;
     let created = call.shared.clock.now();
     let record = RecordingConfiguration {
-        arn: ids::arn(&call.region, &call.shared.account, kind)?,
+        arn: call.new_arn(kind)?,
         name: input.name,
         bucket_name: input.destination_configuration.s3.bucket_name,
         created,
         reconnect_window_seconds: input.recording_reconnect_window_seconds,
         rendition_selection,
         renditions,
-        thumbnails: input.thumbnail_configuration.into(),
+        thumbnails: input.thumbnail_configuration,
     };
     let configuration = Tagged { tags: input.tags, record };
     call.shared.store.write(|transaction| {
-        if collection::count(transaction, &call.collection(kind))? >= QUOTA {
-            return Err(ApiError::new(
-                ErrorCode::ServiceQuotaExceeded,
-                format!(
-                    "Recording configuration quota of {QUOTA} for this account and region is \
-                     reached."
-                ),
-            ));
-        }
-        Ok(collection::insert(transaction, &configuration)?)
+        call.check_quota(transaction, kind, ("Recording configuration", QUOTA))?;
+        Ok::<_, ApiError>(collection::insert(transaction, &configuration)?)
     })?;
     Ok(json!({ "recordingConfiguration": shape(&configuration, created) }))
 }
 
 pub(super) fn get(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {
-    let found = call.shared.store.read(|view| call.find(view, &input.arn))?;
-    Ok(json!({ "recordingConfiguration": shape(&found, call.shared.clock.now()) }))
+    let configuration = call.get(&input.arn)?;
+    Ok(json!({ "recordingConfiguration": shape(&configuration, call.shared.clock.now()) }))
 }
 
-pub(super) fn list(call: &Call<'_>, page: &PageInput) -> Result<Value, ApiError> {
-    let listing = Listing {
-        collection: &call.collection(ResourceKind::RecordingConfiguration),
-        filters: &[],
-        member: "recordingConfigurations",
-        default_limit: DEFAULT_PAGE,
-    };
+pub(super) fn list(call: &Call<'_>, page: &Page) -> Result<Value, ApiError> {
+    let configurations = call.collection(ResourceKind::RecordingConfiguration);
     let now = call.shared.clock.now();
-    call.list(&listing, page, |_| true, |configuration| summary(configuration, now))
+    call.list(page, "recordingConfigurations", &configurations, |found| summary(found, now))
 }
 
-/// Refused while a channel records with it.
 pub(super) fn delete(call: &Call<'_>, input: &ByArn) -> Result<Value, ApiError> {
     call.delete_unattached::<RecordingConfiguration>(&input.arn, |channel| {
         channel.recording_configuration_arn == input.arn
     })
 }
 
-/// The shape `RecordingConfiguration`.
+/// Returns the shape `RecordingConfiguration`.
 pub(super) fn shape(configuration: &Tagged<RecordingConfiguration>, now: Timestamp) -> Value {
     let record = &configuration.record;
-    let mut shape = summary(configuration, now);
-    if let Some(members) = shape.as_object_mut() {
-        let window = record.reconnect_window_seconds;
-        members.insert("recordingReconnectWindowSeconds".to_owned(), window.into());
-        let renditions = json!({
+    let details = json!({
+        "recordingReconnectWindowSeconds": record.reconnect_window_seconds,
+        "renditionConfiguration": {
             "renditionSelection": record.rendition_selection,
             "renditions": record.renditions,
-        });
-        members.insert("renditionConfiguration".to_owned(), renditions);
-        members.insert("thumbnailConfiguration".to_owned(), json!(record.thumbnails));
-    }
-    shape
+        },
+        "thumbnailConfiguration": record.thumbnails,
+    });
+    with(summary(configuration, now), details)
 }
 
-/// The shape `RecordingConfigurationSummary`.
+/// Returns the shape `RecordingConfigurationSummary`.
 fn summary(configuration: &Tagged<RecordingConfiguration>, now: Timestamp) -> Value {
     let Tagged { tags, record } = configuration;
     let state = if now < record.created + CREATING { "CREATING" } else { "ACTIVE" };

@@ -1,33 +1,33 @@
-//! Answers of the control plane: JSON, and the headers that IVS sends with everything.
+//! Responses of the control plane: JSON, errors that every AWS client can read, and the headers that
+//! IVS sends with everything.
 
 use axum::{
-    body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
-    response::Response,
+    response::{IntoResponse, Response},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use time::{OffsetDateTime, macros::format_description};
 
-use crate::clock::Timestamp;
+use crate::{
+    clock::Timestamp,
+    emulator::{ids::IdError, store::StoreError},
+};
 
-/// A JSON answer.
-pub(in crate::emulator) fn json(status: StatusCode, body: &Value) -> Response {
-    let mut response = Response::new(Body::from(body.to_string()));
-    *response.status_mut() = status;
-    let content_type = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    response
+/// Returns a JSON response.
+pub(crate) fn json(status: StatusCode, body: &Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 
-/// An answer without a body.
-pub(in crate::emulator) fn empty(status: StatusCode) -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
-    response
+/// Adds the members of one JSON object to another.
+pub(super) fn with(mut object: Value, more: Value) -> Value {
+    if let (Value::Object(members), Value::Object(more)) = (&mut object, more) {
+        members.extend(more);
+    }
+    object
 }
 
-/// Adds the headers of the service model, with the values that AWS is seen to send, and the `Date`
-/// by the emulator's clock, which need not be the machine's.
+/// Adds the headers of the service model, with the values that AWS sends, and the `Date` by the
+/// emulator's clock, which may differ from the machine's.
 pub(super) fn add_service_headers(headers: &mut HeaderMap, now: Timestamp) {
     const HEADERS: [(HeaderName, &str); 7] = [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
@@ -53,7 +53,7 @@ pub(super) fn add_service_headers(headers: &mut HeaderMap, now: Timestamp) {
     }
 }
 
-/// As in RFC 9110, section 5.6.7; nothing for a year that has no such form.
+/// Formats a date as in RFC 9110, section 5.6.7; `None` for a year that has no such form.
 fn http_date(now: Timestamp) -> Option<HeaderValue> {
     let instant = OffsetDateTime::from_unix_timestamp(now.unix_seconds()).ok()?;
     let form = format_description!(
@@ -62,24 +62,180 @@ fn http_date(now: Timestamp) -> Option<HeaderValue> {
     HeaderValue::try_from(instant.format(form).ok()?).ok()
 }
 
-/// The answer to a browser that asks whether a signed call may be sent from another origin.
+/// Tells a browser that a page of any origin may send signed calls.
 pub(super) fn preflight() -> Response {
-    let mut response = empty(StatusCode::NO_CONTENT);
-    let headers = response.headers_mut();
-    headers.insert(
-        header::ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static("GET, POST, DELETE, OPTIONS"),
-    );
-    // `*` would not stand for Authorization, so each header of the AWS clients is named.
-    headers.insert(
-        header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static(
-            "amz-sdk-invocation-id, amz-sdk-request, authorization, content-type, x-amz-content-sha256, \
-             x-amz-date, x-amz-security-token, x-amz-user-agent",
+    let headers = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE, OPTIONS"),
+        // `*` does not cover Authorization, so every header of the AWS clients is named.
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "amz-sdk-invocation-id, amz-sdk-request, authorization, content-type, \
+             x-amz-content-sha256, x-amz-date, x-amz-security-token, x-amz-user-agent",
         ),
-    );
-    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-    response
+        (header::ACCESS_CONTROL_MAX_AGE, "600"),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+/// An error response.
+///
+/// Clients disagree on where the code and the message are: in the header `x-amzn-ErrorType` or in
+/// `__type`, in `message` or in the `exceptionMessage` of the service model. All four are sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct ApiError {
+    code: ErrorCode,
+    message: String,
+}
+
+impl ApiError {
+    /// Returns an error with a message for the caller. Of the caller's values, a message may repeat
+    /// only ARNs.
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// A failure of the emulator itself. The cause is logged where it occurs.
+    pub(crate) fn internal() -> Self {
+        Self::new(
+            ErrorCode::InternalServer,
+            "The emulator failed to handle the call. Its log has the cause.",
+        )
+    }
+
+    /// The caller's account and region have no resource of that ARN.
+    pub(crate) fn not_found(arn: &str) -> Self {
+        Self::new(
+            ErrorCode::ResourceNotFound,
+            format!("ResourceNotFoundException: {arn} does not exist in this account and region."),
+        )
+    }
+
+    /// The caller exceeds a call rate, which may be that of one resource.
+    pub(super) fn throttled(operation: &str, limit: usize, resource: Option<&str>) -> Self {
+        let of = resource.map_or_else(String::new, |arn| format!(" for resource: {arn}"));
+        let message = format!("Operation: ivs:{operation} exceeded call rate: {limit}{of}");
+        Self::new(ErrorCode::Throttling, message)
+    }
+
+    /// A member of the input violates a rule that the table of constraints cannot express.
+    pub(crate) fn invalid(member: &str, rule: &str) -> Self {
+        let message = format!("Request member: {member} failed to satisfy the constraints: {rule}");
+        Self::new(ErrorCode::Validation, message)
+    }
+
+    /// Returns the code.
+    pub(super) fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    #[cfg(test)]
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        error.log();
+        Self::internal()
+    }
+}
+
+impl From<IdError> for ApiError {
+    fn from(error: IdError) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, name) = self.code.spec();
+        let body = json!({
+            "__type": name,
+            "message": self.message,
+            "exceptionMessage": self.message,
+        });
+        ([("x-amzn-errortype", name)], json(status, &body)).into_response()
+    }
+}
+
+/// Declares each error with its status and its name on the wire.
+macro_rules! error_codes {
+    (
+        modelled { $($(#[$doc:meta])* $code:ident = $status:ident, $name:literal;)* }
+        others { $($(#[$other_doc:meta])* $other:ident = $other_status:ident, $other_name:literal;)* }
+    ) => {
+        /// The errors that the emulator returns.
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+        pub(crate) enum ErrorCode {
+            $($(#[$doc])* $code,)*
+            $($(#[$other_doc])* $other,)*
+        }
+
+        impl ErrorCode {
+            /// The errors of the service model.
+            pub(crate) const MODELLED: &[Self] = &[$(Self::$code,)*];
+
+            /// Returns the status, and the name on the wire.
+            const fn spec(self) -> (StatusCode, &'static str) {
+                match self {
+                    $(Self::$code => (StatusCode::$status, $name),)*
+                    $(Self::$other => (StatusCode::$other_status, $other_name),)*
+                }
+            }
+        }
+    };
+}
+
+error_codes! {
+    // Names without `Exception` are IVS's own.
+    modelled {
+        AccessDenied = FORBIDDEN, "AccessDeniedException";
+        /// The channel is not live.
+        ChannelNotBroadcasting = NOT_FOUND, "ChannelNotBroadcasting";
+        /// The state of a resource does not allow the call.
+        Conflict = CONFLICT, "ConflictException";
+        /// The emulator failed.
+        InternalServer = INTERNAL_SERVER_ERROR, "InternalServerException";
+        /// The account is not verified yet.
+        PendingVerification = FORBIDDEN, "PendingVerification";
+        ResourceNotFound = NOT_FOUND, "ResourceNotFoundException";
+        ServiceQuotaExceeded = PAYMENT_REQUIRED, "ServiceQuotaExceededException";
+        ServiceUnavailable = SERVICE_UNAVAILABLE, "ServiceUnavailable";
+        StreamUnavailable = SERVICE_UNAVAILABLE, "StreamUnavailable";
+        /// The call rate exceeds its quota.
+        Throttling = TOO_MANY_REQUESTS, "ThrottlingException";
+        /// A member violates a constraint.
+        Validation = BAD_REQUEST, "ValidationException";
+    }
+    others {
+        /// The `Authorization` header is not that of `SigV4`.
+        IncompleteSignature = FORBIDDEN, "IncompleteSignatureException";
+        /// The signature is for another service, expired, or wrong.
+        InvalidSignature = FORBIDDEN, "InvalidSignatureException";
+        /// The call is not signed.
+        MissingAuthenticationToken = FORBIDDEN, "MissingAuthenticationTokenException";
+        /// The body is larger than the emulator accepts.
+        RequestEntityTooLarge = PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException";
+        /// The body is not JSON, or a member has the wrong type.
+        Serialization = BAD_REQUEST, "SerializationException";
+        /// The operation does not exist, or is not emulated.
+        UnknownOperation = NOT_FOUND, "UnknownOperationException";
+        /// The call is signed with another access key than the emulator's.
+        UnrecognizedClient = FORBIDDEN, "UnrecognizedClientException";
+    }
+}
+
+impl ErrorCode {
+    /// Returns the name on the wire.
+    pub(crate) const fn name(self) -> &'static str {
+        self.spec().1
+    }
+
+    /// Returns the status.
+    pub(crate) const fn status(self) -> StatusCode {
+        self.spec().0
+    }
 }
 
 #[cfg(test)]
@@ -87,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_date_is_written_as_http_demands() {
+    fn date_is_formatted_as_http_requires() {
         let date = |seconds| http_date(Timestamp::from_unix_seconds(seconds)).unwrap();
         assert_eq!(date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(date(0), "Thu, 01 Jan 1970 00:00:00 GMT");

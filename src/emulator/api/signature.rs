@@ -1,9 +1,11 @@
-//! Verifies what [`super::caller`] reads: the AWS Signature Version 4 of a call, where the emulator
-//! was given an access key.
+//! Reads and verifies the AWS Signature Version 4 of a call.
 //!
-//! The call is signed again by the library that AWS's own Rust client signs with, over the headers
-//! that the caller chose, and the two signatures are compared. So the details are the library's: the
-//! path that is encoded twice, the query that is sorted and encoded anew, the hash of the body.
+//! The region of a call is not in its URL: clients put it into the credential scope of the signature,
+//! `Credential=KEY/20261122/us-west-2/ivs/aws4_request`. The signature itself is verified only if the
+//! emulator was given an access key. The library that AWS's own Rust client uses then signs the call
+//! again, over the headers that the caller chose, and the two signatures are compared. The library
+//! thus decides the details: the path that is encoded twice, the query that is sorted and encoded
+//! again, the hash of the body.
 
 use std::{
     fmt,
@@ -21,41 +23,116 @@ use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 use time::{PrimitiveDateTime, macros::format_description};
 
-use super::{
-    caller::{SERVICE, Signed},
-    error::{ApiError, ErrorCode},
-};
-use crate::clock::Timestamp;
+use super::response::{ApiError, ErrorCode};
+use crate::{clock::Timestamp, ivs::arn::Region};
 
-/// How far the clocks of caller and emulator may be apart, either way.
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+const SERVICE: &str = "ivs";
+
+/// Far longer than the name of any region, and short enough that an ARN stays within its 128
+/// characters.
+const MAX_REGION_LENGTH: usize = 32;
+
+/// The largest difference between the clocks of the caller and the emulator.
 const MAX_SKEW: Duration = Duration::from_mins(5);
 
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
-/// Knows the one access key that calls may be signed with.
-pub(in crate::emulator) struct Verifier {
+/// The `Authorization` header of a call. Not `Debug`, because it contains the signature.
+#[derive(Clone, Copy)]
+pub(super) struct Authorization<'a> {
+    access_key_id: &'a str,
+    /// The name of the region, as it was signed.
+    region: &'a str,
+    service: &'a str,
+    /// The names of the signed headers, separated by semicolons.
+    headers: &'a str,
+    signature: &'a str,
+}
+
+impl<'a> Authorization<'a> {
+    /// Reads the header, and the region that the call is signed for.
+    pub(super) fn of(headers: &'a HeaderMap) -> Result<(Self, Region), ApiError> {
+        let Some(header) = headers.get(header::AUTHORIZATION) else {
+            return Err(ApiError::new(
+                ErrorCode::MissingAuthenticationToken,
+                "Missing Authentication Token. Sign the call as AWS clients do, in the header \
+                 Authorization; a signature in the query is not read.",
+            ));
+        };
+        let authorization = header.to_str().ok().and_then(Self::parse).ok_or_else(|| {
+            ApiError::new(
+                ErrorCode::IncompleteSignature,
+                "Authorization must be AWS4-HMAC-SHA256 with Credential, SignedHeaders and \
+                 Signature.",
+            )
+        })?;
+        if authorization.service != SERVICE {
+            return Err(ApiError::new(
+                ErrorCode::InvalidSignature,
+                "Credential should be scoped to correct service: 'ivs'.",
+            ));
+        }
+        let region = Some(authorization.region).filter(|region| region.len() <= MAX_REGION_LENGTH);
+        let region = region.and_then(|region| region.parse().ok()).ok_or_else(|| {
+            ApiError::new(
+                ErrorCode::InvalidSignature,
+                "Credential should be scoped to a valid region, such as 'us-west-2'.",
+            )
+        })?;
+        Ok((authorization, region))
+    }
+
+    fn parse(authorization: &'a str) -> Option<Self> {
+        let parameters = authorization.strip_prefix(ALGORITHM)?.strip_prefix([' ', '\t'])?;
+        let parameter = |name: &str| {
+            parameters.split(',').find_map(|parameter| {
+                let value = parameter.trim().strip_prefix(name)?.strip_prefix('=')?;
+                (!value.is_empty()).then_some(value)
+            })
+        };
+        let (headers, signature) = (parameter("SignedHeaders")?, parameter("Signature")?);
+        // From the right, because an access key may contain slashes.
+        let mut parts = parameter("Credential")?.rsplitn(5, '/');
+        let (end, service, region) = (parts.next()?, parts.next()?, parts.next()?);
+        let (date, access_key_id) = (parts.next()?, parts.next()?);
+        let dated = date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit());
+        (end == "aws4_request" && dated && !access_key_id.is_empty()).then_some(Self {
+            access_key_id,
+            region,
+            service,
+            headers,
+            signature,
+        })
+    }
+}
+
+/// Verifies that calls are signed with the emulator's access key.
+pub(crate) struct Verifier {
     access_key_id: String,
     identity: Identity,
 }
 
 impl Verifier {
-    pub(in crate::emulator) fn new(access_key_id: String, secret: &SecretString) -> Self {
+    /// Returns a verifier for one access key.
+    pub(crate) fn new(access_key_id: String, secret: &SecretString) -> Self {
         let id = access_key_id.as_str();
         let credentials = Credentials::new(id, secret.expose_secret(), None, None, "emulator");
         Self { identity: credentials.into(), access_key_id }
     }
 
-    /// Refuses a call that was not signed with the access key, or not lately.
+    /// Refuses a call that was not signed with the access key within the last minutes.
     pub(super) fn verify(
         &self,
-        signed: &Signed<'_>,
+        authorization: &Authorization<'_>,
         parts: &Parts,
         body: &[u8],
         now: Timestamp,
     ) -> Result<(), ApiError> {
-        // A temporary credential would have a session token; this key is none.
-        if signed.access_key_id != self.access_key_id || parts.headers.contains_key(SECURITY_TOKEN)
+        // Only temporary credentials have a session token, and this key is permanent.
+        if authorization.access_key_id != self.access_key_id
+            || parts.headers.contains_key(SECURITY_TOKEN)
         {
             return Err(ApiError::new(
                 ErrorCode::UnrecognizedClient,
@@ -70,9 +147,9 @@ impl Verifier {
                 "The signature is more than 5 minutes old, or from the future. Set the clock.",
             ));
         }
-        let expected = self.signature(signed, parts, body, at);
+        let expected = self.signature(authorization, parts, body, at);
         let is_equal = expected.is_some_and(|expected| {
-            bool::from(expected.as_bytes().ct_eq(signed.signature.as_bytes()))
+            bool::from(expected.as_bytes().ct_eq(authorization.signature.as_bytes()))
         });
         if is_equal {
             return Ok(());
@@ -84,35 +161,35 @@ impl Verifier {
         ))
     }
 
-    /// What the signature of the call would be with our secret; `None` where it cannot have any.
+    /// Signs the call with the emulator's secret; `None` if the call cannot have a valid signature.
     fn signature(
         &self,
-        signed: &Signed<'_>,
+        authorization: &Authorization<'_>,
         parts: &Parts,
         body: &[u8],
         at: Timestamp,
     ) -> Option<String> {
-        // The order is that of the signature's own, and each name stands for all its values.
+        // In the order of the caller's signature; each name stands for all its values.
         let mut headers = Vec::new();
-        for name in signed.headers.split(';') {
+        for name in authorization.headers.split(';') {
             let mut values = parts.headers.get_all(name).into_iter().peekable();
             values.peek()?;
             for value in values {
                 headers.push((name, value.to_str().ok()?));
             }
         }
-        // The library would add them by itself.
+        // The library would add these by itself.
         if [header::HOST, DATE].iter().any(|needed| headers.iter().all(|(name, _)| needed != name))
         {
             return None;
         }
         let since_epoch = Duration::from_secs(u64::try_from(at.unix_seconds()).ok()?);
         let mut settings = SigningSettings::default();
-        // What the caller signed is what is signed.
+        // The caller chose which headers to sign.
         settings.excluded_headers = None;
         let parameters = v4::SigningParams::builder()
             .identity(&self.identity)
-            .region(signed.region)
+            .region(authorization.region)
             .name(SERVICE)
             .time(SystemTime::UNIX_EPOCH + since_epoch)
             .settings(settings)
@@ -133,7 +210,7 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// When the caller signed, by its own clock.
+/// Returns when the caller signed, by its own clock.
 fn signing_time(headers: &HeaderMap) -> Result<Timestamp, ApiError> {
     let format = format_description!("[year][month][day]T[hour][minute][second]Z");
     let text = headers.get(DATE).and_then(|date| date.to_str().ok());
@@ -151,7 +228,53 @@ fn signing_time(headers: &HeaderMap) -> Result<Timestamp, ApiError> {
 mod tests {
     use axum::http::Request;
 
-    use super::{super::caller, *};
+    use super::*;
+
+    fn region_of(authorization: &str) -> Result<String, ErrorCode> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, authorization.parse().unwrap());
+        let region = Authorization::of(&headers).map(|(_, region)| region.to_string());
+        region.map_err(|error| error.code())
+    }
+
+    #[test]
+    fn region_comes_from_credential_scope() {
+        for credential in ["AKID", "a/b", "test"] {
+            let header = format!(
+                "AWS4-HMAC-SHA256 Credential={credential}/20261122/eu-west-1/ivs/aws4_request, \
+                 SignedHeaders=host;x-amz-date, Signature=abc"
+            );
+            assert_eq!(region_of(&header), Ok("eu-west-1".to_owned()));
+            assert_eq!(region_of(&header.replace(", ", ",")), Ok("eu-west-1".to_owned()));
+        }
+    }
+
+    #[test]
+    fn malformed_authorization_has_its_error() {
+        let unsigned = Authorization::of(&HeaderMap::new()).err().map(|error| error.code());
+        assert_eq!(unsigned, Some(ErrorCode::MissingAuthenticationToken));
+        let signed = |credential: &str| {
+            region_of(&format!(
+                "AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=abc"
+            ))
+        };
+        let incomplete = Err(ErrorCode::IncompleteSignature);
+        assert_eq!(region_of("Bearer x"), incomplete);
+        assert_eq!(region_of("AWS4-HMAC-SHA256"), incomplete);
+        assert_eq!(
+            region_of("AWS4-HMAC-SHA256 Credential=k/20261122/a/ivs/aws4_request"),
+            incomplete
+        );
+        assert_eq!(signed("k/20261122/us-west-2/ivs"), incomplete);
+        assert_eq!(signed("k/2026/us-west-2/ivs/aws4_request"), incomplete);
+        assert_eq!(signed("/20261122/us-west-2/ivs/aws4_request"), incomplete);
+        let wrong = Err(ErrorCode::InvalidSignature);
+        assert_eq!(signed("k/20261122/us-west-2/s3/aws4_request"), wrong);
+        assert_eq!(signed("k/20261122/US/ivs/aws4_request"), wrong);
+        assert_eq!(signed("k/20261122//ivs/aws4_request"), wrong);
+        let long = "a".repeat(MAX_REGION_LENGTH + 1);
+        assert_eq!(signed(&format!("k/20261122/{long}/ivs/aws4_request")), wrong);
+    }
 
     /// Signed by botocore, at [`SIGNED_AT`], with the key of [`verifier`].
     const POST: (&str, &str, &str, &str, &str) = (
@@ -215,8 +338,8 @@ mod tests {
 
     fn verdict_at(request: Request<String>, now: Timestamp) -> Result<(), ErrorCode> {
         let (parts, body) = request.into_parts();
-        let signed = caller::read(&parts.headers).map_err(|error| error.code())?.0;
-        let verdict = verifier().verify(&signed, &parts, body.as_bytes(), now);
+        let authorization = Authorization::of(&parts.headers).map_err(|error| error.code())?.0;
+        let verdict = verifier().verify(&authorization, &parts, body.as_bytes(), now);
         verdict.map_err(|error| error.code())
     }
 
@@ -225,17 +348,17 @@ mod tests {
     }
 
     #[test]
-    fn what_other_clients_sign_is_verified() {
+    fn signatures_of_botocore_verify() {
         for vector in [POST, GET_TAGS, UNTAG, WITH_HASH] {
             assert_eq!(verdict(request(vector)), Ok(()), "{vector:?}");
         }
-        // Another way to write the same query, which some clients send after signing the first.
+        // Some clients sign one encoding of the query and send another.
         let plus = UNTAG.1.replace("%20", "+");
         assert_eq!(verdict(request((UNTAG.0, &plus, UNTAG.2, UNTAG.3, UNTAG.4))), Ok(()));
     }
 
     #[test]
-    fn what_differs_from_what_was_signed_is_refused() {
+    fn changed_call_is_refused() {
         let refused = Err(ErrorCode::InvalidSignature);
         let (method, target, body, headers, signature) = POST;
         for changed in [
@@ -263,13 +386,13 @@ mod tests {
         let mut twice = request(POST);
         twice.headers_mut().append("content-type", "text/plain".parse().unwrap());
         assert_eq!(verdict(twice), refused);
-        // The header tells one hash, the body has another.
+        // The hash in the header differs from that of the body.
         let (method, target, _, headers, signature) = WITH_HASH;
         assert_eq!(verdict(request((method, target, "{}", headers, signature))), refused);
     }
 
     #[test]
-    fn another_key_is_not_recognised() {
+    fn other_access_key_is_unrecognized() {
         let refused = Err(ErrorCode::UnrecognizedClient);
         let mut other = request(POST);
         let authorization = other.headers()["authorization"].to_str().unwrap();
@@ -282,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_good_for_five_minutes_either_way() {
+    fn signature_is_valid_for_five_minutes_either_way() {
         for (seconds, expected) in [(300, Ok(())), (301, Err(ErrorCode::InvalidSignature))] {
             let skew = Duration::from_secs(seconds);
             assert_eq!(verdict_at(request(POST), SIGNED_AT + skew), expected);

@@ -1,7 +1,7 @@
 //! Tags of any resource: `TagResource`, `UntagResource`, `ListTagsForResource`.
 //!
-//! These three are called by method, with the ARN in the path as one percent-encoded segment and
-//! the keys to remove in the query.
+//! The HTTP method selects the operation. The path contains the ARN as one percent-encoded segment,
+//! and the query the keys to remove.
 
 use std::borrow::Cow;
 
@@ -11,18 +11,18 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Call,
-    error::{ApiError, ErrorCode},
+    call::Call,
+    response::{ApiError, ErrorCode},
 };
 use crate::emulator::store::{
     View,
     collection::{self, Tags},
 };
 
-/// Tags of a resource (service model).
+/// Tags per resource (service model).
 const MAX_TAGS: usize = 50;
 
-/// Puts the members that are not in the body into the input. A body cannot override them.
+/// Adds the members of the path and the query to the input. They override those of the body.
 pub(super) fn add_path_and_query(
     input: &mut Map<String, Value>,
     uri: &Uri,
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_is_decoded_once() {
+    fn path_is_decoded_once() {
         let plain = input("/tags/arn%3Aaws%3Aivs%3Aa%3A1%3Achannel%2Fx");
         assert_eq!(plain["resourceArn"], "arn:aws:ivs:a:1:channel/x");
         assert!(!plain.contains_key("tagKeys"));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_from_the_query_alone() {
+    fn tag_keys_come_only_from_query() {
         let keys = input("/tags/x?tagKeys=a&tagKeys=b%20c&tagKeys=d+e&tagKeys=f%2Bg&other=1");
         assert_eq!(keys["tagKeys"], json!(["a", "b c", "d e", "f+g"]));
         let mut body = Map::from_iter([("tagKeys".to_owned(), json!(["z"]))]);

@@ -1,4 +1,4 @@
-//! The token as a set of claims: whom it admits, to what, until when.
+//! Checks the payload of a verified token, and turns it into what the player is granted.
 //!
 //! Claims that IVS does not know are ignored, as IVS does.
 
@@ -6,16 +6,17 @@ use serde_json::{Map, Value};
 use uuid::{Uuid, fmt::Hyphenated};
 
 use super::{
-    origin::{Asking, OriginRule, Origins},
+    media::Resolution,
+    origin::{OriginRule, Origins, RequestOrigin},
     refusal::Reason,
 };
 use crate::{clock::Timestamp, ivs::arn::ChannelArn};
 
-/// From here on `exp` is no second that anyone means (the year 5138), but a millisecond.
+/// An `exp` from here on is in milliseconds: in seconds, this is the year 5138.
 const MILLISECONDS_FROM: i64 = 100_000_000_000;
 
-/// How far ahead `exp` may be of a token that names a viewer or plays once, in seconds. There is
-/// no tolerance: a clock that is ahead of this one shows.
+/// How far in the future the `exp` of a token with a viewer or single use may be, in seconds. There
+/// is no tolerance, so a client whose clock is ahead of this one notices.
 const MAX_SECONDS_AHEAD: i64 = 600;
 
 /// The longest viewer id, in characters.
@@ -24,9 +25,9 @@ const MAX_VIEWER_ID_LENGTH: usize = 40;
 /// The most origins of a token with strict origin enforcement.
 const MAX_STRICT_ORIGINS: usize = 5;
 
-/// What a verified token says.
-#[derive(Debug)]
-pub(super) struct Claims {
+/// What a player is granted, by its token or by a public channel.
+#[derive(Debug, Default)]
+pub(super) struct Grant {
     /// `exp`, in seconds since the Unix epoch.
     pub(super) expires_at: i64,
     pub(super) viewer: Option<Viewer>,
@@ -35,37 +36,18 @@ pub(super) struct Claims {
     pub(super) origin_rule: OriginRule,
 }
 
-/// The viewer's session that a token opens.
+/// The viewer session that a token opens.
 #[derive(Debug)]
 pub(super) struct Viewer {
     pub(super) id: String,
     pub(super) session_version: i64,
 }
 
-/// `aws:maximum-resolution`
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Resolution {
-    Sd,
-    Hd,
-    FullHd,
-}
-
-impl Resolution {
-    /// The most lines of a picture.
-    pub(super) const fn max_height(self) -> u32 {
-        match self {
-            Self::Sd => 480,
-            Self::Hd => 720,
-            Self::FullHd => 1080,
-        }
-    }
-}
-
-impl Claims {
-    /// Reads the payload of a verified token that is shown for `channel` at `now`.
+impl Grant {
+    /// Checks the payload of a token that is used for `channel` at `now`.
     ///
-    /// The order of the checks is part of what the emulator documents.
-    pub(super) fn check(
+    /// The order of the checks is part of the emulator's documentation.
+    pub(super) fn of_token(
         payload: &Map<String, Value>,
         channel: &ChannelArn,
         now: Timestamp,
@@ -85,36 +67,29 @@ impl Claims {
             Some(_) => return Err(Reason::ViewerIdLength),
             None => None,
         };
-        Ok(Self {
-            expires_at,
-            viewer,
-            single_use,
-            maximum_resolution,
-            origin_rule: OriginRule {
-                allowed: origins.map(Origins::parse).transpose()?,
-                strict: strict.unwrap_or(false),
-            },
-        })
+        let origin_rule = OriginRule {
+            allowed: origins.map(Origins::parse).transpose()?,
+            strict: strict.unwrap_or(false),
+        };
+        Ok(Self { expires_at, viewer, single_use, maximum_resolution, origin_rule })
     }
 
-    /// Whether the token's rule for origins is one that IVS takes, and whether who asks may.
-    pub(super) fn check_origin(&self, asking: &Asking) -> Result<(), Reason> {
-        match &self.origin_rule {
-            OriginRule { allowed: None, strict: true } => return Err(Reason::StrictWithoutOrigin),
-            // A lone `*` gives strict enforcement nothing to enforce.
-            OriginRule { allowed: Some(origins), strict: true }
-                if origins.len() == 1 && origins.allow_anyone() =>
-            {
-                return Err(Reason::StrictWithoutOrigin);
+    /// Checks that IVS accepts the token's rule for origins, and then the origin of the request.
+    pub(super) fn check_origin(&self, origin: &RequestOrigin) -> Result<(), Reason> {
+        if self.origin_rule.strict {
+            match &self.origin_rule.allowed {
+                None => return Err(Reason::StrictWithoutOrigin),
+                // A lone `*` gives strict enforcement nothing to enforce.
+                Some(origins) if origins.len() == 1 && origins.allow_anyone() => {
+                    return Err(Reason::StrictWithoutOrigin);
+                }
+                Some(origins) if origins.len() > MAX_STRICT_ORIGINS => {
+                    return Err(Reason::TooManyStrictOrigins);
+                }
+                Some(_) => {}
             }
-            OriginRule { allowed: Some(origins), strict: true }
-                if origins.len() > MAX_STRICT_ORIGINS =>
-            {
-                return Err(Reason::TooManyStrictOrigins);
-            }
-            OriginRule { .. } => {}
         }
-        self.origin_rule.check(asking)
+        self.origin_rule.check(origin)
     }
 }
 
@@ -124,7 +99,7 @@ fn check_channel(payload: &Map<String, Value>, channel: &ChannelArn) -> Result<(
         Some(Value::String(_)) => Err(Reason::ChannelMismatch),
         Some(_) => Err(Reason::ClaimType),
         None => {
-            // However its words are joined: channel-arn, channel_arn, channelArn.
+            // In any spelling: channel-arn, channel_arn, channelArn.
             let is_channel_arn = |name: &String| {
                 let letters = name.bytes().filter(|byte| !b"-_".contains(byte));
                 letters.map(|byte| byte.to_ascii_lowercase()).eq(*b"channelarn")
@@ -140,7 +115,7 @@ fn check_channel(payload: &Map<String, Value>, channel: &ChannelArn) -> Result<(
 
 fn check_expiry(payload: &Map<String, Value>, now: Timestamp) -> Result<i64, Reason> {
     let exp = payload.get("exp").ok_or(Reason::ExpMissing)?;
-    // Beyond 63 bits it is as far ahead as any other time that never comes.
+    // Beyond 63 bits it is as far in the future as any other time that never comes.
     let far = || exp.as_u64().map(|_| i64::MAX);
     let exp = exp.as_i64().or_else(far).ok_or(Reason::ExpNotInteger)?;
     let now = now.unix_seconds();
@@ -156,7 +131,7 @@ fn check_expiry(payload: &Map<String, Value>, now: Timestamp) -> Result<i64, Rea
     Ok(exp)
 }
 
-/// A claim that may be absent, but not of another type. `null` is another type.
+/// Reads a claim that may be absent but not of another type. `null` is another type.
 fn claim<'a, T>(
     payload: &'a Map<String, Value>,
     name: &str,
@@ -165,7 +140,7 @@ fn claim<'a, T>(
     payload.get(name).map(|value| read(value).ok_or(Reason::ClaimType)).transpose()
 }
 
-/// In the form of RFC 9562 alone: no braces, no `urn:uuid:`, no bare digits.
+/// Parses the form of RFC 9562 only: no braces, no `urn:uuid:`, hyphens required.
 fn uuid(value: &Value) -> Option<Uuid> {
     value.as_str()?.parse::<Hyphenated>().ok().map(Uuid::from)
 }
@@ -189,30 +164,30 @@ mod tests {
     const CHANNEL: &str = "arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGh1234";
     const NOW: i64 = 1_795_337_700;
 
-    fn check(payload: Value) -> Result<Claims, Reason> {
+    fn check(payload: Value) -> Result<Grant, Reason> {
         let Value::Object(payload) = payload else { panic!("not an object") };
-        Claims::check(
+        Grant::of_token(
             &payload,
             &CHANNEL.parse().unwrap(),
             Timestamp::from_unix_millis(NOW * 1000 + 999),
         )
     }
 
-    /// A good payload with one more claim.
-    fn with(name: &str, value: &Value) -> Result<Claims, Reason> {
+    /// Checks a valid payload with one more claim.
+    fn with(name: &str, value: &Value) -> Result<Grant, Reason> {
         check(json!({"aws:channel-arn": CHANNEL, "exp": NOW + 600, name: value}))
     }
 
     #[test]
-    fn the_least_token_plays() {
-        let claims = with("iat", &json!(NOW)).unwrap();
-        assert_eq!(claims.expires_at, NOW + 600);
-        assert!(claims.viewer.is_none() && claims.single_use.is_none());
-        assert_eq!(claims.check_origin(&Asking::Unnamed), Ok(()));
+    fn minimal_token_plays() {
+        let grant = with("iat", &json!(NOW)).unwrap();
+        assert_eq!(grant.expires_at, NOW + 600);
+        assert!(grant.viewer.is_none() && grant.single_use.is_none());
+        assert_eq!(grant.check_origin(&RequestOrigin::Absent), Ok(()));
     }
 
     #[test]
-    fn it_is_for_one_channel() {
+    fn token_is_for_one_channel() {
         let channel =
             |name: &str, arn: Value| check(json!({name: arn, "exp": NOW + 1})).unwrap_err();
         let other = format!("{CHANNEL}x");
@@ -226,13 +201,13 @@ mod tests {
     }
 
     #[test]
-    fn exp_is_an_integer_in_the_future() {
+    fn exp_must_be_integer_in_future() {
         let exp = |exp: Value| check(json!({"aws:channel-arn": CHANNEL, "exp": exp})).err();
         assert_eq!(exp(json!(NOW + 1)), None);
         assert_eq!(exp(json!(NOW)), Some(Reason::Expired));
         assert_eq!(exp(json!(0)), Some(Reason::Expired));
         assert_eq!(exp(json!(-1)), Some(Reason::Expired));
-        // In milliseconds, without a viewer: merely far ahead.
+        // In milliseconds, without a viewer: merely far in the future.
         assert_eq!(exp(json!((NOW + 60) * 1000)), None);
         assert_eq!(exp(json!(u64::MAX)), None);
         for wrong in [json!(1_795_337_800.5), json!("1795337800"), json!(null), json!(1e30)] {
@@ -242,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_viewer_and_a_single_use_shorten_a_token() {
+    fn viewer_and_single_use_limit_exp_to_600_seconds() {
         for (name, value) in [
             ("aws:viewer-id", json!("v")),
             ("aws:single-use-uuid", json!("0b0e5f1e-5b1c-4b4e-9b1e-0b0e5f1e5b1c")),
@@ -257,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_have_their_types() {
+    fn claims_of_wrong_type_are_refused() {
         for (name, wrong) in [
             ("aws:viewer-id", json!(7)),
             ("aws:viewer-id", json!(null)),
@@ -285,26 +260,26 @@ mod tests {
     }
 
     #[test]
-    fn strict_enforcement_needs_origins_and_an_origin() {
-        let strict = |origins: Option<&str>, asking: &Asking| {
+    fn strict_enforcement_needs_allowed_origins_and_request_origin() {
+        let strict = |origins: Option<&str>, origin: &RequestOrigin| {
             let mut payload = json!({
                 "aws:channel-arn": CHANNEL, "exp": NOW + 60, "aws:strict-origin-enforcement": true,
             });
             if let Some(origins) = origins {
                 payload["aws:access-control-allow-origin"] = json!(origins);
             }
-            check(payload).unwrap().check_origin(asking)
+            check(payload).unwrap().check_origin(origin)
         };
-        let from = |origin: &str| Asking::From(origin.to_owned());
+        let from = |origin: &str| RequestOrigin::From(origin.to_owned());
         let five = ["https://a.example"; 5].join(",");
         for none in [None, Some("*")] {
             let result = strict(none, &from("https://a.example"));
             assert_eq!(result, Err(Reason::StrictWithoutOrigin));
         }
         assert_eq!(strict(Some(&five), &from("https://a.example")), Ok(()));
-        assert_eq!(strict(Some(&five), &Asking::Unnamed), Err(Reason::OriginMissing));
+        assert_eq!(strict(Some(&five), &RequestOrigin::Absent), Err(Reason::OriginMissing));
         assert_eq!(strict(Some(&five), &from("https://b.example")), Err(Reason::OriginNotAllowed));
-        assert_eq!(strict(Some(&five), &Asking::FromSeveral), Err(Reason::OriginNotAllowed));
+        assert_eq!(strict(Some(&five), &RequestOrigin::Malformed), Err(Reason::OriginNotAllowed));
         let six = format!("{five},https://b.example");
         let result = strict(Some(&six), &from("https://a.example"));
         assert_eq!(result, Err(Reason::TooManyStrictOrigins));
@@ -312,7 +287,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_payload_makes_it_panic(name in "aws:[a-z-]{0,30}|exp", text in "\\PC{0,60}", number: i64) {
+        fn no_payload_causes_a_panic(name in "aws:[a-z-]{0,30}|exp", text in "\\PC{0,60}", number: i64) {
             let _ = with(&name, &json!(text));
             let _ = with(&name, &json!(number));
             let _ = with("aws:access-control-allow-origin", &json!(text));

@@ -1,26 +1,24 @@
-//! The media that every channel plays: a short film in three renditions, cut to be looped for ever.
+//! The media that every channel plays: a short film in three renditions, looped without end.
 //!
-//! `media/generate.sh` makes the files. Each is an initialisation section and [`SEGMENTS`] fragments
-//! of exactly [`SEGMENT_DURATION`]. The loop has no gap: segment number 8 is segment 0 again, with its
-//! number and its decode times written anew, so that a player sees one stream without end.
+//! `media/generate.sh` makes the files. Each is an initialization section and [`SEGMENTS`] fragments
+//! of exactly [`SEGMENT_DURATION`]. The loop has no gap: segment 8 is segment 0 again with its own
+//! sequence number and decode times, so a player sees one endless stream.
 
 use std::{ops::Range, sync::LazyLock, time::Duration};
-
-use super::{
-    boxes::{boxes, child, children, u32_at, u64_at},
-    claims::Resolution,
-};
 
 /// How long a segment plays.
 pub(super) const SEGMENT_DURATION: Duration = Duration::from_millis(1_600);
 
-/// Pictures a second, in thousandths.
+/// Frames per second, in thousandths.
 pub(super) const FRAME_RATE_MILLIS: u32 = 25_000;
 
 /// How many segments the loop has.
 const SEGMENTS: usize = 8;
 
-/// What every channel offers, the best first, as IVS orders it.
+/// The time units per second of the video and the audio track, in the order of the tracks.
+const TIME_SCALES: [u128; 2] = [12_800, 48_000];
+
+/// The renditions of every channel, the best first, as IVS orders them.
 static RENDITIONS: LazyLock<[Rendition; 3]> = LazyLock::new(|| {
     [
         rendition("1080p", (1920, 1080), "avc1.640028", include_bytes!("media/1080p.mp4")),
@@ -29,6 +27,24 @@ static RENDITIONS: LazyLock<[Rendition; 3]> = LazyLock::new(|| {
     ]
 });
 
+/// The claim `aws:maximum-resolution`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Resolution {
+    Sd,
+    Hd,
+    FullHd,
+}
+
+impl Resolution {
+    const fn max_height(self) -> u32 {
+        match self {
+            Self::Sd => 480,
+            Self::Hd => 720,
+            Self::FullHd => 1080,
+        }
+    }
+}
+
 /// A rendition of the film.
 #[derive(Debug)]
 pub(super) struct Rendition {
@@ -36,45 +52,45 @@ pub(super) struct Rendition {
     pub(super) name: &'static str,
     /// Width and height of the picture, in pixels.
     pub(super) size: (u32, u32),
-    /// The codec of the picture; that of the sound is always AAC-LC.
+    /// The codec of the video. The audio is always AAC-LC.
     pub(super) video_codec: &'static str,
     file: &'static [u8],
     initialization: Range<usize>,
     fragments: Vec<Fragment>,
 }
 
-/// A segment as it is in the file.
+/// A segment in the file.
 #[derive(Debug)]
 struct Fragment {
     place: Range<usize>,
-    /// Where in the fragment its number stands.
+    /// Where in the fragment its sequence number is.
     number_at: usize,
     tracks: Vec<Track>,
 }
 
-/// The time of one track in a fragment.
+/// The decode time of one track in a fragment.
 #[derive(Debug)]
 struct Track {
-    /// Where in the fragment its first decode time stands.
+    /// Where in the fragment the time is.
     time_at: usize,
     time: u64,
-    /// How long the loop is, in the track's own units.
+    /// The length of the loop, in the track's own units.
     loop_duration: u64,
 }
 
-/// What a player may be offered, the best first.
-pub(super) fn renditions(most: Option<Resolution>) -> impl Iterator<Item = &'static Rendition> {
-    let max_height = most.map_or(u32::MAX, Resolution::max_height);
+/// Returns the renditions up to a maximum resolution, the best first.
+pub(super) fn renditions(maximum: Option<Resolution>) -> impl Iterator<Item = &'static Rendition> {
+    let max_height = maximum.map_or(u32::MAX, Resolution::max_height);
     RENDITIONS.iter().filter(move |rendition| rendition.size.1 <= max_height)
 }
 
 impl Rendition {
-    /// What a player reads first.
+    /// Returns the initialization section, which a player reads first.
     pub(super) fn initialization(&self) -> &'static [u8] {
         self.file.get(self.initialization.clone()).unwrap_or_default()
     }
 
-    /// Segment `number` of a stream that began with segment 0.
+    /// Returns segment `number` of a stream that began with segment 0.
     pub(super) fn segment(&self, number: u64) -> Vec<u8> {
         let count = self.fragments.len().max(1) as u64;
         let (round, index) = (number / count, number % count);
@@ -86,7 +102,7 @@ impl Rendition {
                 place.copy_from_slice(value);
             }
         };
-        // Numbers of fragments count from 1, and their field has 32 bits.
+        // Sequence numbers of fragments count from 1, and their field has 32 bits.
         let low_bits = number.wrapping_add(1) & u64::from(u32::MAX);
         write(fragment.number_at, &u32::try_from(low_bits).unwrap_or_default().to_be_bytes());
         for track in &fragment.tracks {
@@ -96,19 +112,22 @@ impl Rendition {
         segment
     }
 
-    /// The most bits a second of any segment.
+    /// Returns the peak bandwidth, in bits per second.
     pub(super) fn peak_bandwidth(&self) -> u64 {
-        let longest = self.fragments.iter().map(|it| it.place.len()).max().unwrap_or_default();
-        bits_a_second(longest, 1)
+        bits_per_second(self.segment_sizes().max().unwrap_or_default(), 1)
     }
 
-    /// Bits a second of the whole film.
+    /// Returns the average bandwidth, in bits per second.
     pub(super) fn average_bandwidth(&self) -> u64 {
-        bits_a_second(self.fragments.iter().map(|it| it.place.len()).sum(), self.fragments.len())
+        bits_per_second(self.segment_sizes().sum(), self.fragments.len())
+    }
+
+    fn segment_sizes(&self) -> impl Iterator<Item = usize> {
+        self.fragments.iter().map(|fragment| fragment.place.len())
     }
 }
 
-fn bits_a_second(bytes: usize, segments: usize) -> u64 {
+fn bits_per_second(bytes: usize, segments: usize) -> u64 {
     let millis = SEGMENT_DURATION.as_millis() * segments.max(1) as u128;
     u64::try_from((bytes as u128 * 8 * 1_000).div_ceil(millis)).unwrap_or(u64::MAX)
 }
@@ -124,44 +143,25 @@ fn rendition(
     Rendition { name, size, video_codec, file, initialization, fragments }
 }
 
-/// Where the parts of a file are; `None` for a file that is not what `generate.sh` makes.
+/// Finds the parts of a file; `None` if `generate.sh` did not make it.
 fn index(file: &[u8]) -> Option<(Range<usize>, Vec<Fragment>)> {
-    let all = boxes(file, 0..file.len())?;
-    let movie = all.iter().find(|it| it.kind == *b"moov")?;
-    // A track's number, and its units a second.
-    let mut time_scales = Vec::new();
-    for track in children(file, movie, *b"trak")? {
-        let header = child(file, &track, *b"tkhd")?;
-        let media = child(file, &child(file, &track, *b"mdia")?, *b"mdhd")?;
-        // Behind version and flags, and two times of 32 bits.
-        time_scales.push((
-            u32_at(file, header.content.start + 12)?,
-            u32_at(file, media.content.start + 12)?,
-        ));
-    }
+    let all = boxes(file)?;
     let mut fragments = Vec::new();
     for (movie_fragment, data) in all.iter().zip(all.iter().skip(1)) {
         if movie_fragment.kind != *b"moof" || data.kind != *b"mdat" {
             continue;
         }
-        let place = movie_fragment.start()..data.content.end;
-        let number_at = child(file, movie_fragment, *b"mfhd")?.content.start + 4 - place.start;
+        let place = movie_fragment.place.start..data.place.end;
+        let fragment = file.get(movie_fragment.place.clone())?;
+        let number_at = field_at(fragment, *b"mfhd", 0)?;
         let mut tracks = Vec::new();
-        for track in children(file, movie_fragment, *b"traf")? {
-            let id = u32_at(file, child(file, &track, *b"tfhd")?.content.start + 4)?;
-            let (_, time_scale) = time_scales.iter().find(|(track, _)| *track == id)?;
-            let times = child(file, &track, *b"tfdt")?.content;
-            // Version 1 has 64 bits for the time.
-            if file.get(times.start) != Some(&1) {
-                return None;
-            }
+        let mut time_at = 0;
+        for time_scale in TIME_SCALES {
+            time_at = field_at(fragment, *b"tfdt", time_at)?;
             let loop_millis = SEGMENT_DURATION.as_millis() * SEGMENTS as u128;
-            let loop_duration = u128::from(*time_scale) * loop_millis / 1_000;
-            tracks.push(Track {
-                time_at: times.start + 4 - place.start,
-                time: u64_at(file, times.start + 4)?,
-                loop_duration: u64::try_from(loop_duration).ok()?,
-            });
+            let loop_duration = u64::try_from(time_scale * loop_millis / 1_000).ok()?;
+            let time = u64::from_be_bytes(*fragment.get(time_at..)?.first_chunk()?);
+            tracks.push(Track { time_at, time, loop_duration });
         }
         fragments.push(Fragment { place, number_at, tracks });
     }
@@ -169,36 +169,77 @@ fn index(file: &[u8]) -> Option<(Range<usize>, Vec<Fragment>)> {
     (fragments.len() == SEGMENTS).then_some((0..first, fragments))
 }
 
+/// Finds the first field of a box inside a movie fragment, after its version and flags. Searching
+/// for the type is enough: the tests check every fragment with a parser.
+fn field_at(fragment: &[u8], kind: [u8; 4], from: usize) -> Option<usize> {
+    let place = fragment.get(from..)?.windows(4).position(|bytes| bytes == kind)?;
+    Some(from + place + 8)
+}
+
+/// A top-level box of an ISO base media file (ISO/IEC 14496-12): its type, and where it is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Mp4Box {
+    kind: [u8; 4],
+    place: Range<usize>,
+}
+
+/// Returns the boxes of a file; `None` if the file does not consist of boxes.
+fn boxes(file: &[u8]) -> Option<Vec<Mp4Box>> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < file.len() {
+        let (length, rest) = file.get(at..)?.split_first_chunk()?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        let end = at.checked_add(length).filter(|end| length >= 8 && *end <= file.len())?;
+        found.push(Mp4Box { kind: *rest.first_chunk()?, place: at..end });
+        at = end;
+    }
+    Some(found)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{super::boxes::Mp4Box, *};
+    use super::*;
 
-    fn boxes_of(bytes: &[u8]) -> Vec<Mp4Box> {
-        boxes(bytes, 0..bytes.len()).unwrap()
+    fn u32_at(bytes: &[u8], at: usize) -> u32 {
+        u32::from_be_bytes(*bytes[at..].first_chunk().unwrap())
     }
 
-    /// Number of the segment, and of each track: its time in milliseconds, how many samples.
+    /// Returns the contents of the boxes of one type.
+    fn contents<'a>(bytes: &'a [u8], kind: &[u8; 4]) -> Vec<&'a [u8]> {
+        let found = boxes(bytes).unwrap();
+        let found = found.into_iter().filter(|mp4_box| mp4_box.kind == *kind);
+        found.map(|mp4_box| &bytes[mp4_box.place][8..]).collect()
+    }
+
+    fn content<'a>(bytes: &'a [u8], kind: &[u8; 4]) -> &'a [u8] {
+        let found = contents(bytes, kind);
+        assert_eq!(found.len(), 1);
+        found[0]
+    }
+
+    fn kinds(bytes: &[u8]) -> Vec<[u8; 4]> {
+        boxes(bytes).unwrap().into_iter().map(|mp4_box| mp4_box.kind).collect()
+    }
+
+    /// Returns the number of a segment, and for each track its time in milliseconds and its samples.
     fn read(rendition: &Rendition, segment: &[u8]) -> (u32, Vec<(u64, u32)>) {
-        let found = boxes_of(segment);
-        let kinds: Vec<[u8; 4]> = found.iter().map(|it| it.kind).collect();
-        assert_eq!(kinds, [*b"moof", *b"mdat"]);
-        let fragment = found.first().unwrap();
-        let number = child(segment, fragment, *b"mfhd").unwrap().content.start + 4;
-        let tracks = children(segment, fragment, *b"traf").unwrap();
+        assert_eq!(kinds(segment), [*b"moof", *b"mdat"]);
+        let fragment = content(segment, b"moof");
+        let tracks = contents(fragment, b"traf");
         assert_eq!(tracks.len(), 2);
-        let scales = [12_800, 48_000];
-        let tracks = tracks.iter().zip(scales).map(|(track, scale)| {
-            let time = child(segment, track, *b"tfdt").unwrap().content.start + 4;
-            let time = u64_at(segment, time).unwrap();
+        let tracks = tracks.iter().zip([12_800, 48_000]).map(|(track, scale)| {
+            let time = content(track, b"tfdt");
+            assert_eq!(time[0], 1, "version 1 has 64 bits for the time");
+            let time = u64::from_be_bytes(*time[4..].first_chunk().unwrap());
             assert_eq!(time * 1_000 % scale, 0, "{} {time}", rendition.name);
-            let run = child(segment, track, *b"trun").unwrap().content.start + 4;
-            (time * 1_000 / scale, u32_at(segment, run).unwrap())
+            (time * 1_000 / scale, u32_at(content(track, b"trun"), 4))
         });
-        (u32_at(segment, number).unwrap(), tracks.collect())
+        (u32_at(content(fragment, b"mfhd"), 4), tracks.collect())
     }
 
     #[test]
-    fn segments_follow_each_other_without_a_gap_round_after_round() {
+    fn segments_continue_without_gap_across_loops() {
         for rendition in renditions(None) {
             for number in [0, 1, 7, 8, 9, 15, 16, 80_003, 1 << 33] {
                 let (written, tracks) = read(rendition, &rendition.segment(number));
@@ -211,17 +252,17 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_begins_with_a_picture_that_needs_no_other() {
+    fn every_segment_begins_with_key_frame() {
         for rendition in renditions(None) {
             for number in 0..SEGMENTS as u64 {
                 let segment = rendition.segment(number);
-                let data = boxes_of(&segment).pop().unwrap().content;
-                // The first sample is the first of the video track: NAL units, each behind its length.
-                let mut at = data.start;
+                // The first sample is the first of the video track: NAL units, each after its length.
+                let data = content(&segment, b"mdat");
+                let mut at = 0;
                 let mut kinds = Vec::new();
                 while kinds.last().is_none_or(|kind| ![1, 5].contains(kind)) {
-                    kinds.push(segment[at + 4] & 0x1f);
-                    at += 4 + usize::try_from(u32_at(&segment, at).unwrap()).unwrap();
+                    kinds.push(data[at + 4] & 0x1f);
+                    at += 4 + usize::try_from(u32_at(data, at)).unwrap();
                 }
                 assert_eq!(kinds.last(), Some(&5), "{} {number} {kinds:?}", rendition.name);
             }
@@ -229,18 +270,15 @@ mod tests {
     }
 
     #[test]
-    fn what_playlists_say_of_the_media_is_so() {
+    fn playlist_attributes_match_media() {
         for rendition in renditions(None) {
             let file = rendition.initialization();
-            assert_eq!(
-                boxes_of(file).iter().map(|it| it.kind).collect::<Vec<_>>(),
-                [*b"ftyp", *b"moov"]
-            );
+            assert_eq!(kinds(file), [*b"ftyp", *b"moov"]);
             // AVCDecoderConfigurationRecord: version 1, then profile, constraints, level.
             let record = file.windows(4).position(|kind| kind == b"avcC").unwrap() + 4;
             let codec = file[record + 1..record + 4].iter().map(|byte| format!("{byte:02X}"));
             assert_eq!(rendition.video_codec, format!("avc1.{}", codec.collect::<String>()));
-            // The visual sample entry has width and height of 16 bits, 24 bytes behind its type.
+            // The visual sample entry has width and height of 16 bits, 24 bytes after its type.
             let entry = file.windows(4).position(|kind| kind == b"avc1").unwrap() + 28;
             let pixels =
                 |at: usize| u32::from(u16::from_be_bytes(*file[at..].first_chunk().unwrap()));
@@ -251,22 +289,33 @@ mod tests {
             assert!(file[sound..].windows(config.len()).any(|bytes| bytes == config));
             assert!(rendition.average_bandwidth() <= rendition.peak_bandwidth());
         }
-        let names = renditions(None).map(|it| it.name).collect::<Vec<_>>();
+        let names = renditions(None).map(|rendition| rendition.name).collect::<Vec<_>>();
         assert_eq!(names, ["1080p", "720p", "360p"]);
     }
 
     #[test]
-    fn the_film_is_small() {
+    fn media_is_small() {
         let bytes: usize = renditions(None).map(|rendition| rendition.file.len()).sum();
         assert!(bytes < 3 << 20, "{bytes}");
     }
 
     #[test]
-    fn a_file_of_another_form_is_not_taken() {
+    fn other_files_have_no_index() {
         let file = RENDITIONS[2].file;
         assert!(index(file).is_some());
         assert!(index(&file[..file.len() - 1]).is_none());
         assert!(index(&file[..2_000]).is_none());
         assert!(index(b"").is_none());
+    }
+
+    #[test]
+    fn file_consists_of_boxes_or_is_refused() {
+        let file = b"\0\0\0\x10moof\0\0\0\x08mfhd\0\0\0\x08mdat";
+        assert_eq!(kinds(file), [*b"moof", *b"mdat"]);
+        assert_eq!(content(content(file, b"moof"), b"mfhd"), b"");
+        assert_eq!(boxes(&file[..file.len() - 1]), None);
+        assert_eq!(boxes(b"\0\0\0\x07moov"), None);
+        assert_eq!(boxes(b"\0\0\0"), None);
+        assert_eq!(boxes(b""), Some(Vec::new()));
     }
 }

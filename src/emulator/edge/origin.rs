@@ -1,39 +1,53 @@
-//! Origins: those that a token allows, and the one that asks.
+//! Origins: those that a token or a policy allows, the one of the request, and the CORS headers.
 //!
 //! An entry of `aws:access-control-allow-origin` is `scheme://host[:port]`, where the host may
-//! begin with `*`, or `*` alone. What a browser sends is compared after both are normalised: case,
-//! punycode, the scheme's default port.
+//! begin with `*`, or `*` alone. The origin that a browser sends is compared after both are
+//! normalized: case, punycode, the scheme's default port.
 
-use axum::http::{HeaderMap, header};
+use axum::{
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
 use url::{Host as UrlHost, Url};
 
-use super::{cors::Readable, refusal::Reason};
+use super::refusal::Reason;
+use crate::emulator::store::records::PlaybackRestrictionPolicy;
 
-/// Who asks, by the `Origin` header.
+/// The header with the viewer's country, an ISO 3166-1 alpha-2 code. AWS derives the country from
+/// the viewer's address; its content delivery network sends it to origins in this header.
+const COUNTRY_HEADER: &str = "cloudfront-viewer-country";
+
+/// The `Origin` header of a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Asking {
-    /// A player that sends no origin.
-    Unnamed,
-    /// A page of this origin, as it was sent.
+pub(super) enum RequestOrigin {
+    /// The player sent none.
+    Absent,
+    /// The origin of the page, as it was sent.
     From(String),
-    /// More than one origin, or what is no text: no browser sends that.
-    FromSeveral,
+    /// Several, or one that is not text. No browser sends that.
+    Malformed,
 }
 
-impl Asking {
+impl RequestOrigin {
+    /// Reads the origin of a request.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         match (origins.next(), origins.next()) {
-            (None, _) => Self::Unnamed,
+            (None, _) => Self::Absent,
             (Some(origin), None) => {
-                origin.to_str().map_or(Self::FromSeveral, |origin| Self::From(origin.to_owned()))
+                origin.to_str().map_or(Self::Malformed, |origin| Self::From(origin.to_owned()))
             }
-            (Some(_), Some(_)) => Self::FromSeveral,
+            (Some(_), Some(_)) => Self::Malformed,
         }
     }
 }
 
-/// Whom a token or a policy lets play, by the page that the player stands in.
+/// Returns the country that a request names.
+pub(super) fn country_of(headers: &HeaderMap) -> Option<String> {
+    headers.get(COUNTRY_HEADER)?.to_str().ok().map(str::to_owned)
+}
+
+/// The origins whose pages may play.
 #[derive(Debug, Default)]
 pub(super) struct OriginRule {
     /// `None` for every origin.
@@ -43,27 +57,53 @@ pub(super) struct OriginRule {
 }
 
 impl OriginRule {
-    /// Whether who asks may.
+    /// Returns what the policy of a public channel demands of a request, once the request meets it.
+    /// A request that names no country is from none.
+    pub(super) fn of_policy(
+        policy: &PlaybackRestrictionPolicy,
+        country: Option<&str>,
+        origin: &RequestOrigin,
+    ) -> Result<Self, Reason> {
+        let countries = &policy.allowed_countries;
+        let is_allowed =
+            |allowed: &String| country.is_some_and(|country| country.eq_ignore_ascii_case(allowed));
+        if !countries.is_empty() && !countries.iter().any(is_allowed) {
+            return Err(Reason::CountryNotAllowed);
+        }
+        // IVS accepts any text as an origin of a policy. An entry that is not an origin matches none.
+        let origins: Vec<_> =
+            policy.allowed_origins.iter().filter_map(|entry| Allowed::parse(entry)).collect();
+        let rule = Self {
+            allowed: (!policy.allowed_origins.is_empty()).then_some(Origins(origins)),
+            strict: policy.enable_strict_origin_enforcement,
+        };
+        rule.check(origin)?;
+        Ok(rule)
+    }
+
+    /// Checks the origin of a request.
     ///
-    /// Allowed origins alone bind browsers, which send theirs; a player that sends none passes.
-    /// With strict enforcement every player must send one.
-    pub(super) fn check(&self, asking: &Asking) -> Result<(), Reason> {
-        match (&self.allowed, asking) {
-            (Some(_), Asking::Unnamed) if self.strict => Err(Reason::OriginMissing),
-            (None, _) | (Some(_), Asking::Unnamed) => Ok(()),
-            (Some(origins), Asking::From(origin)) if origins.allow(origin) => Ok(()),
-            (Some(_), Asking::From(_) | Asking::FromSeveral) => Err(Reason::OriginNotAllowed),
+    /// Allowed origins alone bind browsers, which always send theirs; a player that sends none
+    /// passes. With strict enforcement every player must send one.
+    pub(super) fn check(&self, origin: &RequestOrigin) -> Result<(), Reason> {
+        match (&self.allowed, origin) {
+            (Some(_), RequestOrigin::Absent) if self.strict => Err(Reason::OriginMissing),
+            (None, _) | (Some(_), RequestOrigin::Absent) => Ok(()),
+            (Some(origins), RequestOrigin::From(origin)) if origins.allow(origin) => Ok(()),
+            (Some(_), RequestOrigin::From(_) | RequestOrigin::Malformed) => {
+                Err(Reason::OriginNotAllowed)
+            }
         }
     }
 
-    /// Which pages may read what who asks gets. Variant playlists and segments are also given to who
-    /// may not, unless enforcement is strict.
-    pub(super) fn readable(&self, asking: &Asking) -> Readable {
+    /// Returns which pages may read the response. Without strict enforcement the edge also serves
+    /// segments to pages that may not read them.
+    pub(super) fn readers(&self, origin: &RequestOrigin) -> Readers {
         match &self.allowed {
-            None => Readable::Anyone,
-            Some(origins) if origins.allow_anyone() => Readable::Anyone,
-            Some(_) if self.check(asking).is_ok() => Readable::Asking,
-            Some(_) => Readable::Nobody,
+            None => Readers::Anyone,
+            Some(origins) if origins.allow_anyone() => Readers::Anyone,
+            Some(_) if self.check(origin).is_ok() => Readers::RequestOrigin,
+            Some(_) => Readers::NoOne,
         }
     }
 }
@@ -81,37 +121,31 @@ enum Allowed {
 #[derive(Debug, Eq, PartialEq)]
 enum Host {
     Exact(String),
-    /// Every host that is longer than this and ends in it.
+    /// Every host that ends in this and is longer.
     EndsIn(String),
 }
 
 impl Origins {
-    /// Reads the claim.
+    /// Parses the claim.
     pub(super) fn parse(claim: &str) -> Result<Self, Reason> {
         let allowed = claim.split(',').map(Allowed::parse).collect::<Option<_>>();
         allowed.map(Self).ok_or(Reason::OriginInvalid)
     }
 
-    /// Reads the list of a policy. IVS takes any text in it; what is no origin matches none.
-    pub(super) fn of_policy(entries: &[String]) -> Self {
-        Self(entries.iter().filter_map(|entry| Allowed::parse(entry)).collect())
-    }
-
-    /// How many the claim lists.
+    /// Returns how many origins the claim lists.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether pages of every origin may play.
+    /// Returns whether pages of every origin may play.
     pub(super) fn allow_anyone(&self) -> bool {
         self.0.contains(&Allowed::Any)
     }
 
-    /// Whether pages of this origin may play.
-    pub(super) fn allow(&self, origin: &str) -> bool {
+    fn allow(&self, origin: &str) -> bool {
         self.allow_anyone()
-            || parts(origin)
-                .is_some_and(|asking| self.0.iter().any(|allowed| allowed.fits(&asking)))
+            || parse_origin(origin)
+                .is_some_and(|origin| self.0.iter().any(|allowed| allowed.matches(&origin)))
     }
 }
 
@@ -121,14 +155,14 @@ impl Allowed {
             return Some(Self::Any);
         }
         let Some((scheme, suffix)) = entry.split_once("://*") else {
-            let url = parts(entry)?;
+            let url = parse_origin(entry)?;
             let host = Host::Exact(url.host_str()?.to_owned());
             return Some(Self::of(&url, host));
         };
-        // A host that a URL can have does not begin with the dot, and is not empty.
+        // The host of a URL neither is empty nor begins with a dot.
         let (dot, name) = suffix.strip_prefix('.').map_or(("", suffix), |name| (".", name));
         let is_bare = suffix.is_empty() || suffix.starts_with(':');
-        let url = parts(&format!("{scheme}://{}{name}", if is_bare { "any" } else { "" }))?;
+        let url = parse_origin(&format!("{scheme}://{}{name}", if is_bare { "any" } else { "" }))?;
         let end = if is_bare { String::new() } else { format!("{dot}{}", url.host_str()?) };
         Some(Self::of(&url, Host::EndsIn(end)))
     }
@@ -137,30 +171,30 @@ impl Allowed {
         Self::Origin { scheme: url.scheme().to_owned(), host, port: url.port_or_known_default() }
     }
 
-    fn fits(&self, asking: &Url) -> bool {
+    fn matches(&self, origin: &Url) -> bool {
         let Self::Origin { scheme, host, port } = self else { return true };
-        let asked = asking.host_str().unwrap_or_default();
-        let host_fits = match host {
-            Host::Exact(name) => asked == name,
-            Host::EndsIn(end) => asked.len() > end.len() && asked.ends_with(end.as_str()),
+        let name = origin.host_str().unwrap_or_default();
+        let host_matches = match host {
+            Host::Exact(allowed) => name == allowed,
+            Host::EndsIn(end) => name.len() > end.len() && name.ends_with(end.as_str()),
         };
-        host_fits && asking.scheme() == scheme && asking.port_or_known_default() == *port
+        host_matches && origin.scheme() == scheme && origin.port_or_known_default() == *port
     }
 }
 
-/// An origin as a URL that has nothing else; `None` for what is no origin.
-fn parts(origin: &str) -> Option<Url> {
+/// Parses an origin as a URL without path, query or user; `None` if it is not an origin.
+fn parse_origin(origin: &str) -> Option<Url> {
     let (scheme, host) = origin.split_once("://")?;
     let is_web = ["http", "https"].iter().any(|web| scheme.eq_ignore_ascii_case(web));
-    // The URL parser would drop or turn some of these; an origin has none of them.
+    // The URL parser would drop or convert some of these; an origin has none of them.
     let is_bare = !host.is_empty()
         && !host.ends_with(':')
         && !host.chars().any(|c| c.is_whitespace() || c.is_control() || "/\\?#@*%".contains(c));
     if is_web && is_bare { Url::parse(origin).ok().filter(is_reachable) } else { None }
 }
 
-/// Whether a browser could have opened a page there. The URL standard takes hosts that no resolver
-/// does.
+/// Returns whether a browser could have opened a page there. The URL standard allows hosts that no
+/// resolver accepts.
 fn is_reachable(url: &Url) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -177,6 +211,52 @@ fn is_reachable(url: &Url) -> bool {
     has_host && url.port() != Some(0)
 }
 
+/// Which pages may read a response: cross-origin resource sharing (Fetch standard).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Readers {
+    Anyone,
+    /// Pages of the requesting origin, which is allowed.
+    RequestOrigin,
+    NoOne,
+}
+
+impl Readers {
+    /// Adds the CORS headers to a response.
+    pub(super) fn add_headers(self, origin: &RequestOrigin, headers: &mut HeaderMap) {
+        let allowed = match (self, origin) {
+            (Self::Anyone, _) => Some(HeaderValue::from_static("*")),
+            (Self::RequestOrigin, RequestOrigin::From(origin)) => {
+                HeaderValue::try_from(origin).ok()
+            }
+            (_, _) => None,
+        };
+        if let Some(allowed) = allowed {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+            let exposed = HeaderValue::from_static("content-length, content-range, date");
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        }
+        // Another origin may get another response from the same URL.
+        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    }
+}
+
+/// Turns the response that `GET` would get into the response to a preflight: a page may send the
+/// request if it may read the response.
+pub(super) fn preflight(response: &Response) -> Response {
+    let headers = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "*"),
+        (header::ACCESS_CONTROL_MAX_AGE, "600"),
+    ];
+    let mut preflight = (StatusCode::NO_CONTENT, headers).into_response();
+    for name in [header::ACCESS_CONTROL_ALLOW_ORIGIN, header::VARY] {
+        if let Some(value) = response.headers().get(&name) {
+            preflight.headers_mut().insert(name, value.clone());
+        }
+    }
+    preflight
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_compared_as_browsers_write_it() {
+    fn origins_match_after_normalization() {
         for (claim, origin) in [
             ("https://a.example", "https://a.example"),
             ("https://A.Example", "https://a.example"),
@@ -216,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_stands_for_a_beginning_of_the_host() {
+    fn wildcard_matches_beginning_of_host() {
         assert!(allow("https://*.a.example", "https://www.a.example"));
         assert!(allow("https://*.a.example", "https://x.www.a.example"));
         assert!(allow("https://*.a.example:8443", "https://www.a.example:8443"));
@@ -231,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_refused() {
+    fn malformed_origins_are_invalid() {
         for claim in [
             "",
             "a.example",
@@ -262,12 +342,78 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_is_read_from_the_header() {
+    fn request_origin_is_read_from_header() {
         let mut headers = HeaderMap::new();
-        assert_eq!(Asking::of(&headers), Asking::Unnamed);
+        assert_eq!(RequestOrigin::of(&headers), RequestOrigin::Absent);
         headers.append(header::ORIGIN, "https://a.example".parse().unwrap());
-        assert_eq!(Asking::of(&headers), Asking::From("https://a.example".to_owned()));
+        assert_eq!(
+            RequestOrigin::of(&headers),
+            RequestOrigin::From("https://a.example".to_owned())
+        );
         headers.append(header::ORIGIN, "https://b.example".parse().unwrap());
-        assert_eq!(Asking::of(&headers), Asking::FromSeveral);
+        assert_eq!(RequestOrigin::of(&headers), RequestOrigin::Malformed);
+    }
+
+    fn policy(countries: &[&str], origins: &[&str], strict: bool) -> PlaybackRestrictionPolicy {
+        let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+        PlaybackRestrictionPolicy {
+            arn: "arn:aws:ivs:us-west-2:123456789012:playback-restriction-policy/AbCdEfGh1234"
+                .parse()
+                .unwrap(),
+            name: String::new(),
+            allowed_countries: owned(countries),
+            allowed_origins: owned(origins),
+            enable_strict_origin_enforcement: strict,
+        }
+    }
+
+    fn refusal(
+        policy: &PlaybackRestrictionPolicy,
+        country: Option<&str>,
+        origin: Option<&str>,
+    ) -> Option<Reason> {
+        let origin =
+            origin.map_or(RequestOrigin::Absent, |origin| RequestOrigin::From(origin.to_owned()));
+        OriginRule::of_policy(policy, country, &origin).err()
+    }
+
+    #[test]
+    fn policy_allows_listed_countries_or_all() {
+        let all = policy(&[], &[], false);
+        assert_eq!(refusal(&all, None, None), None);
+        let some = policy(&["US", "de"], &[], false);
+        for (country, expected) in [
+            (Some("US"), None),
+            (Some("us"), None),
+            (Some("DE"), None),
+            (Some("FR"), Some(Reason::CountryNotAllowed)),
+            (Some(""), Some(Reason::CountryNotAllowed)),
+            (None, Some(Reason::CountryNotAllowed)),
+        ] {
+            assert_eq!(refusal(&some, country, None), expected, "{country:?}");
+        }
+    }
+
+    #[test]
+    fn policy_origins_work_as_those_of_a_token() {
+        let origins = ["https://a.example", "no origin", "https://*.b.example"];
+        let (loose, strict) = (policy(&[], &origins, false), policy(&[], &origins, true));
+        for (origin, by_loose, by_strict) in [
+            (None, None, Some(Reason::OriginMissing)),
+            (Some("https://a.example"), None, None),
+            (Some("https://www.b.example"), None, None),
+            (
+                Some("https://c.example"),
+                Some(Reason::OriginNotAllowed),
+                Some(Reason::OriginNotAllowed),
+            ),
+        ] {
+            assert_eq!(refusal(&loose, None, origin), by_loose, "{origin:?}");
+            assert_eq!(refusal(&strict, None, origin), by_strict, "{origin:?}");
+        }
+        let of_no_one = policy(&[], &["no origin"], false);
+        let refused = refusal(&of_no_one, None, Some("https://a.example"));
+        assert_eq!(refused, Some(Reason::OriginNotAllowed));
+        assert_eq!(refusal(&policy(&[], &[], true), None, None), None);
     }
 }

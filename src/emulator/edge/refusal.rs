@@ -1,27 +1,25 @@
-//! How the edge says no.
+//! How the edge refuses a request for a multivariant playlist.
 //!
 //! AWS has made two error codes and a few texts public, and only those codes are sent as
-//! `error_code`. The emulator's own reason stands beside it as `emulator_reason`. It is there for
-//! people: AWS does not send it, so that no program may branch on it.
+//! `error_code`. The emulator's own reason is sent next to it as `emulator_reason`, for people:
+//! AWS does not send it, so no program may branch on it.
 
 use axum::{
-    body::Body,
-    http::{HeaderValue, StatusCode, header},
-    response::Response,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
 };
 use serde::Serialize;
 
-use super::cors::Readable;
-use crate::emulator::ids::IdError;
+use crate::emulator::{ids::IdError, store::StoreError};
 
 /// Why a request gets no playlist.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Denial {
-    /// 403: the token does not admit its bearer.
+    /// 403: the token, or the policy of a public channel, does not admit the player.
     Refused(Reason),
     /// 404: there is nothing to play.
     NotFound(&'static str),
-    /// 500: the emulator failed. The cause is logged where it is met.
+    /// 500: the emulator failed. The cause is logged where it occurs.
     Failed,
 }
 
@@ -30,17 +28,17 @@ const SEGMENTS: &str = "token contains an invalid number of segments";
 
 macro_rules! reasons {
     ($($variant:ident = $code:literal, $text:expr;)*) => {
-        /// Why a token is refused. The codes are those with which `token inspect` explains a token.
+        /// Why a token is refused. `token inspect` uses the same codes.
         #[derive(Clone, Copy, Debug, Eq, PartialEq)]
         pub(super) enum Reason {
             $($variant,)*
         }
 
-        /// Every code, as `emulator_reason` has it.
-        pub(in crate::emulator) const REASONS: &[&str] = &[$($code,)*];
+        /// Every code that is sent as `emulator_reason`.
+        pub(crate) const REASONS: &[&str] = &[$($code,)*];
 
         impl Reason {
-            /// The code, and a text for people.
+            /// Returns the code, and a text for people.
             const fn spec(self) -> (&'static str, &'static str) {
                 match self {
                     $(Self::$variant => ($code, $text),)*
@@ -92,8 +90,21 @@ impl Reason {
     }
 }
 
+/// The only entry of a body. IVS's members come first, in IVS's order.
+#[derive(Serialize)]
+struct Entry<'a> {
+    url: &'a str,
+    error: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_code: Option<&'static str>,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    emulator_reason: Option<&'static str>,
+}
+
 impl Denial {
-    /// The answer to a request for `path`. The query, which holds the token, is not repeated.
+    /// Returns the response to a request for `path`. The query is not repeated: it holds the token.
     pub(super) fn response(self, path: &str) -> Response {
         let (status, error, reason) = match self {
             Self::Refused(reason) => (StatusCode::FORBIDDEN, reason.spec().1, Some(reason)),
@@ -111,36 +122,12 @@ impl Denial {
             kind: "error",
             emulator_reason: reason.map(|reason| reason.spec().0),
         };
-        // Texts alone: they can always be written.
+        // Strings always serialize.
         let body = serde_json::to_vec(&[entry]).unwrap_or_default();
-        let mut response = Response::new(Body::from(body));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response
+        let headers =
+            [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+        (status, headers, body).into_response()
     }
-
-    /// A player shows why it was refused, but for pages that the token keeps out.
-    pub(super) const fn readable(self) -> Readable {
-        match self {
-            Self::Refused(Reason::OriginNotAllowed) => Readable::Nobody,
-            Self::Refused(_) | Self::NotFound(_) | Self::Failed => Readable::Anyone,
-        }
-    }
-}
-
-/// The only entry of a body, its members in IVS's order and then ours.
-#[derive(Serialize)]
-struct Entry<'a> {
-    url: &'a str,
-    error: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_code: Option<&'static str>,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    emulator_reason: Option<&'static str>,
 }
 
 impl From<Reason> for Denial {
@@ -149,10 +136,16 @@ impl From<Reason> for Denial {
     }
 }
 
+impl From<StoreError> for Denial {
+    fn from(error: StoreError) -> Self {
+        error.log();
+        Self::Failed
+    }
+}
+
 impl From<IdError> for Denial {
     fn from(error: IdError) -> Self {
-        tracing::error!(event = "emulator_failed", %error, "the emulator could not make an identifier");
-        Self::Failed
+        StoreError::from(error).into()
     }
 }
 
@@ -168,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn members_are_in_the_order_of_ivs_and_ours_comes_last() {
+    async fn body_has_members_of_ivs_first_and_emulator_reason_last() {
         assert_eq!(
             body(Reason::Expired.into()).await,
             r#"[{"url":"/x.m3u8","error":"token is expired","error_code":"invalid_playback_auth_token","type":"error","emulator_reason":"expired"}]"#

@@ -1,7 +1,7 @@
-//! The token as a signed thing: JSON Web Signature, compact form, ES384 (RFC 7515, RFC 7518).
+//! Parses and verifies a token: JSON Web Signature, compact form, ES384 (RFC 7515, RFC 7518).
 //!
-//! The emulator's own reader and verifier, on the `p384` crate, so that what signs the tokens of
-//! this project is checked by something else.
+//! This is the emulator's own verifier, on the `p384` crate, so that it cannot share a mistake with
+//! the code that signs the tokens of this project.
 
 use std::fmt;
 
@@ -12,12 +12,12 @@ use serde_json::{Map, Value};
 
 use super::refusal::Reason;
 
-/// The length of an ES384 signature: r and s of 48 bytes each.
+/// The length of an ES384 signature in bytes: r and s have 48 each.
 const SIGNATURE_LENGTH: usize = 96;
 
-/// A token that has the form of one. Nothing in it may be believed yet.
+/// A well-formed token whose signature is not verified yet.
 pub(super) struct Unverified<'a> {
-    /// What is signed: header, dot, payload, as they came.
+    /// The signed bytes: header, dot, payload.
     signed: &'a [u8],
     algorithm: Option<String>,
     payload: Map<String, Value>,
@@ -25,12 +25,13 @@ pub(super) struct Unverified<'a> {
 }
 
 impl<'a> Unverified<'a> {
-    /// Reads the three parts.
+    /// Parses the three parts.
     pub(super) fn parse(token: &'a str) -> Result<Self, Reason> {
         let (signed, signature) = token.rsplit_once('.').ok_or(Reason::NotAJwt)?;
         let (header, payload) = signed.split_once('.').ok_or(Reason::NotAJwt)?;
         let header = object(header)?;
-        // An extension that must be understood, and none is (RFC 7515, section 4.1.11).
+        // `crit` names extensions that the verifier must support (RFC 7515, section 4.1.11). It
+        // supports none.
         if header.contains_key("crit") {
             return Err(Reason::NotAJwt);
         }
@@ -42,7 +43,7 @@ impl<'a> Unverified<'a> {
         })
     }
 
-    /// The payload, if one of these public keys (SEC 1 points) made the signature.
+    /// Returns the payload if one of these public keys (SEC 1 points) verifies the signature.
     pub(super) fn verify<'k>(
         self,
         mut keys: impl Iterator<Item = &'k [u8]>,
@@ -60,11 +61,11 @@ impl<'a> Unverified<'a> {
             return Err(Reason::WrongCurve);
         }
         let signature = Signature::from_slice(&self.signature).map_err(|_| Reason::BadSignature)?;
-        let fits = |point: &[u8]| {
+        let verifies = |point: &[u8]| {
             VerifyingKey::from_sec1_bytes(point)
                 .is_ok_and(|key| key.verify(self.signed, &signature).is_ok())
         };
-        if keys.any(fits) { Ok(self.payload) } else { Err(Reason::BadSignature) }
+        if keys.any(verifies) { Ok(self.payload) } else { Err(Reason::BadSignature) }
     }
 }
 
@@ -73,8 +74,8 @@ fn object(part: &str) -> Result<Map<String, Value>, Reason> {
     Ok(object.0)
 }
 
-/// A JSON object whose members have names of their own: readers disagree about which of two of one
-/// name counts (RFC 7519, section 4).
+/// A JSON object without duplicate members: parsers disagree about which of two counts (RFC 7519,
+/// section 4).
 struct Object(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Object {
@@ -96,20 +97,20 @@ impl<'de> Visitor<'de> for ObjectVisitor {
         let mut object = Map::new();
         while let Some((name, value)) = members.next_entry()? {
             if object.insert(name, value).is_some() {
-                return Err(de::Error::custom("a member twice"));
+                return Err(de::Error::custom("a duplicate member"));
             }
         }
         Ok(Object(object))
     }
 }
 
-/// Base64url without padding; a dot too many does not pass either.
+/// Decodes base64url without padding. A surplus dot does not pass either.
 fn bytes(part: &str) -> Result<Vec<u8>, Reason> {
     BASE64_URL_SAFE_NO_PAD.decode(part).map_err(|_| Reason::NotAJwt)
 }
 
-/// What a signature of another length is: libraries that hand out DER, and keys of other curves,
-/// are common mistakes.
+/// Explains a signature of another length. Libraries that return DER and keys of other curves are
+/// common mistakes.
 fn wrong_length(signature: &[u8]) -> Reason {
     match signature.len() {
         _ if is_der(signature) => Reason::DerSignature,
@@ -119,15 +120,15 @@ fn wrong_length(signature: &[u8]) -> Reason {
     }
 }
 
-/// Whether r and s fit into 32 bytes each. On P-384 that does not happen; the `jsonwebtoken` of
-/// Node pads the numbers of a P-256 key so when it is told to sign ES384 with one.
+/// Returns whether r and s fit into 32 bytes each. On P-384 that does not happen, but the Node
+/// package `jsonwebtoken` pads the numbers of a P-256 key like this when it signs ES384 with one.
 fn is_padded_p256(signature: &[u8]) -> bool {
     let (r, s) = signature.split_at(signature.len() / 2);
     let is_small = |number: &[u8]| number.iter().take(16).all(|byte| *byte == 0);
     is_small(r) && is_small(s) && r.iter().any(|byte| *byte != 0)
 }
 
-/// Whether this is an ASN.1 sequence of two integers and nothing else.
+/// Returns whether this is an ASN.1 sequence of two integers and nothing else.
 fn is_der(signature: &[u8]) -> bool {
     let sequence = match signature {
         // Signatures over 127 bytes (P-521) need the long form of the length.
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_of_any_of_the_keys_is_good() {
+    fn signature_of_any_key_verifies() {
         let text = signed(&json!({"alg": "ES384", "typ": "JWT"}));
         let signature: Signature = key(1).sign(text.as_bytes());
         let token = with(&text, signature.to_bytes());
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_bit_makes_it_bad() {
+    fn changed_bit_breaks_signature() {
         let text = signed(&json!({"alg": "ES384", "typ": "JWT"}));
         let signature: Signature = key(1).sign(text.as_bytes());
         for index in [0, 47, 48, 95] {
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_mistakes_are_named() {
+    fn common_mistakes_have_their_reasons() {
         let text = signed(&json!({"alg": "ES384", "typ": "JWT"}));
         let der: DerSignature = key(1).sign(text.as_bytes());
         assert_eq!(verdict(&with(&text, der.as_bytes()), &[&key(1)]), Err(Reason::DerSignature));
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_refused_before_anything_is_verified() {
+    fn malformed_token_is_not_a_jwt() {
         let text = signed(&json!({"alg": "ES384"}));
         let good = with(&text, [1; 96]);
         let refused = [

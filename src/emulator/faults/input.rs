@@ -1,4 +1,4 @@
-//! Reads a fault from what a caller asks for.
+//! Parses a fault from a request.
 
 use std::time::Duration;
 
@@ -6,23 +6,28 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{BatchFlaw, Effect, Fault, Operations, PLAYBACK, Refusal};
+use super::{
+    registry::{Effect, Fault, Operations, PLAYBACK},
+    strike::{BatchFlaw, Refusal},
+};
 use crate::{
     emulator::api::{
-        self,
-        constraint::{Form, Member, Shape, Text},
-        error::{ApiError, ErrorCode},
+        constraints::{
+            Form, Member, Shape, integer, list, one_of, optional, required, text, validate,
+        },
+        operations::is_emulated,
+        response::{ApiError, ErrorCode},
     },
     ivs::arn::Region,
 };
 
-/// What stands for every operation of the control plane.
+/// Stands for every operation of the control plane.
 const ALL: &str = "*";
 
-/// An hour: longer than any client waits.
+/// One hour, which is longer than any client waits.
 const MAX_DELAY_MILLIS: i64 = 3_600_000;
 
-/// Every kind of fault, as callers write it.
+/// Every kind of fault, by its name in requests.
 const KINDS: &[&str] = &[
     "accept_duplicates",
     "cut",
@@ -38,25 +43,22 @@ const KINDS: &[&str] = &[
 
 /// The members of a fault.
 const MEMBERS: &[Member] = &[
-    Member::optional("code", text(1, 64, Form::Any)),
-    Member::optional("count", WHOLE),
-    Member::optional("delayMs", Shape::Integer { min: 1, max: MAX_DELAY_MILLIS }),
-    Member::optional("every", WHOLE),
-    Member::required("kind", text(0, usize::MAX, Form::OneOf(KINDS))),
-    Member::optional("operations", Shape::List { min: 1, max: 100, item: &text(1, 64, Form::Any) }),
-    Member::optional("region", text(1, 64, Form::Any)),
-    Member::optional("seconds", WHOLE),
-    Member::optional("skip", Shape::Integer { min: 0, max: i32::MAX as i64 }),
-    Member::optional("status", Shape::Integer { min: 400, max: 599 }),
+    optional("code", SHORT_TEXT),
+    optional("count", POSITIVE),
+    optional("delayMs", integer(1, MAX_DELAY_MILLIS)),
+    optional("every", POSITIVE),
+    required("kind", one_of(KINDS)),
+    optional("operations", list(1, 100, &SHORT_TEXT)),
+    optional("region", SHORT_TEXT),
+    optional("seconds", POSITIVE),
+    optional("skip", integer(0, i32::MAX as i64)),
+    optional("status", integer(400, 599)),
 ];
 
-const WHOLE: Shape = Shape::Integer { min: 1, max: i32::MAX as i64 };
+const POSITIVE: Shape = integer(1, i32::MAX as i64);
+const SHORT_TEXT: Shape = text(1, 64, Form::Any);
 
-const fn text(min: usize, max: usize, form: Form) -> Shape {
-    Shape::Text(Text { min, max, form })
-}
-
-/// What is to go wrong; one of [`KINDS`].
+/// What goes wrong; one of [`KINDS`].
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
@@ -72,7 +74,7 @@ enum Kind {
     Throttle,
 }
 
-/// The members, once each meets its constraint.
+/// The members, after each met its constraint.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Input {
@@ -88,21 +90,20 @@ struct Input {
     status: Option<u16>,
 }
 
-/// Reads a fault; one that could never do what was meant is refused.
-pub(super) fn read(given: &Map<String, Value>) -> Result<Fault, ApiError> {
-    let mut given = given.clone();
+/// Reads a fault. A fault that could never strike, or with members of another kind, is refused.
+pub(super) fn read(mut given: Map<String, Value>) -> Result<Fault, ApiError> {
     if let Some(name) = given.get("operations").and_then(Value::as_str) {
         let names = json!([name]);
         given.insert("operations".to_owned(), names);
     }
     if given.keys().any(|name| MEMBERS.iter().all(|member| member.name != name)) {
         let names: Vec<&str> = MEMBERS.iter().map(|member| member.name).collect();
-        let message = format!("A fault has no members but {}.", names.join(", "));
+        let message = format!("A fault may have only the members {}.", names.join(", "));
         return Err(ApiError::new(ErrorCode::Validation, message));
     }
-    let given = api::validate::members("fault", MEMBERS, &given)?;
+    let given = validate("fault", MEMBERS, &given)?;
     let input = Input::deserialize(&given).map_err(|_| {
-        tracing::error!(event = "emulator_failed", "the members of a fault do not fit its type");
+        tracing::error!(event = "emulator_failed", "a fault does not match its type");
         ApiError::internal()
     })?;
     Ok(Fault {
@@ -118,22 +119,7 @@ pub(super) fn read(given: &Map<String, Value>) -> Result<Fault, ApiError> {
 }
 
 impl Kind {
-    /// The members that say more of it, which no other kind takes.
-    const fn details(self) -> &'static [&'static str] {
-        match self {
-            Self::Error => &["code", "status"],
-            Self::FailItem => &["code"],
-            Self::LateAnswer | Self::Slow => &["delayMs"],
-            Self::AcceptDuplicates
-            | Self::Cut
-            | Self::LostAnswer
-            | Self::OmitItem
-            | Self::RepeatItem
-            | Self::Throttle => &[],
-        }
-    }
-
-    /// The only operations that it can strike; nothing where it strikes any.
+    /// Returns the only operations that it can strike; `None` if it can strike any.
     const fn only_operations(self) -> Option<&'static [&'static str]> {
         match self {
             Self::AcceptDuplicates => Some(&["ImportPlaybackKeyPair"]),
@@ -152,13 +138,16 @@ impl Kind {
 
 impl Input {
     fn effect(&self) -> Result<Effect, ApiError> {
-        for (member, is_given) in [
-            ("delayMs", self.delay_ms.is_some()),
-            ("code", self.code.is_some()),
-            ("status", self.status.is_some()),
+        let has_delay = matches!(self.kind, Kind::LateAnswer | Kind::Slow);
+        let has_code = matches!(self.kind, Kind::Error | Kind::FailItem);
+        let has_status = matches!(self.kind, Kind::Error);
+        for (member, is_given, is_known) in [
+            ("delayMs", self.delay_ms.is_some(), has_delay),
+            ("code", self.code.is_some(), has_code),
+            ("status", self.status.is_some(), has_status),
         ] {
-            if is_given && !self.kind.details().contains(&member) {
-                return Err(ApiError::invalid(member, "this kind of fault does not take it"));
+            if is_given && !is_known {
+                return Err(ApiError::invalid(member, "this kind of fault does not have it"));
             }
         }
         Ok(match self.kind {
@@ -188,26 +177,24 @@ impl Input {
     fn refusal(&self) -> Result<Refusal, ApiError> {
         match (&self.code, self.status) {
             (Some(_), Some(_)) => {
-                Err(ApiError::invalid("status", "it follows from code; give one of the two"))
+                Err(ApiError::invalid("status", "code determines it; give only one of the two"))
             }
             (Some(code), None) => {
-                let code = ErrorCode::MODELLED.into_iter().find(|known| known.name() == code);
-                code.map(Refusal::Error).ok_or_else(|| {
-                    let names = ErrorCode::MODELLED.map(ErrorCode::name).join(", ");
-                    ApiError::invalid("code", &format!("it must be one of {names}"))
+                let known = ErrorCode::MODELLED.iter().find(|known| known.name() == code);
+                known.copied().map(Refusal::Error).ok_or_else(|| {
+                    let names: Vec<&str> =
+                        ErrorCode::MODELLED.iter().map(|code| code.name()).collect();
+                    ApiError::invalid("code", &format!("it must be one of {}", names.join(", ")))
                 })
             }
-            (None, Some(status)) => {
-                let status = StatusCode::from_u16(status);
-                status.map(Refusal::Status).map_err(|_| {
-                    ApiError::invalid("status", "it must be a status of HTTP from 400 to 599")
-                })
-            }
+            (None, Some(status)) => StatusCode::from_u16(status)
+                .map(Refusal::Status)
+                .map_err(|_| ApiError::invalid("status", "it must be from 400 to 599")),
             (None, None) => Ok(Refusal::Error(ErrorCode::InternalServer)),
         }
     }
 
-    /// The operations that were named, or the only ones that this kind can strike.
+    /// Returns the named operations, or else the only ones that this kind can strike.
     fn operations(&self) -> Result<Operations, ApiError> {
         let only = self.kind.only_operations();
         let names = match (&self.operations, only) {
@@ -223,18 +210,18 @@ impl Input {
         if names.iter().any(|name| name == ALL) && only.is_none() {
             return match names.len() {
                 1 => Ok(Operations::All),
-                _ => Err(ApiError::invalid("operations", "* stands alone")),
+                _ => Err(ApiError::invalid("operations", "* cannot be combined with names")),
             };
         }
         let can_strike = |name: &str| match only {
             Some(only) => only.contains(&name),
-            None => name == PLAYBACK || api::is_operation(name),
+            None => name == PLAYBACK || is_emulated(name),
         };
         if names.iter().all(|name| can_strike(name)) {
             return Ok(Operations::Named(names));
         }
         let rule = match only {
-            Some(only) => format!("this kind of fault strikes {} alone", only.join(" and ")),
+            Some(only) => format!("this kind of fault can strike only {}", only.join(" and ")),
             None => format!("each must be an emulated operation of IVS, {PLAYBACK}, or *"),
         };
         Err(ApiError::invalid("operations", &rule))
@@ -251,7 +238,7 @@ mod tests {
     use super::*;
 
     fn fault(input: &Value) -> Result<Fault, ApiError> {
-        read(input.as_object().unwrap())
+        read(input.as_object().unwrap().clone())
     }
 
     #[test]
@@ -273,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_by_its_member() {
+    fn impossible_fault_is_refused_naming_its_member() {
         for (member, input) in [
             ("kind", json!({"operations": "*"})),
             ("kind", json!({"kind": "explode", "operations": "*"})),
@@ -306,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_has_a_code_or_a_status() {
+    fn error_has_code_or_status() {
         let refusal = |more: &Value| {
             let mut input = json!({"kind": "error", "operations": ["GetChannel", "Playback"]});
             input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

@@ -1,4 +1,4 @@
-//! What a fault does to one call and its answer.
+//! What faults do to one call and its response.
 
 use std::{future::Future, io, time::Duration};
 
@@ -8,53 +8,50 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::stream::{self, StreamExt};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::emulator::api::{
-    error::{ApiError, ErrorCode},
-    response,
-};
+use crate::emulator::api::response::{ApiError, ErrorCode};
 
-/// What happens to a call, by all faults that strike it. By default nothing does.
+/// What all faults together do to a call; by default nothing.
 #[derive(Clone, Debug, Default)]
-pub(in crate::emulator) struct Strike {
-    /// How long the call waits before it is carried out or refused.
+pub(crate) struct Strike {
+    /// How long the call waits before it is executed or refused.
     pub(super) before: Duration,
-    /// How long its answer waits.
+    /// How long the response waits.
     pub(super) after: Duration,
     pub(super) refusal: Option<Refusal>,
     pub(super) ending: Ending,
-    pub(in crate::emulator) distortion: Distortion,
+    pub(crate) distortion: Distortion,
 }
 
-/// What goes wrong while a call is carried out.
+/// What goes wrong in the execution of a call.
 #[derive(Clone, Debug, Default)]
-pub(in crate::emulator) struct Distortion {
+pub(crate) struct Distortion {
     /// Whether a public key may be imported twice.
-    pub(in crate::emulator) accept_duplicates: bool,
-    /// What is wrong with the answer to a batch.
+    pub(crate) accept_duplicates: bool,
+    /// What is wrong with a batch response.
     pub(super) flaw: Option<BatchFlaw>,
 }
 
 impl Distortion {
-    /// Spoils what the operation answers.
-    pub(in crate::emulator) fn distort(self, output: &mut Value) {
+    /// Distorts the output of an operation.
+    pub(crate) fn apply(self, output: &mut Value) {
         if let Some(flaw) = self.flaw {
-            flaw.spoil(output);
+            flaw.apply(output);
         }
     }
 }
 
-/// How a refused call is answered.
+/// The response to a refused call.
 #[derive(Clone, Debug)]
 pub(super) enum Refusal {
-    /// With an error of IVS.
+    /// An error of IVS.
     Error(ErrorCode),
-    /// With a status alone, as a proxy on the way does.
+    /// A status without a body, as from a proxy.
     Status(StatusCode),
 }
 
-/// How much of an answer is sent before the connection closes.
+/// How much of the response is sent before the connection closes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) enum Ending {
     /// All of it.
@@ -67,33 +64,28 @@ pub(super) enum Ending {
 }
 
 impl Strike {
-    /// Carries out a call of the control plane, as far as the strike lets it.
-    pub(in crate::emulator) async fn on_call(
-        self,
-        call: impl Future<Output = Response>,
-    ) -> Response {
+    /// Executes a call of the control plane, as far as the faults allow.
+    pub(crate) async fn on_call(self, call: impl Future<Output = Response>) -> Response {
         self.on(call, |refusal| match refusal {
             Refusal::Error(code) => {
                 ApiError::new(code, "A fault that was set at /_emulator/faults.").into_response()
             }
-            Refusal::Status(status) => response::empty(status),
+            Refusal::Status(status) => status.into_response(),
         })
         .await
     }
 
-    /// Carries out a playback request, as far as the strike lets it. The edge has no error codes
-    /// of the API, so that a refusal is a status there.
+    /// Executes a playback request, as far as the faults allow. The edge has no error codes of the
+    /// API, so a refusal there is only a status.
     pub(super) async fn on_playback(self, request: impl Future<Output = Response>) -> Response {
         self.on(request, |refusal| {
             let status = match refusal {
                 Refusal::Error(code) => code.status(),
                 Refusal::Status(status) => status,
             };
-            let mut response = response::empty(status);
-            let headers = response.headers_mut();
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            response
+            let headers =
+                [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"), (header::CACHE_CONTROL, "no-store")];
+            (status, headers).into_response()
         })
         .await
     }
@@ -116,8 +108,8 @@ impl Strike {
         }
     }
 
-    /// Whether there is an answer, all of it.
-    pub(in crate::emulator) fn is_answered(&self) -> bool {
+    /// Returns whether the whole response is sent.
+    pub(crate) fn is_answered(&self) -> bool {
         self.ending == Ending::Whole
     }
 }
@@ -128,7 +120,7 @@ async fn wait(delay: Duration) {
     }
 }
 
-/// The answer with half its body. One that has no body to halve is lost.
+/// Cuts the body of a response in half. A response without a body is lost.
 async fn cut(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
     let whole = to_bytes(body, usize::MAX).await.unwrap_or_default();
@@ -136,19 +128,19 @@ async fn cut(response: Response) -> Response {
     with_broken_body(Response::from_parts(parts, Body::empty()), whole.slice(..whole.len() / 2))
 }
 
-/// The answer, with a body that breaks off after `start`. The server then closes the connection;
-/// when it breaks off at once, not even the headers have left it.
+/// Replaces the body of a response by one that fails after `start`. The server then closes the
+/// connection. If the body fails at once, the server has not sent the headers yet.
 fn with_broken_body(mut response: Response, start: Bytes) -> Response {
     let has_start = !start.is_empty();
     if !has_start {
-        // Nobody sees them; but with 204, or a length of 0, the server would not look at the body.
+        // They are never sent. But with 204, or a length of 0, the server would not read the body.
         *response.status_mut() = StatusCode::OK;
         response.headers_mut().remove(header::CONTENT_LENGTH);
     }
     let start = stream::iter(has_start.then_some(Ok(start)));
     let end = stream::once(async move {
         if has_start {
-            // Gives the server a turn to send what it has.
+            // Lets the server send what it has.
             tokio::task::yield_now().await;
         }
         Err(io::Error::other("a fault that was set at /_emulator/faults"))
@@ -156,20 +148,20 @@ fn with_broken_body(mut response: Response, start: Bytes) -> Response {
     response.map(|_| Body::from_stream(start.chain(end)))
 }
 
-/// What is wrong with the answer to a batch that was carried out.
+/// What is wrong with the response to a batch.
 #[derive(Clone, Debug)]
 pub(super) enum BatchFlaw {
-    /// The first resource that was found is an error of its item, with this code.
+    /// The first resource that was found is replaced by an error with this code.
     Fail(String),
-    /// It is missing.
+    /// The first resource is missing.
     Omit,
-    /// It is there twice.
+    /// The first resource is listed twice.
     Repeat,
 }
 
 impl BatchFlaw {
-    /// Spoils the output of an operation, where a resource was found.
-    fn spoil(self, output: &mut Value) {
+    /// Distorts the output of an operation that found a resource.
+    fn apply(self, output: &mut Value) {
         let Some(output) = output.as_object_mut() else { return };
         let found = output
             .iter_mut()
@@ -181,15 +173,11 @@ impl BatchFlaw {
             Self::Repeat => items.extend(items.first().cloned()),
             Self::Fail(code) => {
                 let arn = items.remove(0).get_mut("arn").map(Value::take);
-                add_error(output, json!({ "arn": arn, "code": code, "message": "a fault" }));
+                if let Some(errors) = output.get_mut("errors").and_then(Value::as_array_mut) {
+                    errors.push(json!({ "arn": arn, "code": code, "message": "a fault" }));
+                }
             }
         }
-    }
-}
-
-fn add_error(output: &mut Map<String, Value>, error: Value) {
-    if let Some(errors) = output.get_mut("errors").and_then(Value::as_array_mut) {
-        errors.push(error);
     }
 }
 
@@ -198,24 +186,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flaw_spoils_the_first_resource() {
-        let spoiled = |flaw: BatchFlaw| {
+    fn flaw_distorts_first_resource() {
+        let distorted = |flaw: BatchFlaw| {
             let mut output = json!({"channels": [{"arn": "a"}, {"arn": "b"}], "errors": []});
-            flaw.spoil(&mut output);
+            flaw.apply(&mut output);
             output
         };
-        assert_eq!(spoiled(BatchFlaw::Omit), json!({"channels": [{"arn": "b"}], "errors": []}));
+        assert_eq!(distorted(BatchFlaw::Omit), json!({"channels": [{"arn": "b"}], "errors": []}));
         let twice = json!([{"arn": "a"}, {"arn": "b"}, {"arn": "a"}]);
-        assert_eq!(spoiled(BatchFlaw::Repeat)["channels"], twice);
+        assert_eq!(distorted(BatchFlaw::Repeat)["channels"], twice);
         assert_eq!(
-            spoiled(BatchFlaw::Fail("503".to_owned())),
+            distorted(BatchFlaw::Fail("503".to_owned())),
             json!({
                 "channels": [{"arn": "b"}],
                 "errors": [{"arn": "a", "code": "503", "message": "a fault"}],
             })
         );
         let mut nothing = json!({"channels": [], "errors": []});
-        BatchFlaw::Repeat.spoil(&mut nothing);
+        BatchFlaw::Repeat.apply(&mut nothing);
         assert_eq!(nothing, json!({"channels": [], "errors": []}));
     }
 }

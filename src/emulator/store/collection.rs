@@ -1,58 +1,57 @@
-//! Records in collections: in the order in which they were made, and found by name.
+//! Records in collections: listed in the order of creation, and found by name.
 //!
-//! A record says by [`Record`] which collection it is in ("the channels of this region") and which
-//! name it has (its ARN). Sequence numbers are never used twice, so that a page of a list can go
-//! on after one even when the record that had it is gone.
+//! [`Record`] gives the collection of a record ("the channels of this region") and its name (its
+//! ARN). Sequence numbers are never reused, so a page of a list can start after the number of a
+//! record that was removed.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{META, StoreError, View};
 
 /// Collection and sequence number to the record, in JSON.
-const RECORDS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("records");
+pub(super) const RECORDS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("records");
 /// Name to collection and sequence number.
-const NAMES: TableDefinition<'_, &str, (&str, u64)> = TableDefinition::new("names");
+pub(super) const NAMES: TableDefinition<'_, &str, (&str, u64)> = TableDefinition::new("names");
 const LAST_SEQUENCE: &str = "last-sequence";
 
 /// The tags of a resource.
-pub(in crate::emulator) type Tags = BTreeMap<String, String>;
+pub(crate) type Tags = BTreeMap<String, String>;
 
-/// What can be kept in a collection.
-pub(in crate::emulator) trait Record: Serialize + DeserializeOwned {
-    /// The collection that it is in.
+/// A record that a collection can contain.
+pub(crate) trait Record: Serialize + DeserializeOwned {
+    /// Returns the collection that it is in.
     fn collection(&self) -> String;
-    /// Its name, unique over all collections.
+    /// Returns its name, which is unique over all collections.
     fn name(&self) -> Cow<'_, str>;
 }
 
-/// A record with its tags, which the tag operations change whatever the record is.
+/// A record with its tags, which the tag operations change for every kind of record.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(in crate::emulator) struct Tagged<T> {
-    pub(in crate::emulator) tags: Tags,
-    pub(in crate::emulator) record: T,
+pub(crate) struct Tagged<T> {
+    pub(crate) tags: Tags,
+    pub(crate) record: T,
 }
 
 impl<T> From<T> for Tagged<T> {
-    /// Without tags.
     fn from(record: T) -> Self {
         Self { tags: Tags::new(), record }
     }
 }
 
-/// A part of a collection.
+/// A page of a collection.
 #[derive(Debug)]
-pub(in crate::emulator) struct Page<T> {
-    /// The records, the first made first.
-    pub(in crate::emulator) items: Vec<Tagged<T>>,
-    /// The sequence number after which the next page begins, where there is one.
-    pub(in crate::emulator) next: Option<u64>,
+pub(crate) struct Page<T> {
+    /// The records, the oldest first.
+    pub(crate) items: Vec<Tagged<T>>,
+    /// The sequence number after which the next page begins, if there is one.
+    pub(crate) next: Option<u64>,
 }
 
 /// Adds a record at the end of its collection.
-pub(in crate::emulator) fn insert<T: Record>(
+pub(crate) fn insert<T: Record>(
     transaction: &WriteTransaction,
     entry: &Tagged<T>,
 ) -> Result<(), StoreError> {
@@ -60,9 +59,9 @@ pub(in crate::emulator) fn insert<T: Record>(
     insert_at(transaction, sequence, entry)
 }
 
-/// Adds a record at the head of its collection, which is then in the opposite order throughout: no
-/// record of it may be added at the end.
-pub(in crate::emulator) fn insert_first<T: Record>(
+/// Adds a record at the head of its collection. Every record of that collection must be added like
+/// this.
+pub(crate) fn insert_first<T: Record>(
     transaction: &WriteTransaction,
     entry: &Tagged<T>,
 ) -> Result<(), StoreError> {
@@ -70,12 +69,12 @@ pub(in crate::emulator) fn insert_first<T: Record>(
     insert_at(transaction, sequence, entry)
 }
 
-/// A number that no other record has had.
+/// Returns a number that no other record has had.
 pub(super) fn next_sequence(transaction: &WriteTransaction) -> Result<u64, StoreError> {
     let mut meta = transaction.open_table(META)?;
     let last = meta.get(LAST_SEQUENCE)?.map_or(0, |last| last.value());
     meta.insert(LAST_SEQUENCE, last + 1)?;
-    // A file would have to be written for centuries to get there.
+    // It would take centuries of writes to get there.
     Ok(u64::try_from(last + 1).unwrap_or(u64::MAX))
 }
 
@@ -91,27 +90,28 @@ fn insert_at<T: Record>(
     Ok(())
 }
 
-/// Writes a record anew in the place of the one that has its name.
-pub(in crate::emulator) fn replace<T: Record>(
+/// Replaces the record of the same name.
+pub(crate) fn replace<T: Record>(
     transaction: &WriteTransaction,
     entry: &Tagged<T>,
 ) -> Result<(), StoreError> {
     set(transaction, &entry.record.name(), entry)
 }
 
-/// The record of that name.
-pub(in crate::emulator) fn find<T: Record>(
+/// Returns the record of that name.
+pub(crate) fn find<T: DeserializeOwned>(
     view: &impl View,
     name: &str,
 ) -> Result<Option<Tagged<T>>, StoreError> {
-    get(view, name)
+    let names = view.table(NAMES)?;
+    let Some(place) = names.get(name)? else { return Ok(None) };
+    let records = view.table(RECORDS)?;
+    let entry = records.get(place.value())?;
+    Ok(entry.map(|bytes| serde_json::from_slice(bytes.value())).transpose()?)
 }
 
-/// Removes the record of that name; whether there was one.
-pub(in crate::emulator) fn remove(
-    transaction: &WriteTransaction,
-    name: &str,
-) -> Result<bool, StoreError> {
+/// Removes the record of that name. Returns whether it existed.
+pub(crate) fn remove(transaction: &WriteTransaction, name: &str) -> Result<bool, StoreError> {
     let mut names = transaction.open_table(NAMES)?;
     let mut records = transaction.open_table(RECORDS)?;
     let Some(place) = names.remove(name)? else { return Ok(false) };
@@ -120,7 +120,7 @@ pub(in crate::emulator) fn remove(
 }
 
 /// Removes every record of a collection.
-pub(in crate::emulator) fn remove_all<T: Record>(
+pub(crate) fn remove_all<T: Record>(
     transaction: &WriteTransaction,
     collection: &str,
 ) -> Result<(), StoreError> {
@@ -130,16 +130,16 @@ pub(in crate::emulator) fn remove_all<T: Record>(
     Ok(())
 }
 
-/// Every record of a collection.
-pub(in crate::emulator) fn all<T: Record>(
+/// Returns every record of a collection.
+pub(crate) fn all<T: Record>(
     view: &impl View,
     collection: &str,
 ) -> Result<Vec<Tagged<T>>, StoreError> {
     page(view, collection, 0, usize::MAX, |_| true).map(|page| page.items)
 }
 
-/// Every record of the collections whose names end in `/` and `kind`.
-pub(in crate::emulator) fn everywhere<T: Record>(
+/// Returns every record of one kind, over all regions and accounts.
+pub(crate) fn all_regions<T: Record>(
     view: &impl View,
     kind: &str,
 ) -> Result<Vec<Tagged<T>>, StoreError> {
@@ -155,8 +155,8 @@ pub(in crate::emulator) fn everywhere<T: Record>(
     Ok(found)
 }
 
-/// At most `limit` records made after sequence number `after` that `keep` keeps.
-pub(in crate::emulator) fn page<T: Record>(
+/// Returns at most `limit` of the records after sequence number `after` that pass `keep`.
+pub(crate) fn page<T: Record>(
     view: &impl View,
     collection: &str,
     after: u64,
@@ -173,7 +173,7 @@ pub(in crate::emulator) fn page<T: Record>(
         if !keep(&entry.record) {
             continue;
         }
-        // Only a further record that belongs to the list makes a further page.
+        // There is another page only if another record passes.
         if page.items.len() == limit {
             page.next = Some(last);
             break;
@@ -184,46 +184,27 @@ pub(in crate::emulator) fn page<T: Record>(
     Ok(page)
 }
 
-/// How many records a collection has.
-pub(in crate::emulator) fn count(view: &impl View, collection: &str) -> Result<usize, StoreError> {
+/// Returns how many records a collection has.
+pub(crate) fn count(view: &impl View, collection: &str) -> Result<usize, StoreError> {
     let records = view.table(RECORDS)?;
     Ok(records.range((collection, 0)..=(collection, u64::MAX))?.count())
 }
 
-/// The tags of whatever has that name.
-pub(in crate::emulator) fn tags(view: &impl View, name: &str) -> Result<Option<Tags>, StoreError> {
-    let entry: Option<Tagged<serde_json::Value>> = get(view, name)?;
-    Ok(entry.map(|entry| entry.tags))
+/// Returns the tags of the record of that name, whatever its type.
+pub(crate) fn tags(view: &impl View, name: &str) -> Result<Option<Tags>, StoreError> {
+    Ok(find::<serde_json::Value>(view, name)?.map(|entry| entry.tags))
 }
 
-/// Sets the tags of what has that name.
-pub(in crate::emulator) fn set_tags(
+/// Sets the tags of the record of that name, whatever its type.
+pub(crate) fn set_tags(
     transaction: &WriteTransaction,
     name: &str,
     tags: Tags,
 ) -> Result<(), StoreError> {
-    match get::<serde_json::Value>(transaction, name)? {
+    match find::<serde_json::Value>(transaction, name)? {
         Some(entry) => set(transaction, name, &Tagged { tags, ..entry }),
         None => Ok(()),
     }
-}
-
-/// Makes the tables.
-pub(super) fn create_tables(transaction: &WriteTransaction) -> Result<(), StoreError> {
-    transaction.open_table(RECORDS)?.len()?;
-    transaction.open_table(NAMES)?.len()?;
-    Ok(())
-}
-
-fn get<T: DeserializeOwned>(view: &impl View, name: &str) -> Result<Option<Tagged<T>>, StoreError> {
-    let names = view.table(NAMES)?;
-    let Some(place) = names.get(name)? else { return Ok(None) };
-    let records = view.table(RECORDS)?;
-    let entry = match records.get(place.value())? {
-        Some(bytes) => Some(serde_json::from_slice(bytes.value())?),
-        None => None,
-    };
-    Ok(entry)
 }
 
 fn set<T: Serialize>(
@@ -272,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_keeps_the_order_of_making_and_its_own_collection() {
+    fn list_is_in_order_of_creation_within_its_collection() {
         with_store(|store| {
             store.write(|txn| {
                 for name in ["z", "a", "m"] {
@@ -295,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_collection_can_be_in_the_opposite_order() {
+    fn insert_first_lists_latest_first() {
         with_store(|store| {
             store.write(|txn| {
                 for name in ["a", "b", "c"] {
@@ -312,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_goes_on_after_a_record_that_was_removed() {
+    fn page_starts_after_removed_record() {
         with_store(|store| {
             store.write(|txn| {
                 for name in ["a", "b", "c"] {
@@ -331,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn records_and_tags_change_apart() {
+    fn tags_and_record_change_separately() {
         with_store(|store| {
             store.write(|txn| {
                 insert(txn, &thing("s", "a"))?;

@@ -1,18 +1,17 @@
 //! The emulator's durable state.
 //!
-//! It is kept in redb: pure Rust, so that nothing is compiled from C; transactions that are atomic,
-//! serialisable and on disk when `commit` returns; a file that recovers by itself after kill -9.
-//! `SQLite` would do as well but brings a C library, and a JSON file rewritten whole neither scales
-//! nor survives a crash in the middle. Every answer that acknowledges a write is sent after its
-//! commit.
+//! It is kept in redb, which is pure Rust, has transactions that are atomic, serializable and on disk
+//! when `commit` returns, and recovers its file after kill -9. `SQLite` would need a C compiler, and
+//! a JSON file that is rewritten whole neither scales nor survives a crash. Every response that
+//! acknowledges a write is sent after its commit.
 //!
-//! [`Store`] opens the file and runs transactions, [`collection`] keeps [`records`] in them,
-//! [`viewers`] what has been spent and revoked, [`metadata`] what players of live streams are told.
+//! [`Store`] opens the file and runs transactions. [`collection`] keeps [`records`] in it, [`streams`]
+//! adds live streams and their metadata, [`viewers`] spent ids and revoked sessions.
 
-pub(in crate::emulator) mod collection;
-pub(in crate::emulator) mod metadata;
-pub(in crate::emulator) mod records;
-pub(in crate::emulator) mod viewers;
+pub(crate) mod collection;
+pub(crate) mod records;
+pub(crate) mod streams;
+pub(crate) mod viewers;
 
 use std::{
     fmt,
@@ -22,36 +21,36 @@ use std::{
 };
 
 use redb::{
-    Builder, Database, DatabaseError, Durability, Key, ReadTransaction, ReadableDatabase,
-    ReadableTable, StorageError, TableDefinition, TableError, TransactionError, Value,
-    WriteTransaction,
+    Builder, CommitError, Database, DatabaseError, Durability, Key, ReadTransaction,
+    ReadableDatabase, ReadableTable, SetDurabilityError, StorageError, TableDefinition, TableError,
+    TransactionError, Value, WriteTransaction,
 };
 
 use super::ids::{self, IdError};
 
-/// The version of the layout. A file of a later version is refused, not guessed at.
+/// The version of the layout. A file of a later version is refused.
 const FORMAT: u128 = 1;
 
 const FILE_NAME: &str = "emulator.redb";
 const LOCK_NAME: &str = "emulator.lock";
 const UNFINISHED_NAME: &str = "emulator.redb.new";
 
-/// Facts about the file: [`FORMAT_KEY`], [`PAGE_KEY`], and the collections' last sequence number.
+/// Facts about the file: [`FORMAT_KEY`], [`PAGE_KEY`], and the last sequence number.
 const META: TableDefinition<'_, &str, u128> = TableDefinition::new("meta");
 const FORMAT_KEY: &str = "format";
 const PAGE_KEY: &str = "page-key";
 
-/// The open state. One process has it at a time.
-pub(in crate::emulator) struct Store {
+/// The open state. Only one process can open it at a time.
+pub(crate) struct Store {
     database: Database,
     page_key: u128,
-    /// Locked for as long as it is open.
+    /// Locked while the state is open.
     _lock: fs::File,
 }
 
 impl Store {
-    /// Opens the state in `data_dir`, or makes both.
-    pub(in crate::emulator) fn open(data_dir: &Path) -> Result<Self, StoreError> {
+    /// Opens the state in `data_dir`. Creates both if they do not exist.
+    pub(crate) fn open(data_dir: &Path) -> Result<Self, StoreError> {
         let at = |error: io::Error| StoreError::DataDir { path: data_dir.to_owned(), error };
         create_private_dir(data_dir).map_err(at)?;
         let lock = create_private_file(&data_dir.join(LOCK_NAME)).map_err(at)?;
@@ -64,10 +63,10 @@ impl Store {
         }
         let path = data_dir.join(FILE_NAME);
         if !path.try_exists().map_err(at)? {
-            // A crash while the file is made leaves one that cannot be opened, so that it gets its
-            // name only once it can.
+            // A crash during creation leaves a file that cannot be opened, so it gets its final name
+            // only when it is complete.
             let unfinished = data_dir.join(UNFINISHED_NAME);
-            remove_if_there(&unfinished).map_err(at)?;
+            remove_if_exists(&unfinished).map_err(at)?;
             create_private_file(&unfinished).map_err(at)?;
             prepare(&open_database(&unfinished)?)?;
             fs::rename(&unfinished, &path).map_err(at)?;
@@ -78,13 +77,13 @@ impl Store {
         Ok(Self { database, page_key, _lock: lock })
     }
 
-    /// A random number of this file, with which page tokens are told from made-up ones.
-    pub(in crate::emulator) fn page_key(&self) -> u128 {
+    /// Returns a random number of this file, which authenticates page tokens.
+    pub(crate) fn page_key(&self) -> u128 {
         self.page_key
     }
 
-    /// Reads a consistent snapshot. Never waits for a writer.
-    pub(in crate::emulator) fn read<T, E: From<StoreError>>(
+    /// Reads a consistent snapshot without waiting for a writer.
+    pub(crate) fn read<T, E: From<StoreError>>(
         &self,
         read: impl FnOnce(&ReadTransaction) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -92,20 +91,16 @@ impl Store {
         read(&transaction)
     }
 
-    /// Runs one write at a time: all of it is on disk when this returns, or, after an error,
-    /// nothing.
-    pub(in crate::emulator) fn write<T, E: From<StoreError>>(
+    /// Runs one write at a time. When this returns, all of it is on disk or, after an error, none.
+    pub(crate) fn write<T, E: From<StoreError>>(
         &self,
         write: impl FnOnce(&WriteTransaction) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut transaction = self.database.begin_write().map_err(StoreError::from)?;
-        transaction
-            .set_durability(Durability::Immediate)
-            .map_err(redb::Error::from)
-            .map_err(StoreError::from)?;
-        let answer = write(&transaction)?;
-        transaction.commit().map_err(redb::Error::from).map_err(StoreError::from)?;
-        Ok(answer)
+        transaction.set_durability(Durability::Immediate).map_err(StoreError::from)?;
+        let output = write(&transaction)?;
+        transaction.commit().map_err(StoreError::from)?;
+        Ok(output)
     }
 }
 
@@ -116,7 +111,7 @@ impl fmt::Debug for Store {
 }
 
 /// Either kind of transaction, for code that only reads.
-pub(in crate::emulator) trait View {
+pub(crate) trait View {
     /// Opens a table. In a write transaction a table can be open once at a time.
     fn table<K: Key + 'static, V: Value + 'static>(
         &self,
@@ -142,7 +137,7 @@ impl View for WriteTransaction {
     }
 }
 
-/// Makes every table, so that reading never meets an absent one; gives the page key.
+/// Creates every table, so that readers never find one missing. Returns the page key.
 fn prepare(database: &Database) -> Result<u128, StoreError> {
     let transaction = database.begin_write()?;
     let page_key = {
@@ -162,10 +157,12 @@ fn prepare(database: &Database) -> Result<u128, StoreError> {
             key
         }
     };
-    collection::create_tables(&transaction)?;
-    viewers::create_tables(&transaction)?;
-    metadata::create_tables(&transaction)?;
-    transaction.commit().map_err(redb::Error::from)?;
+    transaction.open_table(collection::RECORDS)?;
+    transaction.open_table(collection::NAMES)?;
+    transaction.open_table(streams::METADATA)?;
+    transaction.open_table(viewers::SPENT)?;
+    transaction.open_table(viewers::REVOKED)?;
+    transaction.commit()?;
     Ok(page_key)
 }
 
@@ -182,7 +179,7 @@ fn create_private_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// The file holds stream keys, so that others on the machine must not read it.
+/// The file contains stream keys, which other users of the machine must not read.
 fn create_private_file(path: &Path) -> io::Result<fs::File> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(false);
@@ -191,7 +188,7 @@ fn create_private_file(path: &Path) -> io::Result<fs::File> {
     options.open(path)
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
+fn remove_if_exists(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -208,12 +205,12 @@ fn sync_dir(path: &Path) -> io::Result<()> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The folder or the file in it could not be made.
+    /// The folder or a file in it could not be created.
     #[error("the data folder {path} cannot be used: {error}; choose another with --data-dir", path = .path.display())]
     DataDir {
         /// The folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         error: io::Error,
     },
     /// Another process has the state open.
@@ -222,12 +219,12 @@ pub enum StoreError {
         /// The folder.
         path: PathBuf,
     },
-    /// The file is not a database, or a broken one.
+    /// The file is not a database, or is damaged.
     #[error("{path} cannot be opened: {error}; move it away to start with an empty emulator", path = .path.display())]
     Open {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error of the database.
         error: DatabaseError,
     },
     /// The file was written by a later version of this program.
@@ -238,44 +235,39 @@ pub enum StoreError {
     /// A transaction failed.
     #[error("the emulator's data could not be read or written: {0}; check the disk")]
     Database(#[from] Box<redb::Error>),
-    /// A record does not read as what it should be.
+    /// A record cannot be parsed.
     #[error("a record of the emulator's data is damaged: {0}; start with another --data-dir")]
     Record(#[from] serde_json::Error),
-    /// An identifier could not be made.
+    /// An identifier could not be generated.
     #[error(transparent)]
     Id(#[from] IdError),
 }
 
-impl From<redb::Error> for StoreError {
-    fn from(error: redb::Error) -> Self {
-        Self::Database(Box::new(error))
+impl StoreError {
+    /// Logs a failure whose cause the client does not see.
+    pub(crate) fn log(&self) {
+        tracing::error!(event = "emulator_failed", error = %self, "the emulator's store failed");
     }
 }
 
-impl From<StorageError> for StoreError {
-    fn from(error: StorageError) -> Self {
-        redb::Error::from(error).into()
-    }
+macro_rules! from_redb {
+    ($($error:ident),*) => {$(
+        impl From<$error> for StoreError {
+            fn from(error: $error) -> Self {
+                Self::Database(Box::new(error.into()))
+            }
+        }
+    )*};
 }
 
-impl From<TableError> for StoreError {
-    fn from(error: TableError) -> Self {
-        redb::Error::from(error).into()
-    }
-}
-
-impl From<TransactionError> for StoreError {
-    fn from(error: TransactionError) -> Self {
-        redb::Error::from(error).into()
-    }
-}
+from_redb!(CommitError, SetDurabilityError, StorageError, TableError, TransactionError);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_folder_is_for_its_owner_and_for_one_process() {
+    fn folder_is_private_and_locked() {
         let parent = tempfile::tempdir().unwrap();
         let dir = parent.path().join("a").join("b");
         let store = Store::open(&dir).unwrap();
@@ -293,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_our_file_is_refused_by_name() {
+    fn foreign_file_is_refused_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(FILE_NAME), "not a database").unwrap();
         let error = Store::open(dir.path()).unwrap_err();
@@ -302,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_while_the_file_was_made_is_forgotten() {
+    fn interrupted_creation_is_cleaned_up() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(UNFINISHED_NAME), [0; 4096]).unwrap();
         Store::open(dir.path()).unwrap();
@@ -310,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_format_is_refused() {
+    fn later_format_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         store
@@ -324,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_leaves_nothing() {
+    fn failed_write_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let failed = store.write(|transaction| {

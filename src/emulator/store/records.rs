@@ -1,8 +1,8 @@
-//! What the emulator remembers of each resource.
+//! The stored form of each resource.
 //!
-//! The members are those of IVS's shapes, less what follows from others (URLs, endpoints), so that
-//! another `--public-url` applies to channels that exist already. Members that a later version
-//! adds need a serde default: the records are read back by it.
+//! The fields are those of IVS's shapes without what can be derived from others (URLs, endpoints),
+//! so that another `--public-url` applies to existing channels. A field that a later version adds
+//! needs a serde default, because that version reads the records of this one.
 
 use std::{borrow::Cow, fmt};
 
@@ -14,66 +14,74 @@ use crate::{
     ivs::arn::{AccountId, Arn, ChannelArn, PlaybackKeyArn, Region, ResourceKind},
 };
 
-/// The collection of one kind of resource in one region of one account.
-pub(in crate::emulator) fn in_region(
-    region: &Region,
-    account: &AccountId,
-    kind: ResourceKind,
-) -> String {
+/// Returns the collection of one kind of resource in one region of one account.
+pub(crate) fn in_region(region: &Region, account: &AccountId, kind: ResourceKind) -> String {
     format!("{region}/{account}/{}", kind.as_str())
+}
+
+/// Declares the kind of each resource that is listed per region and named by its ARN.
+macro_rules! regional {
+    ($($record:ident: $kind:ident;)*) => {$(
+        impl Record for $record {
+            fn collection(&self) -> String {
+                in_region(self.arn.region(), self.arn.account(), ResourceKind::$kind)
+            }
+
+            fn name(&self) -> Cow<'_, str> {
+                self.arn.as_str().into()
+            }
+        }
+    )*};
+}
+
+regional! {
+    Channel: Channel;
+    PlaybackKeyPair: PlaybackKey;
+    PlaybackRestrictionPolicy: PlaybackRestrictionPolicy;
+    RecordingConfiguration: RecordingConfiguration;
 }
 
 /// A channel.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(in crate::emulator) struct Channel {
-    pub(in crate::emulator) arn: ChannelArn,
-    pub(in crate::emulator) name: String,
-    pub(in crate::emulator) latency_mode: String,
-    /// `type`, which is a word of Rust.
-    pub(in crate::emulator) kind: String,
-    pub(in crate::emulator) authorized: bool,
-    pub(in crate::emulator) insecure_ingest: bool,
-    /// `""` but for the ADVANCED types.
-    pub(in crate::emulator) preset: String,
-    pub(in crate::emulator) container_format: String,
-    /// `""` where nothing is recorded.
-    pub(in crate::emulator) recording_configuration_arn: String,
-    /// `""` where nothing is restricted.
-    pub(in crate::emulator) playback_restriction_policy_arn: String,
-    pub(in crate::emulator) multitrack: Multitrack,
-    pub(in crate::emulator) srt_passphrase: Hidden,
+pub(crate) struct Channel {
+    pub(crate) arn: ChannelArn,
+    pub(crate) name: String,
+    pub(crate) latency_mode: String,
+    /// `type`, which is a keyword of Rust.
+    pub(crate) kind: String,
+    pub(crate) authorized: bool,
+    pub(crate) insecure_ingest: bool,
+    /// `""` except for the ADVANCED types.
+    pub(crate) preset: String,
+    pub(crate) container_format: String,
+    /// `""` if nothing is recorded.
+    pub(crate) recording_configuration_arn: String,
+    /// `""` if nothing is restricted.
+    pub(crate) playback_restriction_policy_arn: String,
+    pub(crate) multitrack: Multitrack,
+    pub(crate) srt_passphrase: Hidden,
 }
 
 /// `MultitrackInputConfiguration`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::emulator) struct Multitrack {
-    pub(in crate::emulator) enabled: bool,
-    pub(in crate::emulator) maximum_resolution: String,
-    pub(in crate::emulator) policy: String,
-}
-
-impl Record for Channel {
-    fn collection(&self) -> String {
-        in_region(self.arn.region(), self.arn.account(), ResourceKind::Channel)
-    }
-
-    fn name(&self) -> Cow<'_, str> {
-        self.arn.as_str().into()
-    }
+pub(crate) struct Multitrack {
+    pub(crate) enabled: bool,
+    pub(crate) maximum_resolution: String,
+    pub(crate) policy: String,
 }
 
 /// A stream key.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(in crate::emulator) struct StreamKey {
-    pub(in crate::emulator) arn: Arn,
-    pub(in crate::emulator) channel_arn: ChannelArn,
-    pub(in crate::emulator) value: Hidden,
+pub(crate) struct StreamKey {
+    pub(crate) arn: Arn,
+    pub(crate) channel_arn: ChannelArn,
+    pub(crate) value: Hidden,
 }
 
 impl StreamKey {
-    /// The collection of a channel's stream keys.
-    pub(in crate::emulator) fn of(channel: &str) -> String {
+    /// Returns the collection of a channel's stream keys.
+    pub(crate) fn of(channel: &str) -> String {
         format!("{channel}/stream-key")
     }
 }
@@ -90,40 +98,30 @@ impl Record for StreamKey {
 
 /// The public half of a playback key pair.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(in crate::emulator) struct PlaybackKeyPair {
-    pub(in crate::emulator) arn: PlaybackKeyArn,
-    pub(in crate::emulator) name: String,
-    pub(in crate::emulator) fingerprint: String,
-    /// The point in SEC 1's uncompressed form: 97 bytes.
-    pub(in crate::emulator) point: Vec<u8>,
+pub(crate) struct PlaybackKeyPair {
+    pub(crate) arn: PlaybackKeyArn,
+    pub(crate) name: String,
+    pub(crate) fingerprint: String,
+    /// The point in the uncompressed form of SEC 1: 97 bytes.
+    pub(crate) point: Vec<u8>,
 }
 
-impl Record for PlaybackKeyPair {
-    fn collection(&self) -> String {
-        in_region(self.arn.region(), self.arn.account(), ResourceKind::PlaybackKey)
-    }
-
-    fn name(&self) -> Cow<'_, str> {
-        self.arn.as_str().into()
-    }
-}
-
-/// A stream that is live. The record goes when the stream ends.
+/// A live stream. The record is removed when the stream ends.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(in crate::emulator) struct LiveStream {
-    pub(in crate::emulator) channel_arn: ChannelArn,
-    pub(in crate::emulator) stream_id: String,
-    pub(in crate::emulator) start_time: Timestamp,
+pub(crate) struct LiveStream {
+    pub(crate) channel_arn: ChannelArn,
+    pub(crate) stream_id: String,
+    pub(crate) start_time: Timestamp,
 }
 
 impl LiveStream {
-    /// The collection of a region's live streams.
-    pub(in crate::emulator) fn in_region(region: &Region, account: &AccountId) -> String {
+    /// Returns the collection of a region's live streams.
+    pub(crate) fn in_region(region: &Region, account: &AccountId) -> String {
         format!("{region}/{account}/live-stream")
     }
 
-    /// The name of a channel's live stream; a channel has one at a time.
-    pub(in crate::emulator) fn name_of(channel: &str) -> String {
+    /// Returns the name of a channel's live stream. A channel has one at a time.
+    pub(crate) fn name_of(channel: &str) -> String {
         format!("{channel}/live-stream")
     }
 }
@@ -138,86 +136,77 @@ impl Record for LiveStream {
     }
 }
 
-/// Where and how streams are recorded. Nothing is recorded here.
+/// Where and how streams are recorded. The emulator records nothing.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(in crate::emulator) struct RecordingConfiguration {
-    pub(in crate::emulator) arn: Arn,
-    pub(in crate::emulator) name: String,
-    pub(in crate::emulator) bucket_name: String,
-    /// Its state follows from its age.
-    pub(in crate::emulator) created: Timestamp,
-    pub(in crate::emulator) reconnect_window_seconds: u16,
-    pub(in crate::emulator) rendition_selection: String,
-    pub(in crate::emulator) renditions: Vec<String>,
-    pub(in crate::emulator) thumbnails: Thumbnails,
+pub(crate) struct RecordingConfiguration {
+    pub(crate) arn: Arn,
+    pub(crate) name: String,
+    pub(crate) bucket_name: String,
+    /// The state is derived from the age.
+    pub(crate) created: Timestamp,
+    pub(crate) reconnect_window_seconds: u16,
+    pub(crate) rendition_selection: String,
+    pub(crate) renditions: Vec<String>,
+    pub(crate) thumbnails: Thumbnails,
 }
 
 /// `ThumbnailConfiguration`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::emulator) struct Thumbnails {
-    pub(in crate::emulator) recording_mode: String,
-    /// Absent where thumbnails are as large as the stream.
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Thumbnails {
+    pub(crate) recording_mode: String,
+    /// Absent if thumbnails are as large as the stream.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::emulator) resolution: Option<String>,
-    pub(in crate::emulator) storage: Vec<String>,
-    pub(in crate::emulator) target_interval_seconds: u8,
+    pub(crate) resolution: Option<String>,
+    pub(crate) storage: Vec<String>,
+    pub(crate) target_interval_seconds: u8,
 }
 
-impl Record for RecordingConfiguration {
-    fn collection(&self) -> String {
-        in_region(self.arn.region(), self.arn.account(), ResourceKind::RecordingConfiguration)
-    }
-
-    fn name(&self) -> Cow<'_, str> {
-        self.arn.as_str().into()
+impl Default for Thumbnails {
+    fn default() -> Self {
+        Self {
+            recording_mode: "INTERVAL".to_owned(),
+            resolution: None,
+            storage: vec!["SEQUENTIAL".to_owned()],
+            target_interval_seconds: 60,
+        }
     }
 }
 
-/// Who may play the public channels that it is attached to. The edge reads it by the
+/// Restricts who may play the public channels that it is attached to. The edge finds it by
 /// [`Channel::playback_restriction_policy_arn`].
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(in crate::emulator) struct PlaybackRestrictionPolicy {
-    pub(in crate::emulator) arn: Arn,
-    pub(in crate::emulator) name: String,
-    /// ISO 3166-1 codes; none for every country.
-    pub(in crate::emulator) allowed_countries: Vec<String>,
-    /// Origins as the caller wrote them; none for every origin.
-    pub(in crate::emulator) allowed_origins: Vec<String>,
-    pub(in crate::emulator) enable_strict_origin_enforcement: bool,
+pub(crate) struct PlaybackRestrictionPolicy {
+    pub(crate) arn: Arn,
+    pub(crate) name: String,
+    /// ISO 3166-1 codes; empty for every country.
+    pub(crate) allowed_countries: Vec<String>,
+    /// Origins as the caller wrote them; empty for every origin.
+    pub(crate) allowed_origins: Vec<String>,
+    pub(crate) enable_strict_origin_enforcement: bool,
 }
 
-impl Record for PlaybackRestrictionPolicy {
-    fn collection(&self) -> String {
-        in_region(self.arn.region(), self.arn.account(), ResourceKind::PlaybackRestrictionPolicy)
-    }
-
-    fn name(&self) -> Cow<'_, str> {
-        self.arn.as_str().into()
-    }
-}
-
-/// A stream, from its start on and after its end.
+/// A stream from its start on, also after its end.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(in crate::emulator) struct StreamSession {
-    pub(in crate::emulator) stream_id: String,
-    pub(in crate::emulator) start_time: Timestamp,
-    /// Absent while it is live.
-    pub(in crate::emulator) end_time: Option<Timestamp>,
-    /// The channel as it was at the start. A live one cannot be changed.
-    pub(in crate::emulator) channel: Tagged<Channel>,
-    /// Its recording configuration at that time, where it had one.
-    pub(in crate::emulator) recording_configuration: Option<Tagged<RecordingConfiguration>>,
+pub(crate) struct StreamSession {
+    pub(crate) stream_id: String,
+    pub(crate) start_time: Timestamp,
+    /// Absent while the stream is live.
+    pub(crate) end_time: Option<Timestamp>,
+    /// The channel at the start. A live channel cannot be changed.
+    pub(crate) channel: Tagged<Channel>,
+    /// The recording configuration at the start, if the channel had one.
+    pub(crate) recording_configuration: Option<Tagged<RecordingConfiguration>>,
 }
 
 impl StreamSession {
-    /// The collection of a channel's stream sessions, the latest first.
-    pub(in crate::emulator) fn of(channel: &str) -> String {
+    /// Returns the collection of a channel's stream sessions, the latest first.
+    pub(crate) fn of(channel: &str) -> String {
         format!("{channel}/stream-session")
     }
 
-    /// The name of a channel's session.
-    pub(in crate::emulator) fn name_of(channel: &str, stream_id: &str) -> String {
+    /// Returns the name of a channel's session.
+    pub(crate) fn name_of(channel: &str, stream_id: &str) -> String {
         format!("{channel}/stream-session/{stream_id}")
     }
 }
@@ -232,17 +221,10 @@ impl Record for StreamSession {
     }
 }
 
-/// A secret of the emulated account, such as a stream key: stored and answered, never logged.
+/// A secret of the emulated account, such as a stream key: stored and returned, never logged.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(transparent)]
-pub(in crate::emulator) struct Hidden(String);
-
-impl Hidden {
-    /// Hides `secret`.
-    pub(in crate::emulator) fn new(secret: String) -> Self {
-        Self(secret)
-    }
-}
+pub(crate) struct Hidden(pub(crate) String);
 
 impl fmt::Debug for Hidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,22 +1,22 @@
-//! What viewers have used up: single-use ids that were spent, and sessions that were revoked.
+//! Spent single-use ids and revoked viewer sessions.
 
-use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use uuid::Uuid;
 
 use super::{StoreError, View};
 use crate::{clock::Timestamp, ivs::arn::ChannelArn};
 
 /// Region and account, and the UUID, to the `exp` of the token that spent it.
-const SPENT: TableDefinition<'_, (&str, u128), i64> = TableDefinition::new("spent");
-/// Channel ARN and viewer id to the highest session version that is revoked.
-const REVOKED: TableDefinition<'_, (&str, &str), i64> = TableDefinition::new("revoked");
+pub(super) const SPENT: TableDefinition<'_, (&str, u128), i64> = TableDefinition::new("spent");
+/// Channel ARN and viewer id to the highest revoked session version.
+pub(super) const REVOKED: TableDefinition<'_, (&str, &str), i64> = TableDefinition::new("revoked");
 
-/// How long after its token's `exp` a single-use id is remembered, in seconds. A token cannot
-/// come back after `exp`; the day is for two tokens that were given one id by mistake.
-const REMEMBERED_SECONDS: i64 = 24 * 3600;
+/// How long a single-use id is kept after the `exp` of its token, in seconds. An expired token cannot
+/// be used again; the day covers two tokens that were given the same id by mistake.
+const KEPT_SECONDS: i64 = 24 * 3600;
 
-/// Whether a token with this single-use id has played.
-pub(in crate::emulator) fn is_spent(
+/// Returns whether a token with this single-use id has played.
+pub(crate) fn is_spent(
     view: &impl View,
     channel: &ChannelArn,
     id: Uuid,
@@ -26,7 +26,7 @@ pub(in crate::emulator) fn is_spent(
 }
 
 /// Spends a single-use id.
-pub(in crate::emulator) fn spend(
+pub(crate) fn spend(
     transaction: &WriteTransaction,
     channel: &ChannelArn,
     id: Uuid,
@@ -37,19 +37,19 @@ pub(in crate::emulator) fn spend(
     Ok(())
 }
 
-/// Forgets the single-use ids of tokens that have long expired.
-pub(in crate::emulator) fn prune_spent(
+/// Removes the single-use ids of tokens that expired long ago.
+pub(crate) fn prune_spent(
     transaction: &WriteTransaction,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let oldest = now.unix_seconds().saturating_sub(REMEMBERED_SECONDS);
+    let oldest = now.unix_seconds().saturating_sub(KEPT_SECONDS);
     transaction.open_table(SPENT)?.retain(|_, expires_at| expires_at >= oldest)?;
     Ok(())
 }
 
-/// Revokes the viewer's sessions on the channel up to `version`. A lower version than before
-/// gives nothing back.
-pub(in crate::emulator) fn revoke(
+/// Revokes the viewer's sessions on the channel up to `version`. A lower version than before has no
+/// effect.
+pub(crate) fn revoke(
     transaction: &WriteTransaction,
     channel: &ChannelArn,
     viewer_id: &str,
@@ -62,32 +62,27 @@ pub(in crate::emulator) fn revoke(
     Ok(())
 }
 
-/// The highest revoked session version of the viewer on the channel.
-pub(in crate::emulator) fn revoked_version(
+/// Returns whether a version of the viewer's session on the channel is revoked.
+pub(crate) fn is_revoked(
     view: &impl View,
     channel: &ChannelArn,
     viewer_id: &str,
-) -> Result<Option<i64>, StoreError> {
-    let revoked = view.table(REVOKED)?;
-    Ok(revoked.get((channel.as_str(), viewer_id))?.map(|version| version.value()))
+    version: i64,
+) -> Result<bool, StoreError> {
+    let revocations = view.table(REVOKED)?;
+    let revoked = revocations.get((channel.as_str(), viewer_id))?;
+    Ok(revoked.is_some_and(|revoked| version <= revoked.value()))
 }
 
-/// Forgets the revocations of a channel that is being deleted.
-pub(in crate::emulator) fn forget_channel(
+/// Removes the revocations of a channel that is being deleted.
+pub(crate) fn forget_channel(
     transaction: &WriteTransaction,
     channel: &ChannelArn,
 ) -> Result<(), StoreError> {
-    // The least text after the ARN bounds every viewer id, whatever it is.
+    // No text sorts between the ARN and this bound, so the range covers every viewer id.
     let after = format!("{channel}\0");
     let viewers = (channel.as_str(), "")..(after.as_str(), "");
     transaction.open_table(REVOKED)?.retain_in(viewers, |_, _| false)?;
-    Ok(())
-}
-
-/// Makes the tables.
-pub(super) fn create_tables(transaction: &WriteTransaction) -> Result<(), StoreError> {
-    transaction.open_table(SPENT)?.len()?;
-    transaction.open_table(REVOKED)?.len()?;
     Ok(())
 }
 
@@ -104,18 +99,18 @@ mod tests {
     }
 
     #[test]
-    fn an_id_stays_spent_until_its_token_is_long_gone() {
+    fn id_stays_spent_until_a_day_after_exp() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let (id, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
         store
             .write(|txn| {
                 spend(txn, &channel("a"), id, 1_000)?;
-                prune_spent(txn, Timestamp::from_unix_seconds(1_000 + REMEMBERED_SECONDS))?;
+                prune_spent(txn, Timestamp::from_unix_seconds(1_000 + KEPT_SECONDS))?;
                 assert!(is_spent(txn, &channel("a"), id)?);
                 assert!(is_spent(txn, &channel("b"), id)?, "one id is one use in the account");
                 assert!(!is_spent(txn, &channel("a"), other)?);
-                prune_spent(txn, Timestamp::from_unix_seconds(1_001 + REMEMBERED_SECONDS))?;
+                prune_spent(txn, Timestamp::from_unix_seconds(1_001 + KEPT_SECONDS))?;
                 assert!(!is_spent(txn, &channel("a"), id)?);
                 Ok::<_, StoreError>(())
             })
@@ -123,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revocation_only_grows_and_goes_with_its_channel() {
+    fn revocation_only_grows_and_is_removed_with_channel() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         store
@@ -133,12 +128,13 @@ mod tests {
                 revoke(txn, &a, "v", 3)?;
                 revoke(txn, &a, "\u{1f600}", 1)?;
                 revoke(txn, &b, "v", 0)?;
-                assert_eq!(revoked_version(txn, &a, "v")?, Some(7));
-                assert_eq!(revoked_version(txn, &a, "w")?, None);
+                assert!(is_revoked(txn, &a, "v", 7)? && !is_revoked(txn, &a, "v", 8)?);
+                assert!(is_revoked(txn, &a, "\u{1f600}", 1)?);
+                assert!(!is_revoked(txn, &a, "w", i64::MIN)?);
                 forget_channel(txn, &a)?;
-                assert_eq!(revoked_version(txn, &a, "v")?, None);
-                assert_eq!(revoked_version(txn, &a, "\u{1f600}")?, None);
-                assert_eq!(revoked_version(txn, &b, "v")?, Some(0));
+                assert!(!is_revoked(txn, &a, "v", i64::MIN)?);
+                assert!(!is_revoked(txn, &a, "\u{1f600}", i64::MIN)?);
+                assert!(is_revoked(txn, &b, "v", 0)? && !is_revoked(txn, &b, "v", 1)?);
                 Ok::<_, StoreError>(())
             })
             .unwrap();

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Makes the media that the emulator plays: 360p.mp4, 720p.mp4 and 1080p.mp4 beside this script.
+# Makes the media that the emulator plays: 360p.mp4, 720p.mp4 and 1080p.mp4 next to this script.
 #
-# Each is one fragmented MP4, H.264 and AAC: 12.8 s in 8 fragments of 1.6 s, which are 40 pictures
-# at 25 a second and 75 AAC frames of 1,024 samples at 48,000 a second, exactly. So the loop has no
-# gap, and a fragment can be given any place in time by writing its number and its decode times anew.
+# Each is a fragmented MP4 with H.264 and AAC: 12.8 s in 8 fragments of 1.6 s, which are exactly 40
+# frames at 25 per second and 75 AAC frames of 1,024 samples at 48,000 per second. So the loop has no
+# gap, and a new sequence number and new decode times move a fragment to any time.
 #
-# The AAC frames are taken from the middle of a longer recording: the first ones of an encoder hold
-# silence that stands for nothing. The tone is periodic in 3.2 s, so that it loops, too.
+# The AAC frames come from the middle of a longer recording, because the first frames of an encoder
+# contain padding. The tone has a period of 3.2 s, so it loops as well.
 #
 # Needs ffmpeg with libx264 (Debian: ffmpeg) and the DejaVu fonts (Debian: fonts-dejavu-core). Run
-# it to change the media, and commit what it makes; `cargo test edge::media` says whether it fits.
+# this to change the media, and commit the result; `cargo test edge::media` checks it.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# One thread and no versions written down: the same ffmpeg makes the same bytes.
+# With one thread and without version strings, the same ffmpeg makes the same bytes.
 run() { ffmpeg -hide_banner -loglevel error -nostdin -y -threads 1 "$@"; }
 exact=(-fflags +bitexact -flags:v +bitexact -flags:a +bitexact)
 

@@ -1,24 +1,46 @@
-//! Walks the table of operations: each constraint of each member takes what is inside its bounds
-//! and refuses what is outside, and what passes fits the operation. The walk names no member, so
-//! that a new row is tested as soon as it is written.
+//! Tests of the table of operations, and of a full region.
+//!
+//! The tests of the table name no member: each constraint must accept the values within its bounds
+//! and refuse those outside, and each valid input must fit the type of its operation. A new row is
+//! tested as soon as it exists.
 
 use std::collections::BTreeSet;
 
+use axum::{
+    body::{Body, to_bytes},
+    http::{Request, StatusCode},
+};
 use serde_json::{Map, Value, json};
+use tower::ServiceExt;
 
 use super::{
-    Call,
-    constraint::{Form, Member, Shape, Text},
-    error::{ApiError, ErrorCode},
+    call::Call,
+    channels,
+    constraints::{self, Form, Member, Shape, Text},
     operations::{NOT_EMULATED, OPERATIONS, Operation},
-    validate::validate,
+    response::{ApiError, ErrorCode},
 };
 use crate::{
     clock::Clock,
-    emulator::{Emulator, Options},
+    emulator::{Emulator, Options, store::StoreError},
+    ivs::arn::Region,
 };
 
-/// A member of an operation, however deep: the path to it.
+/// Opens an emulator in a folder of its own.
+fn open() -> (Emulator, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new(dir.path(), "123456789012".parse().unwrap());
+    (Emulator::open(options, Clock::system()).unwrap(), dir)
+}
+
+fn validate(
+    operation: &Operation,
+    input: &Map<String, Value>,
+) -> Result<Map<String, Value>, ApiError> {
+    constraints::validate(operation.name, operation.members, input)
+}
+
+/// The path to a member of an operation, at any depth.
 struct Place {
     operation: &'static Operation,
     path: Vec<&'static Member>,
@@ -43,7 +65,7 @@ fn places() -> Vec<Place> {
 }
 
 impl Place {
-    /// The least good input, with `value` at this place; `None` leaves the place out.
+    /// Returns the smallest valid input with `value` at this place; `None` leaves the place out.
     fn input(&self, value: Option<&Value>) -> Map<String, Value> {
         build(self.operation.members, &self.path, value)
     }
@@ -88,7 +110,7 @@ fn build(
     input
 }
 
-/// The members of a structure, or of the structures in a list; whether it is a list.
+/// Returns the members of a structure, or of the structures in a list, and whether it is a list.
 fn structure(shape: &'static Shape) -> Option<(&'static [Member], bool)> {
     if let Shape::List { item: Shape::Structure(members), .. } = shape {
         return Some((members, true));
@@ -96,14 +118,14 @@ fn structure(shape: &'static Shape) -> Option<(&'static [Member], bool)> {
     if let Shape::Structure(members) = shape { Some((members, false)) } else { None }
 }
 
-/// Values at the bounds of a shape, within.
+/// Returns values just within the bounds of a shape.
 fn inside(shape: &'static Shape) -> Vec<Value> {
     match shape {
         Shape::Boolean => vec![json!(true), json!(false)],
         Shape::Integer { min, max } => vec![json!(min), json!(max)],
         Shape::List { min, max, item } => {
             let one = inside(item)[0].clone();
-            // Where the model sets no limit, many are as good as any number.
+            // Where the model sets no limit, a large number stands for any.
             vec![json!(vec![one.clone(); (*min).max(1)]), json!(vec![one; (*max).min(1_000)])]
         }
         Shape::Map { max, key, value } => {
@@ -144,7 +166,7 @@ fn texts(text: &Text) -> Vec<String> {
     all
 }
 
-/// Values just beyond the bounds of a shape, of its type.
+/// Returns values of the right type just outside the bounds of a shape.
 fn outside(shape: &'static Shape) -> Vec<Value> {
     match shape {
         Shape::Boolean | Shape::Structure(_) => Vec::new(),
@@ -184,7 +206,7 @@ fn bad_texts(text: &Text) -> Vec<String> {
     all
 }
 
-/// Values of other types than a shape is.
+/// Returns values of other types than that of a shape.
 fn mistyped(shape: &'static Shape) -> Vec<Value> {
     let all = [json!(true), json!(1), json!("a"), json!([]), json!({}), json!(1.5)];
     let own: &[usize] = match shape {
@@ -200,7 +222,7 @@ fn mistyped(shape: &'static Shape) -> Vec<Value> {
 }
 
 #[test]
-fn every_constraint_takes_what_is_inside() {
+fn every_constraint_accepts_values_within_bounds() {
     for place in places() {
         for value in inside(&place.member().shape) {
             assert_eq!(place.verdict(Some(&value)), Ok(()), "{} {value:.200}", place.name());
@@ -209,7 +231,7 @@ fn every_constraint_takes_what_is_inside() {
 }
 
 #[test]
-fn every_constraint_refuses_what_is_outside() {
+fn every_constraint_refuses_values_outside_bounds() {
     let mut refused = 0;
     for place in places() {
         for value in outside(&place.member().shape) {
@@ -223,7 +245,7 @@ fn every_constraint_refuses_what_is_outside() {
 }
 
 #[test]
-fn every_type_is_kept() {
+fn every_member_refuses_other_types() {
     for place in places() {
         for value in mistyped(&place.member().shape) {
             let error = place.verdict(Some(&value)).expect_err(&place.name());
@@ -234,7 +256,7 @@ fn every_type_is_kept() {
 }
 
 #[test]
-fn required_members_are_required_and_null_is_absent() {
+fn required_member_is_required_and_null_counts_as_absent() {
     for place in places() {
         for value in [None, Some(&Value::Null)] {
             let verdict = place.verdict(value);
@@ -250,7 +272,7 @@ fn required_members_are_required_and_null_is_absent() {
 }
 
 #[test]
-fn what_passes_has_no_nulls_and_nothing_unknown() {
+fn validated_input_has_no_nulls_and_no_unknown_members() {
     let create = OPERATIONS.iter().find(|operation| operation.name == "CreateChannel").unwrap();
     let input = json!({"name": null, "tags": {"a": null, "b": "c"}, "x": 1, "authorized": true});
     let known = validate(create, input.as_object().unwrap()).unwrap();
@@ -258,17 +280,14 @@ fn what_passes_has_no_nulls_and_nothing_unknown() {
 }
 
 #[test]
-fn every_good_input_fits_its_operation() {
-    let dir = tempfile::tempdir().unwrap();
-    let account_id = "123456789012".parse().unwrap();
-    let options = Options::new(dir.path(), account_id);
-    let emulator = Emulator::open(options, Clock::system()).unwrap();
+fn every_valid_input_fits_its_operation() {
+    let (emulator, _dir) = open();
     for place in places() {
         for value in inside(&place.member().shape) {
             let input = validate(place.operation, &place.input(Some(&value))).unwrap();
             let call = Call {
                 shared: &emulator.0,
-                operation: place.operation,
+                operation: place.operation.name,
                 region: "us-west-2".parse().unwrap(),
                 base_url: String::new(),
                 accept_duplicates: false,
@@ -277,16 +296,98 @@ fn every_good_input_fits_its_operation() {
             if let Err(error) = (place.operation.handler)(&call) {
                 let code = error.code();
                 assert_ne!(code, ErrorCode::InternalServer, "{} {value:.200}", place.name());
-                assert!(place.operation.may_answer(code), "{} {code:?}", place.name());
+                assert!(place.operation.may_return(code), "{} {code:?}", place.name());
             }
         }
     }
 }
 
 #[test]
-fn the_table_knows_each_operation_of_ivs_once() {
+fn table_contains_each_operation_of_ivs_once() {
     let names =
         OPERATIONS.iter().map(|operation| operation.name).chain(NOT_EMULATED.iter().copied());
     let distinct: BTreeSet<&str> = names.clone().collect();
     assert_eq!((names.count(), distinct.len()), (46, 46));
+}
+
+const REGIONS: [&str; 2] = ["us-west-2", "eu-west-1"];
+
+/// An emulator with as many channels as IVS allows in two regions.
+struct Full {
+    emulator: Emulator,
+    _dir: tempfile::TempDir,
+}
+
+impl Full {
+    /// Fills the regions in one transaction: 10,000 transactions take minutes.
+    fn new() -> Self {
+        let (emulator, dir) = open();
+        let shared = &emulator.0;
+        let fill = |transaction: &_| {
+            for region in REGIONS {
+                let region: Region = region.parse().unwrap();
+                for index in 0..channels::QUOTA {
+                    let mut channel = channels::default_channel(shared, &region)?;
+                    channel.name = format!("channel-{}", index % 1_000);
+                    channels::insert(shared, transaction, &channel.into())?;
+                }
+            }
+            Ok::<_, StoreError>(())
+        };
+        shared.store.write(fill).unwrap();
+        Self { emulator, _dir: dir }
+    }
+
+    async fn call(&self, region: &str, operation: &str, input: &Value) -> (StatusCode, Value) {
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential=AKID/20261122/{region}/ivs/aws4_request, \
+             SignedHeaders=host, Signature=00"
+        );
+        let request = Request::post(format!("/{operation}"))
+            .header("authorization", authorization)
+            .body(Body::from(input.to_string()))
+            .unwrap();
+        let response = self.emulator.router().oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// Returns the ARNs of all pages, and the number of pages.
+    async fn list(&self, region: &str, filter: &Value) -> (Vec<String>, usize) {
+        let (mut arns, mut pages, mut input) = (Vec::new(), 0, filter.clone());
+        loop {
+            let (status, page) = self.call(region, "ListChannels", &input).await;
+            assert_eq!(status, StatusCode::OK, "{page}");
+            let channels = page["channels"].as_array().unwrap();
+            arns.extend(channels.iter().map(|channel| channel["arn"].as_str().unwrap().to_owned()));
+            pages += 1;
+            if page.get("nextToken").is_none() {
+                return (arns, pages);
+            }
+            input["nextToken"] = page["nextToken"].clone();
+        }
+    }
+}
+
+#[tokio::test]
+async fn full_regions_list_every_channel_and_refuse_more() {
+    let full = Full::new();
+    let mut all = BTreeSet::new();
+    for region in REGIONS {
+        let (arns, pages) = full.list(region, &json!({})).await;
+        assert_eq!((arns.len(), pages), (5_000, 50));
+        all.extend(arns);
+        let (named, pages) = full.list(region, &json!({"filterByName": "channel-7"})).await;
+        assert_eq!((named.len(), pages), (5, 1));
+        let (status, refused) = full.call(region, "CreateChannel", &json!({})).await;
+        assert_eq!(status, StatusCode::PAYMENT_REQUIRED);
+        assert_eq!(refused["__type"], "ServiceQuotaExceededException");
+    }
+    assert_eq!(all.len(), 10_000);
+    let arn = all.iter().find(|arn| arn.contains(REGIONS[0])).unwrap();
+    let (status, _) = full.call(REGIONS[0], "DeleteChannel", &json!({"arn": arn})).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let (status, _) = full.call(REGIONS[0], "CreateChannel", &json!({})).await;
+    assert_eq!(status, StatusCode::OK);
 }
