@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::support::{REGION, TestEmulator};
 
 #[tokio::test]
-async fn a_channel_that_sets_nothing_has_the_defaults_of_ivs() {
+async fn channel_without_settings_has_defaults_of_ivs() {
     let test = TestEmulator::start();
     let answer = test.call("CreateChannel", &json!({"name": "x"})).await.json();
     let channel = &answer["channel"];
@@ -57,7 +57,7 @@ async fn a_channel_that_sets_nothing_has_the_defaults_of_ivs() {
 }
 
 #[tokio::test]
-async fn the_real_client_makes_changes_and_deletes_a_channel() {
+async fn sdk_creates_updates_and_deletes_channel() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let created = client
@@ -94,7 +94,7 @@ async fn the_real_client_makes_changes_and_deletes_a_channel() {
 }
 
 #[tokio::test]
-async fn presets_go_with_the_advanced_types() {
+async fn preset_requires_advanced_type() {
     let test = TestEmulator::start();
     let refused = json!({"preset": "HIGHER_BANDWIDTH_DELIVERY"});
     let refused = test.call("CreateChannel", &refused).await;
@@ -113,7 +113,7 @@ async fn presets_go_with_the_advanced_types() {
 }
 
 #[tokio::test]
-async fn multitrack_needs_everything_that_ivs_asks_for() {
+async fn multitrack_requires_standard_fragmented_mp4_and_all_members() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let multitrack = MultitrackInputConfiguration::builder()
@@ -146,7 +146,7 @@ async fn multitrack_needs_everything_that_ivs_asks_for() {
 }
 
 #[tokio::test]
-async fn what_is_attached_must_exist() {
+async fn attached_resource_must_exist() {
     let test = TestEmulator::start();
     let arn = |kind: &str| format!("arn:aws:ivs:us-west-2:123456789012:{kind}/AbCdEfGh1234");
     for (member, kind) in [
@@ -165,7 +165,7 @@ async fn what_is_attached_must_exist() {
 }
 
 #[tokio::test]
-async fn a_live_channel_is_left_alone() {
+async fn live_channel_cannot_be_changed() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let arn = test.channel(&json!({})).await;
@@ -180,7 +180,7 @@ async fn a_live_channel_is_left_alone() {
 }
 
 #[tokio::test]
-async fn the_paginator_sees_every_channel_once_in_order() {
+async fn paginator_returns_every_channel_once_in_order() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let mut made = Vec::new();
@@ -202,7 +202,7 @@ async fn the_paginator_sees_every_channel_once_in_order() {
 }
 
 #[tokio::test]
-async fn a_page_token_is_bound_to_its_list() {
+async fn page_token_is_refused_by_other_lists() {
     let test = TestEmulator::start();
     for _ in 0..3 {
         test.channel(&json!({"name": "a"})).await;
@@ -227,7 +227,7 @@ async fn a_page_token_is_bound_to_its_list() {
 }
 
 #[tokio::test]
-async fn two_filters_are_a_conflict() {
+async fn two_filters_conflict() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let both = client.list_channels().filter_by_name("a").filter_by_recording_configuration_arn("");
@@ -235,7 +235,7 @@ async fn two_filters_are_a_conflict() {
 }
 
 #[tokio::test]
-async fn a_summary_has_what_the_model_says() {
+async fn summary_has_members_of_service_model() {
     let test = TestEmulator::start();
     let arn = test.channel(&json!({"name": "n", "tags": {"a": "b"}})).await;
     assert_eq!(
@@ -249,7 +249,7 @@ async fn a_summary_has_what_the_model_says() {
 }
 
 #[tokio::test]
-async fn a_batch_answers_what_is_there_and_names_the_rest() {
+async fn batch_returns_found_channels_and_errors_for_others() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let (a, b) = (test.channel(&json!({})).await, test.channel(&json!({})).await);
@@ -264,7 +264,7 @@ async fn a_batch_answers_what_is_there_and_names_the_rest() {
 }
 
 #[tokio::test]
-async fn a_call_sees_its_own_region_and_account() {
+async fn call_sees_only_its_region_and_account() {
     let test = TestEmulator::start();
     let arn = test.channel(&json!({})).await;
     let elsewhere = test.client("eu-west-1").await;

@@ -1,4 +1,4 @@
-//! What was acknowledged is there after a restart, and `ensure_live_channel`.
+//! Durability across restarts, and `ensure_live_channel`.
 
 use axum::http::{Method, StatusCode};
 use ivs_playback_auth::emulator::{Emulator, EmulatorError, Options, StoreError};
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::{REGION, TestEmulator, key};
 
 #[tokio::test]
-async fn everything_survives_a_restart() {
+async fn state_survives_restart() {
     let test = TestEmulator::start();
     let arn = test.channel(&json!({"name": "n", "tags": {"a": "b"}})).await;
     test.channel(&json!({})).await;
@@ -30,7 +30,7 @@ async fn everything_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn one_process_at_a_time_has_the_data() {
+async fn data_folder_in_use_is_refused() {
     let test = TestEmulator::start();
     let options = Options::new(test.dir.path(), "123456789012".parse().unwrap());
     let error = Emulator::open(options, ivs_playback_auth::clock::Clock::system()).unwrap_err();
@@ -39,13 +39,16 @@ async fn one_process_at_a_time_has_the_data() {
 }
 
 #[tokio::test]
-async fn the_demo_channel_is_made_once_and_put_live_again() {
+async fn ensured_channel_is_created_once_and_put_live_again() {
     let test = TestEmulator::start();
     let region = REGION.parse().unwrap();
     test.channel(&json!({"name": "demo"})).await;
     let arn = test.emulator.ensure_live_channel(&region, "demo").await.unwrap();
     let channel = test.call("GetChannel", &json!({"arn": arn})).await.json();
-    assert_eq!(channel["channel"]["authorized"], true, "a public channel of that name is not it");
+    assert_eq!(
+        channel["channel"]["authorized"], true,
+        "a public channel of that name does not count"
+    );
     let again = test.emulator.ensure_live_channel(&region, "demo").await.unwrap();
     assert_eq!(again, arn);
     test.stream(Method::DELETE, arn.as_str()).await;
@@ -60,7 +63,7 @@ async fn the_demo_channel_is_made_once_and_put_live_again() {
 }
 
 #[tokio::test]
-async fn auto_live_puts_channels_live_that_were_made_before() {
+async fn auto_live_puts_existing_channels_live() {
     let test = TestEmulator::start();
     let arn = test.channel(&json!({})).await;
     let TestEmulator { emulator, dir, .. } = test;

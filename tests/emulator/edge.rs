@@ -1,4 +1,4 @@
-//! The playback edge: who gets a playlist, who is refused, and why.
+//! The multivariant playlist: which tokens get one, and why others are refused.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::support::{Answer, NOW, TestEmulator, key, token};
 pub(crate) const UUID: &str = "0b0e5f1e-5b1c-4b4e-9b1e-0b0e5f1e5b1c";
 pub(crate) const PAGE: &str = "https://site.example";
 
-/// A live private channel, a key pair, and ways to ask.
+/// A live private channel, a key pair, and ways to request its playlist.
 pub(crate) struct Edge {
     pub(crate) test: TestEmulator,
     pub(crate) channel: String,
@@ -39,7 +39,7 @@ impl Edge {
         format!("/api/video/v1/us-west-2.123456789012.channel.{id}.m3u8")
     }
 
-    /// The least claims that play, with these beside or instead; `null` takes one away.
+    /// Returns the minimal claims that play, merged with these; `null` removes a claim.
     pub(crate) fn claims(&self, more: &Value) -> Value {
         let mut claims = json!({"aws:channel-arn": self.channel, "exp": NOW + 300});
         for (name, value) in more.as_object().unwrap() {
@@ -68,7 +68,7 @@ impl Edge {
 }
 
 #[tokio::test]
-async fn a_good_token_gets_the_multivariant_playlist() {
+async fn valid_token_gets_multivariant_playlist() {
     let edge = Edge::start().await;
     let answer = edge.play(&json!({"iat": NOW}), None).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
@@ -83,7 +83,7 @@ async fn a_good_token_gets_the_multivariant_playlist() {
 }
 
 #[tokio::test]
-async fn a_public_channel_plays_without_a_token_and_ignores_one() {
+async fn public_channel_plays_without_token_and_ignores_one() {
     let edge = Edge::start().await;
     let channel = edge.test.channel(&json!({})).await;
     edge.test.stream(Method::PUT, &channel).await;
@@ -96,7 +96,7 @@ async fn a_public_channel_plays_without_a_token_and_ignores_one() {
 }
 
 #[tokio::test]
-async fn each_refusal_has_ivs_body_and_our_reason() {
+async fn each_refusal_has_body_of_ivs_and_emulator_reason() {
     let edge = Edge::start().await;
     let other = format!("{}x", edge.channel);
     let six = [PAGE; 6].join(",");
@@ -131,7 +131,7 @@ async fn each_refusal_has_ivs_body_and_our_reason() {
 }
 
 #[tokio::test]
-async fn a_token_must_be_one_token() {
+async fn several_or_malformed_tokens_are_refused() {
     let edge = Edge::start().await;
     let good = token(&edge.key, &edge.claims(&json!({})));
     for (query, reason) in [
@@ -158,7 +158,7 @@ async fn a_token_must_be_one_token() {
 }
 
 #[tokio::test]
-async fn only_pairs_of_the_same_region_sign_and_only_while_they_are_there() {
+async fn only_existing_pairs_of_same_region_verify() {
     let edge = Edge::start().await;
     let stranger = token(&key(9), &edge.claims(&json!({})));
     let ask = async |token: &str| edge.ask(Method::GET, &format!("?token={token}"), None).await;
@@ -170,7 +170,7 @@ async fn only_pairs_of_the_same_region_sign_and_only_while_they_are_there() {
 }
 
 #[tokio::test]
-async fn a_token_plays_until_its_last_second() {
+async fn token_plays_until_exp() {
     let edge = Edge::start().await;
     let claims = json!({"exp": NOW + 600, "aws:viewer-id": "v"});
     assert_eq!(edge.play(&claims, None).await.status, StatusCode::OK);
@@ -181,7 +181,7 @@ async fn a_token_plays_until_its_last_second() {
 }
 
 #[tokio::test]
-async fn origins_bind_browsers_and_strict_ones_bind_all() {
+async fn origins_bind_browsers_and_strict_origins_bind_all_players() {
     let edge = Edge::start().await;
     let claims =
         json!({"aws:access-control-allow-origin": "https://*.site.example,https://site.example"});
@@ -208,7 +208,7 @@ async fn origins_bind_browsers_and_strict_ones_bind_all() {
 }
 
 #[tokio::test]
-async fn a_preflight_says_what_an_answer_would() {
+async fn preflight_matches_response() {
     let edge = Edge::start().await;
     let claims = edge.claims(&json!({
         "aws:access-control-allow-origin": PAGE, "aws:single-use-uuid": UUID,
@@ -227,7 +227,7 @@ async fn a_preflight_says_what_an_answer_would() {
 }
 
 #[tokio::test]
-async fn a_revocation_ends_its_viewer_and_no_other() {
+async fn revocation_refuses_only_its_viewer() {
     let edge = Edge::start().await;
     let viewer = async |id: &str, version: Option<i64>| {
         let mut claims = json!({"aws:viewer-id": id});
@@ -258,7 +258,7 @@ async fn a_revocation_ends_its_viewer_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_single_use_is_spent_by_the_first_success_alone() {
+async fn single_use_is_spent_only_by_first_success() {
     let edge = Edge::start().await;
     let claims = json!({"aws:single-use-uuid": UUID, "aws:access-control-allow-origin": PAGE});
     let refused = edge.play(&claims, Some("https://evil.example")).await;
@@ -284,7 +284,7 @@ async fn a_single_use_is_spent_by_the_first_success_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_many_who_share_a_single_use_one_plays() {
+async fn one_of_many_concurrent_single_uses_plays() {
     let edge = std::sync::Arc::new(Edge::start().await);
     let query =
         format!("?token={}", token(&edge.key, &edge.claims(&json!({"aws:single-use-uuid": UUID}))));
@@ -303,7 +303,7 @@ async fn of_many_who_share_a_single_use_one_plays() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_404_before_any_token_is_read() {
+async fn unknown_channel_is_404_before_token_is_read() {
     let edge = Edge::start().await;
     let good = token(&edge.key, &edge.claims(&json!({})));
     let path = edge.path();

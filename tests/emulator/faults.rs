@@ -1,4 +1,4 @@
-//! IVS on a bad day, as real clients meet it, and what it says it was asked.
+//! Faults, as real clients see them, and the log of calls.
 
 use std::{
     io::{Read, Write},
@@ -20,7 +20,7 @@ async fn ask(test: &TestEmulator, method: Method, path: &str, body: &str) -> Ans
     test.send(request.unwrap()).await
 }
 
-/// Sets a fault; its id.
+/// Sets a fault. Returns its id.
 async fn set(test: &TestEmulator, fault: &Value) -> u64 {
     let answer = ask(test, Method::POST, "/_emulator/faults", &fault.to_string()).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
@@ -31,7 +31,7 @@ async fn calls(test: &TestEmulator) -> Value {
     ask(test, Method::GET, "/_emulator/calls", "").await.json()
 }
 
-/// What a server sends back on a connection before it closes it.
+/// Returns everything that the server sends before it closes the connection.
 async fn exchange(test: &TestEmulator, operation: &str, input: &Value) -> String {
     let address = test.listen().await;
     let (head, body) = (signed(Method::POST, &format!("/{operation}"), ""), input.to_string());
@@ -53,7 +53,7 @@ async fn exchange(test: &TestEmulator, operation: &str, input: &Value) -> String
 }
 
 #[tokio::test]
-async fn a_throttled_operation_is_throttled_for_as_long_as_asked() {
+async fn throttle_strikes_selected_calls_until_it_ends() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let arn = test.channel(&json!({})).await;
@@ -81,7 +81,7 @@ async fn a_throttled_operation_is_throttled_for_as_long_as_asked() {
 }
 
 #[tokio::test]
-async fn an_error_is_any_that_ivs_has_or_a_bare_status() {
+async fn error_returns_code_of_ivs_or_bare_status() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let list = async || client.list_channels().send().await.unwrap_err();
@@ -101,7 +101,7 @@ async fn an_error_is_any_that_ivs_has_or_a_bare_status() {
 }
 
 #[tokio::test]
-async fn a_fault_can_be_for_one_region() {
+async fn fault_strikes_only_its_region() {
     let test = TestEmulator::start();
     let fault = json!({"kind": "error", "operations": "*", "region": "eu-west-1"});
     set(&test, &fault).await;
@@ -110,7 +110,7 @@ async fn a_fault_can_be_for_one_region() {
 }
 
 #[tokio::test]
-async fn a_slow_call_waits_to_be_carried_out_and_a_late_answer_does_not() {
+async fn slow_delays_execution_and_late_answer_delays_response() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let arrived = async || {
@@ -143,11 +143,11 @@ async fn a_slow_call_waits_to_be_carried_out_and_a_late_answer_does_not() {
     }
     let fault = json!({"kind": "slow", "operations": "ListPlaybackKeyPairs", "delayMs": 1});
     set(&test, &fault).await;
-    assert_eq!(pairs().await, 1, "a call that waited is carried out");
+    assert_eq!(pairs().await, 1, "a delayed call is executed");
 }
 
 #[tokio::test]
-async fn an_answer_breaks_off_or_never_comes_though_the_call_was_carried_out() {
+async fn cut_and_lost_answer_execute_call() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let cut = json!({"kind": "cut", "operations": "CreateChannel", "count": 2});
@@ -169,7 +169,7 @@ async fn an_answer_breaks_off_or_never_comes_though_the_call_was_carried_out() {
         assert!(is_broken, "{error:?}");
         assert_eq!(client.list_channels().send().await.unwrap().channels().len(), made);
     }
-    // Where there is no body to halve, nothing is sent either.
+    // Without a body to halve, nothing is sent either.
     let arn = test.channel(&json!({})).await;
     set(&test, &json!({"kind": "cut", "operations": "DeleteChannel"})).await;
     assert_eq!(exchange(&test, "DeleteChannel", &json!({"arn": arn})).await, "");
@@ -178,7 +178,7 @@ async fn an_answer_breaks_off_or_never_comes_though_the_call_was_carried_out() {
 }
 
 #[tokio::test]
-async fn duplicates_are_accepted_on_demand() {
+async fn accept_duplicates_allows_second_import() {
     let test = TestEmulator::start();
     let fault = set(&test, &json!({"kind": "accept_duplicates"})).await;
     assert_ne!(test.import(&key(1)).await, test.import(&key(1)).await);
@@ -192,7 +192,7 @@ async fn duplicates_are_accepted_on_demand() {
 }
 
 #[tokio::test]
-async fn a_batch_can_answer_what_was_not_asked() {
+async fn batch_faults_distort_items() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let (a, b) = (test.channel(&json!({})).await, test.channel(&json!({})).await);
@@ -220,7 +220,7 @@ async fn a_batch_can_answer_what_was_not_asked() {
 }
 
 #[tokio::test]
-async fn playback_has_faults_of_its_own() {
+async fn playback_faults_strike_only_playback() {
     let test = TestEmulator::start();
     let channel = test.channel(&json!({})).await;
     test.stream(Method::PUT, &channel).await;
@@ -241,7 +241,7 @@ async fn playback_has_faults_of_its_own() {
 }
 
 #[tokio::test]
-async fn faults_are_listed_with_what_they_did_and_forgotten_at_a_restart() {
+async fn faults_are_listed_with_counts_until_restart() {
     let test = TestEmulator::start();
     let fault = json!({"kind": "throttle", "operations": "ListChannels", "count": 1, "skip": 1});
     let id = set(&test, &fault).await;
@@ -270,7 +270,7 @@ async fn faults_are_listed_with_what_they_did_and_forgotten_at_a_restart() {
 }
 
 #[tokio::test]
-async fn a_web_page_can_change_nothing() {
+async fn web_page_cannot_change_anything() {
     let test = TestEmulator::start();
     let channel = encode(&test.channel(&json!({})).await);
     let stream = format!("/_emulator/streams/{channel}");
@@ -293,7 +293,7 @@ async fn a_web_page_can_change_nothing() {
             ("127.0.0.1:8090", "null"),
             ("127.0.0.1:8090", "http://127.0.0.1:80900"),
             ("127.0.0.1:8090", ""),
-            // A name that leads here since the page was loaded.
+            // A name that resolves to this machine since the page was loaded.
             ("evil.test:8090", "http://evil.test:8090"),
         ] {
             let refused = call(host, origin).await;
@@ -306,14 +306,14 @@ async fn a_web_page_can_change_nothing() {
 }
 
 #[tokio::test]
-async fn calls_are_counted_with_their_instants() {
+async fn calls_are_counted_and_listed_with_times() {
     let test = TestEmulator::start();
     test.call("ListChannels", &json!({})).await;
     test.advance(2);
     test.call("ListChannels", &json!({"maxResults": 0})).await;
     set(&test, &json!({"kind": "lost_answer", "operations": "ListStreams"})).await;
     exchange(&test, "ListStreams", &json!({})).await;
-    // Neither unsigned calls nor unknown ones are calls of an operation.
+    // Unsigned and unknown calls do not count as calls of an operation.
     ask(&test, Method::POST, "/ListChannels", "{}").await;
     test.call("MakeChannel", &json!({})).await;
     let seen = calls(&test).await;

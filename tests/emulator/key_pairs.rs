@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{REGION, TestEmulator, key, pem};
 
 #[tokio::test]
-async fn a_pair_is_imported_read_and_deleted() {
+async fn pair_is_imported_read_and_deleted() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let import = client.import_playback_key_pair().public_key_material(pem(&key(1)));
@@ -29,7 +29,7 @@ async fn a_pair_is_imported_read_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_fourth_pair_and_a_second_of_one_key_are_refused() {
+async fn fourth_pair_and_duplicate_key_are_refused() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let import = async |seed: u8| {
@@ -43,7 +43,7 @@ async fn a_fourth_pair_and_a_second_of_one_key_are_refused() {
     let fourth = import(4).await.unwrap_err();
     assert_eq!(fourth.raw_response().unwrap().status().as_u16(), 402);
     assert!(fourth.into_service_error().is_service_quota_exceeded_exception());
-    // The quota is a region's.
+    // The quota is per region.
     let elsewhere = test.client("eu-west-1").await;
     let same = elsewhere.import_playback_key_pair().public_key_material(pem(&key(1)));
     same.send().await.unwrap();
@@ -52,7 +52,7 @@ async fn a_fourth_pair_and_a_second_of_one_key_are_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_p384_key_is_refused_by_its_member() {
+async fn material_other_than_p384_key_is_refused_naming_member() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let private = pem(&key(1)).replace("PUBLIC KEY", "PRIVATE KEY");
@@ -67,7 +67,7 @@ async fn what_is_no_p384_key_is_refused_by_its_member() {
 }
 
 #[tokio::test]
-async fn a_list_has_no_fingerprints_and_pages() {
+async fn list_has_pages_and_no_fingerprints() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let mut made = Vec::new();

@@ -1,7 +1,7 @@
-//! The emulator, asked over HTTP: by the real `aws-sdk-ivs` client over loopback where a client
-//! can ask it, by hand where the wire matters.
+//! Tests of the emulator over HTTP: with the real `aws-sdk-ivs` client over loopback where possible,
+//! with raw requests where the wire format matters.
 //!
-//! One binary, because each test binary links the AWS crates.
+//! This is one binary because each test binary links the AWS crates.
 
 #![expect(
     clippy::indexing_slicing,

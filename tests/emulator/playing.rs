@@ -1,4 +1,4 @@
-//! What a player does once it may play: variant playlists, segments, and what cuts it off.
+//! Playback after the multivariant playlist: variant playlists, segments, and what ends a session.
 
 use axum::{
     body::Body,
@@ -51,7 +51,7 @@ impl<'a> Player<'a> {
         self.ask(Method::GET, path, &headers).await
     }
 
-    /// The paths that the variant playlist names: the initialisation section, then the segments.
+    /// Returns the paths in the variant playlist: the initialization section, then the segments.
     async fn media(&self) -> Vec<String> {
         let playlist = self.get(self.variant()).await;
         assert_eq!(playlist.status, StatusCode::OK, "{}", playlist.body);
@@ -59,7 +59,7 @@ impl<'a> Player<'a> {
     }
 }
 
-/// The paths that a variant playlist names.
+/// Returns the paths in a variant playlist.
 fn media_of(variant: &str, playlist: &str) -> Vec<String> {
     let base = url::Url::parse("http://h").unwrap().join(variant).unwrap();
     let map = playlist.lines().find_map(|line| line.strip_prefix("#EXT-X-MAP:URI=\""));
@@ -75,7 +75,7 @@ fn tag(playlist: &str, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_good_token_plays_to_the_segment_in_every_rendition() {
+async fn valid_token_plays_every_rendition() {
     let edge = Edge::start().await;
     let mut player = Player::start(&edge, &json!({"aws:viewer-id": "v"}), None).await;
     assert_eq!(player.variants.len(), 3);
@@ -101,7 +101,7 @@ async fn a_good_token_plays_to_the_segment_in_every_rendition() {
 }
 
 #[tokio::test]
-async fn the_stream_goes_on_for_ever_and_without_a_gap() {
+async fn stream_loops_without_gap() {
     let edge = Edge::start().await;
     let player = Player::start(&edge, &json!({}), None).await;
     let mut last = player.get(player.variant()).await.body;
@@ -123,13 +123,17 @@ async fn the_stream_goes_on_for_ever_and_without_a_gap() {
     let newest = player.media().await.pop().unwrap();
     assert!(newest.ends_with("/30.m4s"), "{newest}");
     let next = newest.replace("/30.m4s", "/31.m4s");
-    assert_eq!(player.get(&next).await.status, StatusCode::NOT_FOUND, "it is not taken yet");
+    assert_eq!(player.get(&next).await.status, StatusCode::NOT_FOUND, "it is not recorded yet");
     edge.test.advance(60);
-    assert_eq!(player.get(&newest).await.status, StatusCode::NOT_FOUND, "it is long gone");
+    assert_eq!(
+        player.get(&newest).await.status,
+        StatusCode::NOT_FOUND,
+        "it left the playlist long ago"
+    );
 }
 
 #[tokio::test]
-async fn strict_origins_are_looked_at_with_every_request() {
+async fn strict_origin_is_checked_with_every_request() {
     let edge = Edge::start().await;
     let claims = json!({
         "aws:access-control-allow-origin": PAGE, "aws:strict-origin-enforcement": true,
@@ -153,15 +157,19 @@ async fn strict_origins_are_looked_at_with_every_request() {
     let player = Player::start(&edge, &loose, Some(PAGE)).await;
     let media = player.media().await;
     let unnamed = player.ask(Method::GET, &media[1], &[]).await;
-    assert_eq!(unnamed.status, StatusCode::OK, "origins alone bind the multivariant playlist");
+    assert_eq!(
+        unnamed.status,
+        StatusCode::OK,
+        "without strict enforcement, only the multivariant playlist checks the origin"
+    );
     let good = player.ask(Method::GET, &media[1], &[("origin", PAGE)]).await;
     assert_eq!(good.header("access-control-allow-origin"), Some(PAGE));
     let evil = player.ask(Method::GET, &media[1], &[("origin", EVIL)]).await;
-    assert_eq!(evil.header("access-control-allow-origin"), None, "no other page reads them");
+    assert_eq!(evil.header("access-control-allow-origin"), None, "no other page may read them");
 }
 
 #[tokio::test]
-async fn a_revoked_viewer_is_cut_off_and_no_other() {
+async fn revocation_ends_only_sessions_of_its_viewer() {
     let edge = Edge::start().await;
     let player = async |id: &str, version: i64| {
         let claims = json!({"aws:viewer-id": id, "aws:viewer-session-version": version});
@@ -185,7 +193,7 @@ async fn a_revoked_viewer_is_cut_off_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_session_ends_with_its_stream_its_channel_and_its_emulator() {
+async fn session_ends_with_stream_channel_or_emulator() {
     let edge = Edge::start().await;
     let player = Player::start(&edge, &json!({}), None).await;
     let segment = player.media().await.pop().unwrap();
@@ -212,7 +220,7 @@ async fn a_session_ends_with_its_stream_its_channel_and_its_emulator() {
 }
 
 #[tokio::test]
-async fn a_session_has_no_larger_renditions_than_its_token_grants() {
+async fn session_serves_only_granted_renditions() {
     let edge = Edge::start().await;
     for (most, count) in [("SD", 1), ("HD", 2), ("FULL_HD", 3)] {
         let player = Player::start(&edge, &json!({"aws:maximum-resolution": most}), None).await;
@@ -232,7 +240,7 @@ async fn a_session_has_no_larger_renditions_than_its_token_grants() {
 }
 
 #[tokio::test]
-async fn metadata_reaches_the_player() {
+async fn metadata_appears_in_variant_playlist() {
     let edge = Edge::start().await;
     let player = Player::start(&edge, &json!({}), None).await;
     edge.test.advance(20);
@@ -265,14 +273,14 @@ async fn metadata_reaches_the_player() {
     put("good morning").await;
     let shown = ranges().await;
     assert_eq!(shown.len(), 1);
-    assert!(shown[0].contains("\"good night\""), "the end of a stream shows its own alone");
+    assert!(shown[0].contains("\"good night\""), "a stream that ended shows only its own metadata");
     let next = Player::start(&edge, &json!({}), None).await;
     let playlist = next.get(next.variant()).await.body;
     assert!(playlist.contains("\"good morning\"") && !playlist.contains("\"good night\""));
 }
 
 #[tokio::test]
-async fn a_policy_binds_the_players_of_public_channels() {
+async fn policy_restricts_players_of_public_channels() {
     let edge = Edge::start().await;
     let policy = edge
         .test
@@ -317,13 +325,13 @@ async fn a_policy_binds_the_players_of_public_channels() {
         "enableStrictOriginEnforcement": false,
     });
     edge.test.call("UpdatePlaybackRestrictionPolicy", &open).await;
-    assert_eq!(ask(&[]).await.status, StatusCode::OK, "a change holds for the next player");
+    assert_eq!(ask(&[]).await.status, StatusCode::OK, "a change applies to the next player");
     let edge = Edge { channel: private, ..edge };
     Player::start(&edge, &json!({}), Some(EVIL)).await;
 }
 
 #[tokio::test]
-async fn parts_of_segments_and_tricks_with_their_addresses() {
+async fn segments_support_ranges_and_other_paths_are_not_found() {
     let edge = Edge::start().await;
     let player = Player::start(&edge, &json!({}), None).await;
     let segment = player.media().await.pop().unwrap();
@@ -370,18 +378,18 @@ async fn parts_of_segments_and_tricks_with_their_addresses() {
 }
 
 #[tokio::test]
-async fn a_single_use_that_is_spent_plays_on() {
+async fn session_of_spent_single_use_continues() {
     let edge = Edge::start().await;
     let claims = json!({"aws:single-use-uuid": UUID, "exp": NOW + 5});
     let player = Player::start(&edge, &claims, None).await;
     edge.test.advance(60);
     assert_eq!(edge.play(&claims, None).await.reason(), "expired");
     let segment = player.media().await.pop().unwrap();
-    assert_eq!(player.get(&segment).await.status, StatusCode::OK, "exp is for the start alone");
+    assert_eq!(player.get(&segment).await.status, StatusCode::OK, "exp applies only to the start");
 }
 
 #[tokio::test]
-async fn faults_strike_segments_too() {
+async fn playback_faults_strike_segments() {
     let edge = Edge::on(TestEmulator::start()).await;
     let player = Player::start(&edge, &json!({}), None).await;
     let segment = player.media().await.pop().unwrap();

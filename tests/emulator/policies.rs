@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::{REGION, TestEmulator};
 
 #[tokio::test]
-async fn a_policy_is_made_read_changed_and_deleted() {
+async fn policy_is_created_read_updated_and_deleted() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let answer = test.call("CreatePlaybackRestrictionPolicy", &json!({"tags": {"a": "b"}})).await;
@@ -29,7 +29,7 @@ async fn a_policy_is_made_read_changed_and_deleted() {
     let update = client.update_playback_restriction_policy().arn(&arn).allowed_countries("US");
     let updated = update.send().await.unwrap().playback_restriction_policy.unwrap();
     assert_eq!(updated.allowed_countries(), ["US"]);
-    assert_eq!(updated.enable_strict_origin_enforcement(), Some(true), "it stays as it was");
+    assert_eq!(updated.enable_strict_origin_enforcement(), Some(true), "it stays unchanged");
     assert_eq!(updated.tags().unwrap()["a"], "b");
     let read = client.get_playback_restriction_policy().arn(&arn).send().await.unwrap();
     assert_eq!(read.playback_restriction_policy.unwrap(), updated);
@@ -48,7 +48,7 @@ async fn a_policy_is_made_read_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_policy_that_is_attached_stays() {
+async fn attached_policy_cannot_be_deleted() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let created = client.create_playback_restriction_policy().name("eu").send().await.unwrap();
@@ -65,7 +65,7 @@ async fn a_policy_that_is_attached_stays() {
 }
 
 #[tokio::test]
-async fn policies_are_listed_one_a_page_unless_asked_otherwise() {
+async fn policies_are_listed_one_per_page_by_default() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     for name in ["a", "b", "c"] {

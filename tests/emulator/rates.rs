@@ -1,4 +1,4 @@
-//! Call quotas, as a client meets them.
+//! Call quotas, as a client sees them.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{REGION, TestEmulator};
 
 #[tokio::test]
-async fn calls_beyond_the_quota_are_throttled_in_a_sliding_window() {
+async fn calls_beyond_quota_are_throttled_in_sliding_window() {
     let test = TestEmulator::with(|options| options.enforce_rates = true);
     let client = test.client(REGION).await;
     let list = async || client.list_channels().send().await.is_ok();
@@ -33,7 +33,7 @@ async fn calls_beyond_the_quota_are_throttled_in_a_sliding_window() {
 }
 
 #[tokio::test]
-async fn quotas_differ_by_operation_and_hold_before_a_body_is_judged() {
+async fn quotas_differ_by_operation_and_apply_before_body_is_checked() {
     let test = TestEmulator::with(|options| options.enforce_rates = true);
     for (operation, quota) in [
         ("BatchStartViewerSessionRevocation", 2),
@@ -52,7 +52,7 @@ async fn quotas_differ_by_operation_and_hold_before_a_body_is_judged() {
 }
 
 #[tokio::test]
-async fn without_the_option_there_is_no_limit() {
+async fn calls_are_unlimited_by_default() {
     let test = TestEmulator::start();
     for _ in 0..20 {
         assert_eq!(test.call("ListChannels", &json!({})).await.status.as_u16(), 200);

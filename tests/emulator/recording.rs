@@ -22,7 +22,7 @@ async fn made(test: &TestEmulator) -> String {
 }
 
 #[tokio::test]
-async fn a_configuration_has_the_defaults_of_ivs_and_becomes_active() {
+async fn configuration_has_defaults_of_ivs_and_becomes_active() {
     let test = TestEmulator::start();
     let answer = test.call("CreateRecordingConfiguration", &bucket("my-bucket.example")).await;
     let mut configuration = answer.json()["recordingConfiguration"].clone();
@@ -54,7 +54,7 @@ async fn a_configuration_has_the_defaults_of_ivs_and_becomes_active() {
 }
 
 #[tokio::test]
-async fn the_real_client_makes_lists_and_deletes_configurations() {
+async fn sdk_creates_lists_and_deletes_configurations() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let s3 = S3DestinationConfiguration::builder().bucket_name("recordings").build().unwrap();
@@ -101,7 +101,7 @@ async fn the_real_client_makes_lists_and_deletes_configurations() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_a_channel_records_with_stays() {
+async fn attached_configuration_cannot_be_deleted() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let arn = made(&test).await;
@@ -122,7 +122,7 @@ async fn a_configuration_that_a_channel_records_with_stays() {
 }
 
 #[tokio::test]
-async fn a_destination_is_an_s3_bucket() {
+async fn destination_must_be_s3_bucket() {
     let test = TestEmulator::start();
     for (input, member) in [
         (json!({}), "destinationConfiguration"),

@@ -1,4 +1,4 @@
-//! What is left of streams: sessions. And what is put into them: timed metadata.
+//! Stream sessions and timed metadata.
 
 use aws_sdk_ivs::error::ProvideErrorMetadata;
 use axum::http::Method;
@@ -12,7 +12,7 @@ async fn listed(test: &TestEmulator, channel: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn each_stream_leaves_a_session_the_latest_first() {
+async fn each_stream_has_session_listed_latest_first() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let channel = test.channel(&json!({"name": "first"})).await;
@@ -42,11 +42,15 @@ async fn each_stream_leaves_a_session_the_latest_first() {
     let first = client.get_stream_session().channel_arn(&channel).stream_id(id);
     let first = first.send().await.unwrap().stream_session.unwrap();
     assert_eq!(first.end_time().unwrap().secs(), NOW + 60);
-    assert_eq!(first.channel().unwrap().name(), Some("first"), "as it was then");
+    assert_eq!(
+        first.channel().unwrap().name(),
+        Some("first"),
+        "the channel at the start of the stream"
+    );
     let events = first.truncated_events().iter().map(|event| event.name().unwrap());
     assert_eq!(events.collect::<Vec<_>>(), ["Stream End", "Stream Start"]);
     let ids: Vec<_> =
-        listed(&test, &channel).await.iter().map(|it| it["streamId"].clone()).collect();
+        listed(&test, &channel).await.iter().map(|session| session["streamId"].clone()).collect();
     assert_eq!(ids, [json!(latest.stream_id()), json!(id)]);
 
     let page = client.list_stream_sessions().channel_arn(&channel).max_results(1);
@@ -63,7 +67,7 @@ async fn each_stream_leaves_a_session_the_latest_first() {
 }
 
 #[tokio::test]
-async fn a_session_tells_how_it_was_to_be_recorded() {
+async fn session_has_recording_configuration() {
     let test = TestEmulator::start();
     let bucket = json!({"destinationConfiguration": {"s3": {"bucketName": "recordings"}}});
     let made = test.call("CreateRecordingConfiguration", &bucket).await.json();
@@ -81,14 +85,14 @@ async fn a_session_tells_how_it_was_to_be_recorded() {
 }
 
 #[tokio::test]
-async fn a_channel_that_is_live_from_the_start_has_a_session() {
+async fn auto_live_channel_has_session() {
     let test = TestEmulator::with(|options| options.auto_live = true);
     let channel = test.channel(&json!({})).await;
     assert_eq!(listed(&test, &channel).await.len(), 1);
 }
 
 #[tokio::test]
-async fn metadata_needs_a_live_channel_and_has_a_size() {
+async fn metadata_requires_live_channel_and_has_size_limit() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let channel = test.channel(&json!({})).await;
@@ -106,7 +110,7 @@ async fn metadata_needs_a_live_channel_and_has_a_size() {
     test.stream(Method::PUT, &channel).await;
     let answer = test.call("PutMetadata", &json!({"channelArn": channel, "metadata": "a"})).await;
     assert_eq!((answer.status.as_u16(), answer.body.as_str()), (204, ""));
-    // 1024 bytes, of which each of these characters takes two.
+    // 1024 bytes; each of these characters has two.
     put(&channel, &"\u{e9}".repeat(512)).await.unwrap();
     let large = put(&channel, &"\u{e9}".repeat(513)).await.unwrap_err().into_service_error();
     assert!(large.is_validation_exception());
@@ -116,7 +120,7 @@ async fn metadata_needs_a_live_channel_and_has_a_size() {
 }
 
 #[tokio::test]
-async fn a_channel_takes_five_pieces_of_metadata_a_second() {
+async fn channel_accepts_five_pieces_of_metadata_per_second() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let (one, other) = (test.channel(&json!({})).await, test.channel(&json!({})).await);
@@ -140,7 +144,7 @@ async fn a_channel_takes_five_pieces_of_metadata_a_second() {
 }
 
 #[tokio::test]
-async fn an_account_takes_155_pieces_of_metadata_a_second() {
+async fn account_accepts_155_pieces_of_metadata_per_second() {
     let test = TestEmulator::with(|options| options.enforce_rates = true);
     let mut channels = Vec::new();
     for _ in 0..32 {

@@ -1,4 +1,4 @@
-//! Calls to an emulator that was given an access key.
+//! Calls to an emulator with an access key.
 
 use aws_sdk_ivs::{Client, config::Credentials, error::ProvideErrorMetadata};
 use aws_smithy_async::time::StaticTimeSource;
@@ -15,7 +15,7 @@ fn start() -> TestEmulator {
     })
 }
 
-/// A client with these credentials, whose clock is `skew` seconds off.
+/// Returns a client with these credentials, whose clock differs by `skew` seconds.
 async fn client(test: &TestEmulator, id: &str, secret: &str, skew: i64) -> Client {
     let credentials = Credentials::new(id, secret, None, None, "test");
     let now = u64::try_from(NOW + skew).unwrap();
@@ -28,9 +28,9 @@ async fn client(test: &TestEmulator, id: &str, secret: &str, skew: i64) -> Clien
 }
 
 #[tokio::test]
-async fn the_real_client_with_the_key_may_do_everything() {
+async fn sdk_with_access_key_is_accepted() {
     let test = start();
-    // One for each call: a client that has seen the machine's clock in `Date` corrects its own by it.
+    // A new client for each call: a client corrects its clock by the `Date` of responses.
     for skew in [0, -299, 299] {
         let client = async || client(&test, "EXAMPLEKEY", "a secret", skew).await;
         let created = client().await.create_channel().name("n").send().await.unwrap();
@@ -46,7 +46,7 @@ async fn the_real_client_with_the_key_may_do_everything() {
 }
 
 #[tokio::test]
-async fn others_are_refused_as_by_aws() {
+async fn other_signatures_are_refused_as_by_aws() {
     let test = start();
     for (id, secret, skew, code) in [
         ("EXAMPLEKEY", "another secret", 0, "InvalidSignatureException"),
@@ -63,7 +63,7 @@ async fn others_are_refused_as_by_aws() {
     assert_eq!(made_up.error(), (403, "UnrecognizedClientException".to_owned()));
     let tags = signed(Method::GET, &format!("/tags/{}", encode("arn")), "");
     assert_eq!(test.send(tags).await.error().0, 403);
-    // Nothing of it was counted, done, or taken from a quota.
+    // None of these calls was recorded, executed, or counted towards a quota.
     let calls = axum::http::Request::get("/_emulator/calls").body("".into()).unwrap();
     assert_eq!(test.send(calls).await.json()["operations"], json!({}));
 }

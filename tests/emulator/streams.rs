@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::support::{NOW, REGION, TestEmulator, encode};
 
 #[tokio::test]
-async fn a_channel_has_one_stream_key_at_a_time() {
+async fn channel_has_one_stream_key_at_a_time() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let created = client.create_channel().send().await.unwrap();
@@ -44,7 +44,7 @@ async fn a_channel_has_one_stream_key_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_stream_goes_on_and_off() {
+async fn stream_starts_and_stops() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let arn = test.channel(&json!({})).await;
@@ -103,7 +103,7 @@ async fn live_streams_are_listed_by_health() {
 }
 
 #[tokio::test]
-async fn an_unknown_channel_cannot_stream() {
+async fn unknown_channel_cannot_go_live() {
     let test = TestEmulator::start();
     let arn = test.channel(&json!({})).await;
     for method in [Method::PUT, Method::DELETE] {
@@ -117,7 +117,7 @@ async fn an_unknown_channel_cannot_stream() {
     assert!(error.into_service_error().is_resource_not_found_exception());
     let error = client.stop_stream().channel_arn(format!("{arn}x")).send().await.unwrap_err();
     assert!(error.into_service_error().is_resource_not_found_exception());
-    // A slash that was not encoded is fine here: the path ends with the ARN.
+    // A slash that is not encoded is accepted here, because the path ends with the ARN.
     let path = format!("/_emulator/streams/{}", encode(&arn).replace("%2F", "/"));
     let request = Request::builder().method(Method::PUT).uri(path).body(Body::empty()).unwrap();
     assert_eq!(test.send(request).await.status, StatusCode::OK);

@@ -1,4 +1,4 @@
-//! An emulator of a test's own, and three ways to ask it.
+//! An emulator for one test, and three ways to call it.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -24,10 +24,10 @@ pub(crate) use crate::signer::{key, pem, token};
 pub(crate) const REGION: &str = "us-west-2";
 pub(crate) const ACCOUNT: &str = "123456789012";
 
-/// The instant at which every test begins.
+/// The time at which every test begins.
 pub(crate) const NOW: i64 = 1_795_337_700;
 
-/// An emulator on a folder and a clock of its own.
+/// An emulator with its own folder and clock.
 pub(crate) struct TestEmulator {
     pub(crate) emulator: Emulator,
     pub(crate) clock: ManualClock,
@@ -47,7 +47,7 @@ impl TestEmulator {
         Self { emulator: Emulator::open(options, clock).unwrap(), clock: manual, dir }
     }
 
-    /// The same folder, opened again.
+    /// Opens the same folder again.
     pub(crate) fn restart(self) -> Self {
         let Self { emulator, clock, dir } = self;
         drop(emulator);
@@ -56,12 +56,12 @@ impl TestEmulator {
         Self { emulator, clock, dir }
     }
 
-    /// The real client, over loopback.
+    /// Returns the real client, over loopback.
     pub(crate) async fn client(&self, region: &str) -> Client {
         Client::from_conf(self.client_config(region).await.build())
     }
 
-    /// What the client is made of.
+    /// Returns the configuration of the client.
     pub(crate) async fn client_config(&self, region: &str) -> config::Builder {
         let address = self.listen().await;
         Config::builder()
@@ -72,7 +72,7 @@ impl TestEmulator {
             .retry_config(RetryConfig::disabled())
     }
 
-    /// Where it answers over a network.
+    /// Starts a listener on loopback and returns its address.
     pub(crate) async fn listen(&self) -> SocketAddr {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -82,12 +82,12 @@ impl TestEmulator {
         address
     }
 
-    /// A signed `POST /operation`.
+    /// Sends a signed `POST /operation`.
     pub(crate) async fn call(&self, operation: &str, input: &Value) -> Answer {
         self.send(signed(Method::POST, &format!("/{operation}"), input.to_string())).await
     }
 
-    /// Any request, without a network.
+    /// Sends any request, without a network.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.emulator.router().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
@@ -96,20 +96,20 @@ impl TestEmulator {
         Answer { status: parts.status, headers: parts.headers, body: text, bytes: body.to_vec() }
     }
 
-    /// Makes a channel with these settings; its ARN.
+    /// Creates a channel with these settings. Returns its ARN.
     pub(crate) async fn channel(&self, settings: &Value) -> String {
         let answer = self.call("CreateChannel", settings).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
         answer.json()["channel"]["arn"].as_str().unwrap().to_owned()
     }
 
-    /// Puts a channel live or off.
+    /// Puts a channel live (PUT) or offline (DELETE).
     pub(crate) async fn stream(&self, method: Method, channel: &str) -> Answer {
         let path = format!("/_emulator/streams/{}", encode(channel));
         self.send(Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await
     }
 
-    /// Imports the public half; the ARN of the pair.
+    /// Imports the public key. Returns the ARN of the pair.
     pub(crate) async fn import(&self, key: &SigningKey) -> String {
         let answer =
             self.call("ImportPlaybackKeyPair", &json!({"publicKeyMaterial": pem(key)})).await;
@@ -126,12 +126,12 @@ fn options(dir: &TempDir) -> Options {
     Options::new(dir.path(), ACCOUNT.parse().unwrap())
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    /// As far as it is text.
+    /// The body as text, with replacement characters.
     pub(crate) body: String,
     pub(crate) bytes: Vec<u8>,
 }
@@ -145,7 +145,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The status and the code of an error, once all three places of the code agree.
+    /// Returns the status and the code of an error. Checks that both places of the code agree.
     pub(crate) fn error(&self) -> (u16, String) {
         let json = self.json();
         let code = json["__type"].as_str().unwrap_or_else(|| panic!("no error: {}", self.body));
@@ -155,7 +155,7 @@ impl Answer {
         (self.status.as_u16(), code.to_owned())
     }
 
-    /// The reason of the edge.
+    /// Returns the `emulator_reason` of a refusal by the edge.
     pub(crate) fn reason(&self) -> String {
         let json = self.json();
         assert_eq!(self.status, StatusCode::FORBIDDEN);
@@ -165,7 +165,7 @@ impl Answer {
     }
 }
 
-/// The header of a call for `region`, signed as far as the emulator looks.
+/// Returns the `Authorization` header of a call for `region`, as far as the emulator reads it.
 pub(crate) fn authorization(region: &str) -> String {
     format!(
         "AWS4-HMAC-SHA256 Credential=AKID/20261122/{region}/ivs/aws4_request, \
@@ -184,7 +184,7 @@ pub(crate) fn signed(method: Method, uri: &str, body: impl Into<Body>) -> Reques
         .unwrap()
 }
 
-/// A path segment.
+/// Percent-encodes a path segment.
 pub(crate) fn encode(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

@@ -1,4 +1,4 @@
-//! Tags, whose path is the trap of this API.
+//! Tags, whose ARN in the path is easy to get wrong.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::support::{REGION, TestEmulator, encode, key, signed};
 
 #[tokio::test]
-async fn every_resource_takes_tags_from_the_real_client() {
+async fn sdk_tags_every_resource() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let created = client.create_channel().tags("made", "yes").send().await.unwrap();
@@ -33,7 +33,7 @@ async fn every_resource_takes_tags_from_the_real_client() {
 }
 
 #[tokio::test]
-async fn a_query_may_write_a_space_either_way() {
+async fn query_may_encode_space_either_way() {
     let test = TestEmulator::start();
     let arn = test.channel(&json!({"tags": {"b c": "1", "d e": "2", "f+g": "3", "h": "4"}})).await;
     let path = format!("/tags/{}", encode(&arn));
@@ -45,7 +45,7 @@ async fn a_query_may_write_a_space_either_way() {
 }
 
 #[tokio::test]
-async fn the_arn_is_one_segment_that_is_decoded_once() {
+async fn arn_is_one_segment_decoded_once() {
     let test = TestEmulator::start();
     let arn = test.channel(&json!({})).await;
     let get = async |path: &str| test.send(signed(Method::GET, path, Body::empty())).await;
@@ -67,7 +67,7 @@ async fn the_arn_is_one_segment_that_is_decoded_once() {
 }
 
 #[tokio::test]
-async fn tags_keep_their_limits() {
+async fn tag_limits_are_enforced() {
     let test = TestEmulator::start();
     let many = |range: std::ops::Range<u32>| -> serde_json::Map<String, serde_json::Value> {
         range.map(|index| (format!("k{index}"), json!("v"))).collect()

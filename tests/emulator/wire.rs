@@ -1,4 +1,4 @@
-//! The protocol itself: what no real client would send, and what every answer carries.
+//! The protocol: requests that no real client sends, and the headers of every response.
 
 use axum::{
     body::Body,
@@ -13,7 +13,7 @@ async fn post(test: &TestEmulator, path: &str, body: impl Into<Body>) -> Answer 
 }
 
 #[tokio::test]
-async fn every_answer_has_a_request_id_and_the_headers_of_the_service() {
+async fn every_response_has_request_id_and_service_headers() {
     let test = TestEmulator::start();
     let arn = test.channel(&json!({})).await;
     let mut ids = std::collections::BTreeSet::new();
@@ -49,7 +49,7 @@ async fn every_answer_has_a_request_id_and_the_headers_of_the_service() {
 }
 
 #[tokio::test]
-async fn success_without_a_body_is_204() {
+async fn success_without_body_is_204() {
     let test = TestEmulator::start();
     let arn = test.channel(&json!({})).await;
     let keys = test.call("ListStreamKeys", &json!({"channelArn": arn})).await.json();
@@ -63,7 +63,7 @@ async fn success_without_a_body_is_204() {
 }
 
 #[tokio::test]
-async fn a_call_must_be_signed_for_ivs() {
+async fn call_must_be_signed_for_ivs() {
     let test = TestEmulator::start();
     let ask = async |authorization: Option<String>| {
         let mut request = Request::builder().method(Method::POST).uri("/ListChannels");
@@ -81,7 +81,7 @@ async fn a_call_must_be_signed_for_ivs() {
 }
 
 #[tokio::test]
-async fn media_type_and_empty_bodies_do_not_matter() {
+async fn media_type_is_ignored_and_empty_body_is_empty_object() {
     let test = TestEmulator::start();
     for (media_type, body) in
         [("application/octet-stream", ""), ("text/plain", "{}"), ("application/json", " \n")]
@@ -97,7 +97,7 @@ async fn media_type_and_empty_bodies_do_not_matter() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_json_object_cannot_be_read() {
+async fn body_other_than_json_object_is_refused() {
     let test = TestEmulator::start();
     let deep = format!("{{\"name\":{}1{}}}", "[".repeat(10_000), "]".repeat(10_000));
     for body in ["{", "[]", "1", "\"x\"", "null", "{\"name\":}", "{}{}", "\u{feff}{}", &deep] {
@@ -111,7 +111,7 @@ async fn what_is_not_a_json_object_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn types_nulls_and_unknown_members() {
+async fn wrong_types_are_refused_and_nulls_and_unknown_members_ignored() {
     let test = TestEmulator::start();
     for input in [
         json!({"authorized": "yes"}),
@@ -139,7 +139,7 @@ async fn types_nulls_and_unknown_members() {
 }
 
 #[tokio::test]
-async fn all_faults_are_named_at_once_and_no_value_is_repeated() {
+async fn all_violations_are_reported_without_values() {
     let test = TestEmulator::start();
     let input = json!({"name": "not a name!", "type": "HUGE", "tags": {"k\u{7}": "v"}});
     let answer = test.call("CreateChannel", &input).await;
@@ -152,7 +152,7 @@ async fn all_faults_are_named_at_once_and_no_value_is_repeated() {
 }
 
 #[tokio::test]
-async fn of_very_many_faults_the_first_hundred_are_named() {
+async fn first_hundred_violations_are_reported() {
     let test = TestEmulator::start();
     let wrong_texts = json!({"allowedCountries": vec!["a"; 50_000]});
     let wrong_types = json!({"allowedCountries": vec![1; 50_000]});
@@ -167,7 +167,7 @@ async fn of_very_many_faults_the_first_hundred_are_named() {
 }
 
 #[tokio::test]
-async fn unknown_operations_are_told_from_those_not_emulated() {
+async fn unknown_and_not_emulated_operations_have_different_messages() {
     let test = TestEmulator::start();
     let unknown = (404, "UnknownOperationException".to_owned());
     for name in ["CreateAdConfiguration", "InsertAdBreak", "ListFailoverSlateConfigurations"] {
@@ -193,7 +193,7 @@ async fn unknown_operations_are_told_from_those_not_emulated() {
 }
 
 #[tokio::test]
-async fn a_browser_may_make_signed_calls() {
+async fn browser_may_make_signed_calls() {
     let test = TestEmulator::start();
     let preflight = Request::builder()
         .method(Method::OPTIONS)
@@ -209,7 +209,7 @@ async fn a_browser_may_make_signed_calls() {
 }
 
 #[tokio::test]
-async fn revocations_are_judged_each_alone() {
+async fn revocations_of_batch_are_handled_separately() {
     let test = TestEmulator::start();
     let client = test.client(REGION).await;
     let arn = test.channel(&json!({})).await;
