@@ -357,6 +357,23 @@ struct Line<'a, T> {
 }
 
 /// Appended to; made with mode 0600, since it holds viewer ids.
+/// Checks that the file can be appended to, without creating it.
+///
+/// # Errors
+///
+/// The file cannot be written, or its folder does not exist or cannot be written to.
+pub fn check_file(path: &Path) -> io::Result<()> {
+    let is_new = match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => false,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) => return Err(error),
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or_else(|| Path::new("."));
+    Ok(rustix::fs::access(if is_new { folder } else { path }, rustix::fs::Access::WRITE_OK)?)
+}
+
 fn open_file(path: &Path) -> io::Result<std::fs::File> {
     let mut options = OpenOptions::new();
     options.append(true).create(true);

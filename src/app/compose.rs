@@ -5,12 +5,9 @@ use std::{collections::BTreeMap, io, io::Write as _, sync::Arc, time::Duration};
 use axum::Router;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{canary::Canary, clock_watch, error::StartError, settings};
+use super::{canary::Canary, clock_watch, error::StartError, preflight, settings};
 use crate::{
-    access::{
-        audit::AuditLog,
-        registry::{ClientsSource, Registry},
-    },
+    access::{audit::AuditLog, registry::Registry},
     channels::{ChannelDirectory, ChannelNames},
     clock::Clock,
     config::{Config, CorsOrigin, KeyStore},
@@ -167,11 +164,7 @@ impl App {
         ivs: IvsRegions,
         instruments: Instruments,
     ) -> Result<Self, StartError> {
-        let source = match &config.clients_inline {
-            Some(inline) => ClientsSource::Inline(inline.clone()),
-            None => ClientsSource::File(config.access.clients.clone()),
-        };
-        let registry = Registry::load(source)?;
+        let registry = Registry::load(preflight::clients_source(config))?;
         let audit = AuditLog::open(config.audit.sink.clone(), config.audit.on_failure)?;
         // Callers over HTTP have time-outs of their own, so nothing waits for others' claims.
         let access = KeyAccess::Managed;

@@ -27,7 +27,7 @@ pub enum StartError {
     /// The clients file of `dev`.
     #[error(transparent)]
     EditClients(#[from] EditError),
-    /// The configuration that `dev` wrote.
+    /// The configuration, or a file that it names.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The audit log.

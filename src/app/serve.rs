@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::{
     App, StartError,
+    preflight::preflight,
     server::{self, ConnectionSettings, Listener},
     signals::StopSignals,
     tls,
@@ -37,6 +38,7 @@ const LAST_GRACE: Duration = Duration::from_millis(500);
 /// It cannot start, or its listener breaks.
 pub async fn serve(config: Config, clock: Clock) -> Result<(), StartError> {
     let signals = StopSignals::new().map_err(StartError::Signals)?;
+    preflight(&config).await.into_result()?;
     let listener = Listener::bind(config.server.listen, "--listen")?;
     let operations = config.server.operations_listen;
     let operations = operations.map(|it| Listener::bind(it, "server.operations_listen"));

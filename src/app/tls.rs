@@ -30,7 +30,7 @@ pub enum TlsError {
 /// # Errors
 ///
 /// One of them cannot be read, or they do not match.
-pub fn check(files: &TlsFiles) -> Result<(), TlsError> {
+pub(super) fn check(files: &TlsFiles) -> Result<(), TlsError> {
     load(files).map(|_| ())
 }
 

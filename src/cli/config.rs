@@ -3,17 +3,20 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Failure, Global, output};
+use super::{Failure, Global, output, output::note};
 use crate::{
-    access::registry::{ClientsSource, Registry},
-    app::check_tls,
+    app,
     config::{Config, ConfigError, Problem},
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Report every problem of the configuration, and start nothing
-    #[command(after_help = "Example:\n  ivs-playback-auth config check --config production.toml")]
+    /// Report every problem of the configuration and of the files it names, and start nothing
+    #[command(
+        after_help = "Example:\n  ivs-playback-auth config check --config production.toml\n\nIt \
+                      reports what serve would refuse, and problems of the key store. The exit \
+                      code is 1 where there is a problem; a warning changes nothing."
+    )]
     Check,
     /// Print the configuration in force, with where each value comes from
     #[command(after_help = "Example:\n  ivs-playback-auth config show --config production.toml")]
@@ -22,45 +25,45 @@ pub(super) enum ConfigCommand {
 
 pub(super) fn run(global: &Global, command: &ConfigCommand) -> Result<(), Failure> {
     let loaded = Config::load(global.sources());
-    let loaded = match (command, loaded) {
-        (ConfigCommand::Check, Ok(config)) => check_files(&config).map(|()| config),
-        (_, loaded) => loaded,
-    };
-    match (command, loaded) {
-        (ConfigCommand::Check, Ok(_)) if global.json() => {
-            output::json(&json!({ "valid": true, "problems": [] }))
+    match command {
+        ConfigCommand::Check => check(global, loaded),
+        ConfigCommand::Show => {
+            let config = loaded.map_err(|error| Failure::Usage(error.to_string()))?;
+            if global.json() {
+                return output::json(config.show());
+            }
+            output::line(config.show().to_toml().trim_end())
         }
-        (ConfigCommand::Check, Ok(_)) => output::line("The configuration is valid."),
-        (ConfigCommand::Check, Err(error)) if global.json() => {
-            output::json(&json!({ "valid": false, "problems": error.problems }))?;
-            Err(Failure::Negative)
-        }
-        (ConfigCommand::Check, Err(error)) => Err(Failure::failed(error)),
-        (ConfigCommand::Show, Ok(config)) if global.json() => output::json(config.show()),
-        (ConfigCommand::Show, Ok(config)) => output::line(config.show().to_toml().trim_end()),
-        (ConfigCommand::Show, Err(error)) => Err(Failure::Usage(error.to_string())),
     }
 }
 
-/// What the configuration names must be readable, too: what `serve` would refuse is told here.
-fn check_files(config: &Config) -> Result<(), ConfigError> {
-    let mut problems = Vec::new();
-    let mut problem = |key: &str, place: &str, message: String| {
-        problems.push(Problem { key: Some(key.to_owned()), place: place.to_owned(), message });
+fn check(global: &Global, loaded: Result<Config, ConfigError>) -> Result<(), Failure> {
+    let (problems, warnings) = match loaded {
+        Ok(config) => problems_of(&config)?,
+        Err(error) => (error.problems, Vec::new()),
     };
-    let clients = match &config.clients_inline {
-        Some(inline) => Some(ClientsSource::Inline(inline.clone())),
-        // The default path need not exist before there are clients.
-        None if config.is_chosen("access.clients") => {
-            Some(ClientsSource::File(config.access.clients.clone()))
-        }
-        None => None,
-    };
-    if let Some(Err(error)) = clients.map(Registry::load) {
-        problem("access.clients", "clients", format!("cannot be used. {error}"));
+    let is_valid = problems.is_empty();
+    if global.json() {
+        let found = json!({ "valid": is_valid, "problems": problems, "warnings": warnings });
+        output::json(&found)?;
+        return if is_valid { Ok(()) } else { Err(Failure::Negative) };
     }
-    if let Some(Err(error)) = config.server.tls.as_ref().map(check_tls) {
-        problem("server.tls_cert", "server.tls_key", format!("cannot be used. {error}"));
+    for warning in &warnings {
+        note(&format!("warning: {warning}"));
     }
-    if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
+    if is_valid {
+        output::line("The configuration is valid.")
+    } else {
+        Err(Failure::failed(ConfigError { problems }))
+    }
+}
+
+/// The problems and warnings of a configuration that could be loaded.
+fn problems_of(config: &Config) -> Result<(Vec<Problem>, Vec<Problem>), Failure> {
+    super::small_runtime()?.block_on(async {
+        let mut found = app::preflight(config).await;
+        let keys = app::check_key_store(config, &found).await;
+        found.problems.extend(keys);
+        Ok((found.problems, found.warnings))
+    })
 }

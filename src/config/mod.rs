@@ -88,6 +88,8 @@ pub struct Config {
     pub key_passphrase: Option<SecretString>,
     /// `IVS_PLAYBACK_AUTH_CLIENTS`: the TOML of the clients file, used instead of that file.
     pub clients_inline: Option<SecretString>,
+    /// The keys of the `--config` file that [`Sources::not_applied`] named.
+    pub not_applied: Vec<String>,
     shown: Shown,
 }
 
@@ -100,6 +102,10 @@ pub struct Sources {
     pub env: Environment,
     /// The flags.
     pub overrides: Overrides,
+    /// What a command sets below the `--config` file.
+    pub defaults: Vec<Override>,
+    /// Which settings of the `--config` file a command does not apply, by key and text.
+    pub not_applied: Option<fn(key: &str, text: Option<&str>) -> bool>,
     /// What relative paths outside a file are relative to; empty leaves them to the process.
     pub cwd: PathBuf,
 }
@@ -107,7 +113,7 @@ pub struct Sources {
 impl Sources {
     /// The environment and working directory of this process.
     pub fn of_process(file: Option<PathBuf>, overrides: Overrides) -> Self {
-        Self { file, env: Environment::of_process(), overrides, cwd: PathBuf::new() }
+        Self { file, env: Environment::of_process(), overrides, ..Self::default() }
     }
 }
 
@@ -188,11 +194,24 @@ impl Config {
     /// Every problem: files that cannot be read, unknown keys and variables, values of a wrong form,
     /// rules between keys that are broken, and features that this version does not have.
     pub fn load(sources: Sources) -> Result<Self, ConfigError> {
-        let Sources { file, env, overrides, cwd } = sources;
+        let Sources { file, env, overrides, defaults: below, not_applied: skip, cwd } = sources;
         let mut problems = Vec::new();
         let mut settings = Settings::new(defaults(&mut problems));
+        let unknown_below = settings.lay(layer_of(&below), &cwd);
 
-        let file = file.as_deref().map(|path| lay_file(path, &cwd, &mut settings));
+        let mut not_applied = Vec::new();
+        let file = file.as_deref().map(|path| {
+            let mut applies = |key: &str, setting: &Setting| {
+                let text =
+                    if let Value::Text(text) = &setting.value { Some(&**text) } else { None };
+                let applies = !skip.is_some_and(|skip| skip(key, text));
+                if !applies {
+                    not_applied.push(key.to_owned());
+                }
+                applies
+            };
+            lay_file(path, &cwd, &mut settings, &mut applies)
+        });
         let file_is_read = !matches!(file, Some(Err(_)));
         let mut unknown = match file {
             Some(Ok(unknown)) => unknown,
@@ -206,6 +225,7 @@ impl Config {
             environment::read(&env, &settings, &cwd, &mut problems);
         unknown.extend(settings.lay(layer, &cwd));
         unknown.extend(settings.lay(flags(&overrides), &cwd));
+        unknown.extend(unknown_below);
         problems.extend(unknown.iter().map(|(key, setting)| settings.unknown(key, setting)));
         if key_passphrase.as_ref().is_some_and(is_empty) {
             problems.push(Problem {
@@ -242,6 +262,7 @@ impl Config {
             log: sections.log,
             key_passphrase,
             clients_inline: clients,
+            not_applied,
             shown: Shown::new(&settings, secrets),
         })
     }
@@ -249,6 +270,12 @@ impl Config {
     /// Whether a layer above the defaults names this dotted key.
     pub fn is_chosen(&self, key: &str) -> bool {
         self.shown.is_chosen(key)
+    }
+
+    /// Returns a problem of this key, at the place where it is set.
+    pub fn problem(&self, key: &str, message: String) -> Problem {
+        let place = self.shown.place_of(key);
+        Problem { key: Some(key.to_owned()), place, message }
     }
 
     /// Every effective value and where it comes from, secrets redacted.
@@ -274,8 +301,14 @@ fn defaults(problems: &mut Vec<Problem>) -> Layer {
     layer
 }
 
-/// Lays the `--config` file over `settings`; hands back what it says about unknown keys.
-fn lay_file(path: &Path, cwd: &Path, settings: &mut Settings) -> Result<Layer, Vec<Problem>> {
+/// Lays what applies of the `--config` file over `settings`; hands back what it says about unknown
+/// keys.
+fn lay_file(
+    path: &Path,
+    cwd: &Path,
+    settings: &mut Settings,
+    applies: &mut dyn FnMut(&str, &Setting) -> bool,
+) -> Result<Layer, Vec<Problem>> {
     let whole_path = cwd.join(path);
     let text = fs::read_to_string(&whole_path).map_err(|error| {
         vec![Problem {
@@ -284,7 +317,8 @@ fn lay_file(path: &Path, cwd: &Path, settings: &mut Settings) -> Result<Layer, V
             message: format!("cannot be read: {error}."),
         }]
     })?;
-    let layer = file::read(&text, path)?;
+    let mut layer = file::read(&text, path)?;
+    layer.retain(|key, setting| applies(key, setting));
     Ok(settings.lay(layer, whole_path.parent().unwrap_or(cwd)))
 }
 
@@ -295,14 +329,16 @@ fn flags(overrides: &Overrides) -> Layer {
     ];
     let named =
         named.into_iter().filter_map(|(key, value, flag)| Some((key, value.clone()?, flag)));
-    let others = overrides.settings.iter().map(|set| (set.key, set.value.clone(), set.flag));
-    named
-        .chain(others)
-        .map(|(key, value, flag)| {
-            let setting = Setting { value: Value::Untyped(value), origin: Origin::Flag(flag) };
-            (key.to_owned(), setting)
-        })
-        .collect()
+    let named = named.map(|(key, value, flag)| Override { key, value, flag });
+    layer_of(&named.chain(overrides.settings.iter().cloned()).collect::<Vec<_>>())
+}
+
+fn layer_of(settings: &[Override]) -> Layer {
+    let setting = |set: &Override| {
+        let value = Value::Untyped(set.value.clone());
+        (set.key.to_owned(), Setting { value, origin: Origin::Flag(set.flag) })
+    };
+    settings.iter().map(setting).collect()
 }
 
 #[cfg(test)]

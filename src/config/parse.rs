@@ -14,7 +14,10 @@ use super::{
     units::{parse_duration, parse_size},
 };
 use crate::{
-    ivs::arn::{AccountId, ChannelArn, Region},
+    ivs::{
+        arn::{AccountId, ChannelArn, Region},
+        parse_region,
+    },
     telemetry,
 };
 
@@ -193,8 +196,13 @@ pub(super) fn directives(value: &Value) -> Parsed<telemetry::Directives> {
 }
 
 pub(super) fn regions(value: &Value) -> Parsed<Vec<Region>> {
-    let regions: Vec<Region> =
-        list(value).ok_or("must be a list of AWS regions, such as [\"us-west-2\"]")?;
+    const EXPECTED: &str = "must be a list of AWS regions, such as [\"us-west-2\"]";
+    let names: Vec<String> = list(value).ok_or(EXPECTED)?;
+    let mut regions: Vec<Region> = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let fault = |error| format!("{EXPECTED}; item {} {error}", index + 1);
+        regions.push(parse_region(name).map_err(fault)?);
+    }
     let distinct: BTreeSet<_> = regions.iter().collect();
     if distinct.len() < regions.len() {
         return Err("names a region twice".to_owned());

@@ -15,7 +15,10 @@ use super::{
     },
 };
 use crate::{
-    ivs::arn::{ChannelArn, Region},
+    ivs::{
+        arn::{ChannelArn, Region},
+        parse_region,
+    },
     telemetry::Format,
 };
 
@@ -101,9 +104,9 @@ fn server(reader: &mut Reader<'_>) -> Option<Server> {
 }
 
 fn ivs(reader: &mut Reader<'_>, overrides: Overrides) -> Option<Ivs> {
-    let region = overrides.region.as_deref().map(str::parse::<Region>).transpose();
-    if region.is_err() {
-        reader.flag_problem("--region", "must be an AWS region, such as us-west-2.");
+    let region = overrides.region.as_deref().map(parse_region).transpose();
+    if let Err(error) = &region {
+        reader.flag_problem("--region", &format!("{error}."));
     }
     let region = region.ok();
     let configured = reader.peek("ivs.regions", parse::regions).unwrap_or_default();

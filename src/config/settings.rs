@@ -125,6 +125,15 @@ impl Value {
         typed.unwrap_or(Self::Text(text))
     }
 
+    /// As an environment variable holds it.
+    pub(super) fn to_variable(&self) -> String {
+        match self {
+            Self::Text(text) | Self::Untyped(text) => text.clone(),
+            Self::List(items) => items.iter().map(Self::to_variable).collect::<Vec<_>>().join(","),
+            Self::Integer(_) | Self::Float(_) | Self::Boolean(_) | Self::Other => self.to_string(),
+        }
+    }
+
     pub(super) fn to_json(&self) -> serde_json::Value {
         match self {
             Self::Text(text) | Self::Untyped(text) => text.as_str().into(),

@@ -69,6 +69,24 @@ impl Shown {
         })
     }
 
+    /// Returns the keys that a layer above the defaults names, each as TOML and as the value of its
+    /// environment variable.
+    pub fn chosen(&self) -> impl Iterator<Item = (String, String, String)> {
+        let chosen = self.entries.iter().filter(|entry| entry.origin != DEFAULT_ORIGIN);
+        chosen.map(|entry| {
+            let key = format!("{}.{}", entry.section, entry.name);
+            (key, entry.value.to_string(), entry.value.to_variable())
+        })
+    }
+
+    /// Returns where a value comes from.
+    pub(super) fn place_of(&self, key: &str) -> String {
+        let (section, name) = split(key);
+        let entry =
+            self.entries.iter().find(|entry| entry.section == section && entry.name == name);
+        entry.map_or_else(|| DEFAULT_ORIGIN.to_owned(), |entry| entry.origin.clone())
+    }
+
     /// As a configuration file, each value with its origin as a comment.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();

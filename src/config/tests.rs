@@ -128,6 +128,7 @@ fn later_layers_win() {
         .collect(),
         overrides: Overrides { listen: Some("127.0.0.1:3".to_owned()), ..Overrides::default() },
         cwd: folder.path().to_owned(),
+        ..Sources::default()
     })
     .unwrap();
     assert_eq!(config.tokens.default_ttl.as_secs(), 60);
@@ -160,6 +161,7 @@ fn all_problems_come_at_once_with_their_places() {
         .collect(),
         overrides: Overrides { log_level: Some("loud".to_owned()), ..Overrides::default() },
         cwd: folder.path().to_owned(),
+        ..Sources::default()
     }));
     assert_eq!(
         found,
@@ -295,6 +297,19 @@ fn two_listeners_have_two_ports() {
         "localhost:9090",
         "must be an IP address with a port, such as \"127.0.0.1:8080\" or \"[::]:8080\".",
     );
+}
+
+#[test]
+fn region_must_have_the_form_of_one() {
+    let expected = |fault: &str| {
+        format!("must be a list of AWS regions, such as [\"us-west-2\"]; item {fault}.")
+    };
+    let zone = expected("2 is an availability zone, not a region; use its region, us-east-1");
+    assert_problem("ivs.regions", "us-west-2,us-east-1a", &zone);
+    let typo = expected(
+        "1 is not the name of an AWS region, such as us-west-2; the nearest known region is us-west-2",
+    );
+    assert_problem("ivs.regions", "us_west_2", &typo);
 }
 
 #[test]
@@ -465,7 +480,7 @@ fn flags_that_are_no_keys_are_checked_too() {
     assert_eq!(
         problems(load(overrides("EU", "localhost:8090"))),
         [
-            "--region must be an AWS region, such as us-west-2.",
+            "--region is not the name of an AWS region, such as us-west-2.",
             "--endpoint-url must be a URL that begins with http:// or https://.",
         ]
     );
@@ -484,6 +499,25 @@ fn any_key_can_be_set_by_a_flag() {
         problems(load(vec![set("keys.dri", "a")])),
         ["--data-dir: keys.dri is not a known key. The nearest known key is keys.dir."]
     );
+}
+
+#[test]
+fn command_sets_defaults_below_the_file_and_applies_only_what_it_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("site.toml");
+    let text = "[ivs]\nregions = [\"eu-west-1\"]\n[tokens]\nmax_ttl = \"2h\"\n";
+    fs::write(&file, text).unwrap();
+    let set = |key, value: &str| Override { key, value: value.to_owned(), flag: "dev" };
+    let config = Config::load(Sources {
+        file: Some(file),
+        defaults: vec![set("tokens.max_ttl", "3h"), set("keys.max_staleness", "5m")],
+        not_applied: Some(|key, _| key.starts_with("ivs.")),
+        ..Sources::default()
+    })
+    .unwrap();
+    assert_eq!(config.tokens.max_ttl.as_secs(), 2 * 3600);
+    assert_eq!(config.keys.max_staleness.as_secs(), 300);
+    assert_eq!((config.ivs.regions.len(), config.not_applied), (0, vec!["ivs.regions".to_owned()]));
 }
 
 /// No value may stand in a problem: people put secrets into wrong places.

@@ -13,6 +13,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use super::{
     IvsError,
     arn::{ChannelArn, PlaybackKeyArn, Region},
+    endpoint::Endpoint,
     server_time::{Clocks, LastServerTime, ServerTime},
 };
 use crate::{clock::Moment, telemetry::Instruments};
@@ -22,6 +23,7 @@ use crate::{clock::Moment, telemetry::Instruments};
 pub struct RegionalIvs {
     region: Region,
     clients: Arc<Clients>,
+    endpoint: Endpoint,
     /// Why the last call failed, where that says something about IVS itself.
     outage: Arc<ArcSwapOption<IvsError>>,
     server_time: LastServerTime,
@@ -151,15 +153,16 @@ pub struct KeyPair {
 }
 
 impl RegionalIvs {
-    /// `server_time` is where `clients` leave it.
+    /// `endpoint` and `server_time` are where `clients` leave them.
     pub(super) fn new(
         region: Region,
         clients: Clients,
+        endpoint: Endpoint,
         server_time: LastServerTime,
         instruments: Instruments,
     ) -> Self {
         let (clients, outage) = (Arc::new(clients), Arc::default());
-        Self { region, clients, outage, server_time, instruments }
+        Self { region, clients, endpoint, outage, server_time, instruments }
     }
 
     /// The region.
@@ -195,7 +198,8 @@ impl RegionalIvs {
         let Instruments { clock, metrics } = &self.instruments;
         let started = clock.monotonic();
         // On the heap: the SDK's futures are large, and callers would hold this one twice.
-        let outcome = Box::pin(call).await.map_err(|error| IvsError::from_sdk(&error));
+        let outcome = Box::pin(call).await;
+        let outcome = outcome.map_err(|error| IvsError::from_sdk(&error).at(self.endpoint.get()));
         let took = clock.monotonic().saturating_sub(started);
         metrics.ivs_call(operation, outcome.as_ref().map_or_else(IvsError::kind, |_| "ok"), took);
         match &outcome {

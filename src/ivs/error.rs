@@ -52,13 +52,16 @@ pub enum IvsError {
     /// IVS answered with an error of its own, cut the connection, or could not be reached.
     #[error("Amazon IVS cannot be used now: {reason}")]
     Unavailable {
-        /// What happened, without addresses or bodies.
+        /// What happened, without bodies.
         reason: String,
     },
     /// No answer within `ivs.timeout`. The call may have taken effect.
     #[error("Amazon IVS did not answer in time")]
     TimedOut,
 }
+
+/// The reason of a failed connection, before its endpoint is known.
+const NO_CONNECTION: &str = "no connection to its endpoint";
 
 impl IvsError {
     /// Whether this says something about IVS or the way to it, rather than about what was asked.
@@ -91,6 +94,18 @@ impl IvsError {
         }
     }
 
+    /// Names the endpoint that could not be reached.
+    pub(super) fn at(self, endpoint: Option<&str>) -> Self {
+        match (self, endpoint) {
+            (Self::Unavailable { reason }, Some(endpoint)) if reason == NO_CONNECTION => {
+                let reason =
+                    format!("no connection to {endpoint}; check the region and the network");
+                Self::Unavailable { reason }
+            }
+            (error, _) => error,
+        }
+    }
+
     /// An answer that the service model does not allow.
     pub(super) fn malformed(what: &str) -> Self {
         Self::Unavailable { reason: format!("its answer {what}") }
@@ -116,7 +131,7 @@ impl IvsError {
             },
             // `SdkError` is foreign and non-exhaustive; what is left is a failed connection.
             SdkError::DispatchFailure(_) | _ => {
-                Self::Unavailable { reason: "no connection to its endpoint".to_owned() }
+                Self::Unavailable { reason: NO_CONNECTION.to_owned() }
             }
         }
     }

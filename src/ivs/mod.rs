@@ -11,8 +11,10 @@
 pub mod arn;
 pub(crate) mod budget;
 mod client;
+mod endpoint;
 mod error;
 mod principal;
+mod region_name;
 mod regions;
 mod server_time;
 
@@ -22,5 +24,6 @@ pub use client::{
 };
 pub use error::IvsError;
 pub use principal::{Question, SimulationError};
-pub use regions::{AwsSettings, ConnectError, IvsRegions};
+pub use region_name::{RegionNameError, parse_region, unknown_region};
+pub use regions::{AwsSettings, ConnectError, IvsRegions, resolve_regions};
 pub use server_time::{Clocks, ServerTime, Skew};

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, SdkConfig, default_provider::region::DefaultRegionChain, retry::RetryConfig,
+    timeout::TimeoutConfig,
+};
 use aws_credential_types::{Credentials, provider::ProvideCredentials};
 use aws_sdk_ivs::config::StalledStreamProtectionConfig;
 use tokio::sync::OnceCell;
@@ -11,6 +14,8 @@ use super::{
     IvsError, RegionalIvs,
     arn::{AccountId, Region},
     client::Clients,
+    endpoint::Endpoint,
+    region_name::{RegionNameError, parse_region},
     server_time::LastServerTime,
 };
 use crate::telemetry::Instruments;
@@ -46,8 +51,10 @@ pub enum ConnectError {
     )]
     NoRegion,
     /// The AWS configuration names something that cannot be a region.
-    #[error("the region of the AWS configuration is not a region name; set ivs.regions")]
-    BadRegion,
+    #[error(
+        "the region of the AWS configuration {0}; set ivs.regions, or correct AWS_REGION or the profile"
+    )]
+    BadRegion(#[from] RegionNameError),
     /// The credentials are of another account than `ivs.account_id`.
     #[error(
         "the AWS credentials belong to account {actual}, but ivs.account_id is {expected}; use the \
@@ -77,6 +84,25 @@ struct Inner {
     account: OnceCell<AccountId>,
 }
 
+/// Finds the regions to serve: the configured ones, else that of the environment, the profile or the
+/// instance.
+///
+/// # Errors
+///
+/// No region is configured anywhere, or that of the AWS configuration is not one.
+pub async fn resolve_regions(settings: &AwsSettings) -> Result<Vec<Region>, ConnectError> {
+    // The instance metadata, which takes seconds where there is none, is asked last.
+    if !settings.regions.is_empty() {
+        return Ok(settings.regions.clone());
+    }
+    let mut chain = DefaultRegionChain::builder();
+    if let Some(profile) = &settings.profile {
+        chain = chain.profile_name(profile);
+    }
+    let region = chain.build().region().await.ok_or(ConnectError::NoRegion)?;
+    Ok(vec![parse_region(region.as_ref())?])
+}
+
 impl IvsRegions {
     /// Loads the standard AWS configuration: environment, profile, container or instance role.
     ///
@@ -89,16 +115,16 @@ impl IvsRegions {
         settings: AwsSettings,
         instruments: &Instruments,
     ) -> Result<Self, ConnectError> {
+        let regions = resolve_regions(&settings).await?;
         let mut loader = aws_config::defaults(BehaviorVersion::latest());
         if let Some(profile) = &settings.profile {
             loader = loader.profile_name(profile);
         }
-        if let Some(first) = settings.regions.first() {
-            // Spares the look-up in the instance metadata, which takes seconds elsewhere.
+        if let Some(first) = regions.first() {
             loader = loader.region(aws_config::Region::new(first.to_string()));
         }
         let aws = loader.load().await;
-        Self::from_sdk_config(aws, &settings, instruments)
+        Ok(Self(Arc::new(Inner::new(aws, regions, &settings, instruments))))
     }
 
     /// A single region behind `endpoint_url` with fixed credentials. Reads no environment variable
@@ -137,20 +163,6 @@ impl IvsRegions {
             timeout,
         };
         Self(Arc::new(Inner::new(aws, settings.regions.clone(), &settings, instruments)))
-    }
-
-    fn from_sdk_config(
-        aws: SdkConfig,
-        settings: &AwsSettings,
-        instruments: &Instruments,
-    ) -> Result<Self, ConnectError> {
-        let order = if settings.regions.is_empty() {
-            let region = aws.region().ok_or(ConnectError::NoRegion)?;
-            vec![region.as_ref().parse().map_err(|_| ConnectError::BadRegion)?]
-        } else {
-            settings.regions.clone()
-        };
-        Ok(Self(Arc::new(Inner::new(aws, order, settings, instruments))))
     }
 
     /// The endpoint of `region`, if it is served.
@@ -217,13 +229,16 @@ impl Inner {
     ) -> Self {
         let regional = |region: &Region| {
             let server_time = LastServerTime::default();
+            let endpoint = Endpoint::default();
             let client = |attempts| {
                 let config = client_config(&aws, region, settings, attempts)
-                    .interceptor(server_time.reader(instruments.clock.clone()));
+                    .interceptor(server_time.reader(instruments.clock.clone()))
+                    .interceptor(endpoint.clone());
                 aws_sdk_ivs::Client::from_conf(config.build())
             };
             let clients = Clients { paced: client(1), calls: client(ATTEMPTS) };
-            RegionalIvs::new(region.clone(), clients, server_time.clone(), instruments.clone())
+            let (region, server_time) = (region.clone(), server_time.clone());
+            RegionalIvs::new(region, clients, endpoint.clone(), server_time, instruments.clone())
         };
         let regions = order.iter().map(|region| (region.clone(), regional(region))).collect();
         Self {

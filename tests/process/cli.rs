@@ -1,6 +1,6 @@
 //! The command line: help, exit codes, one sentence on stderr.
 
-use crate::program::{program, run};
+use crate::program::{Ended, Server, clients, program, run};
 
 /// Every command that there is.
 const COMMANDS: [&[&str]; 26] = [
@@ -99,6 +99,166 @@ fn every_problem_of_a_configuration_is_told_at_once() {
     for expected in ["server.listen", "server.workes", "workers", "tokens.max_ttl", "CHANELS"] {
         assert!(ended.stderr.contains(expected), "{expected}: {}", ended.stderr);
     }
+}
+
+/// A folder with a configuration that `serve` accepts, and the environment of both commands.
+struct Site {
+    folder: tempfile::TempDir,
+}
+
+impl Site {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("clients.toml"), clients()).unwrap();
+        let config = "[server]\nlisten = \"127.0.0.1:0\"\n[ivs]\nregions = [\"us-west-2\"]\n\
+                      [access]\nclients = \"clients.toml\"\n";
+        std::fs::write(folder.path().join("site.toml"), config).unwrap();
+        Self { folder }
+    }
+
+    fn command(&self, arguments: &[&str], settings: &[(&str, &str)]) -> std::process::Command {
+        let mut command = program(&[arguments, &["--config", "site.toml"]].concat());
+        command
+            .current_dir(self.folder.path())
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("AWS_CONFIG_FILE", "/dev/null")
+            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+            .envs(settings.iter().copied());
+        command
+    }
+
+    fn check(&self, settings: &[(&str, &str)]) -> Ended {
+        run(&mut self.command(&["config", "check"], settings))
+    }
+
+    /// Every path below the folder.
+    fn files(&self) -> Vec<std::path::PathBuf> {
+        let mut folders = vec![self.folder.path().to_owned()];
+        let mut files = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path.clone());
+                }
+                files.push(path);
+            }
+        }
+        files.sort();
+        files
+    }
+}
+
+#[test]
+fn config_check_refuses_what_serve_refuses_and_creates_nothing() {
+    let site = Site::new();
+    let path = |name: &str| site.folder.path().join(name);
+    std::fs::write(path("bad-denials.jsonl"), "{}\n").unwrap();
+    std::fs::write(path("bad-clients.toml"), "[[clients]]\nid = \"x\"\n").unwrap();
+    std::fs::write(path("no-clients.toml"), "").unwrap();
+    std::fs::create_dir(path("folder")).unwrap();
+    let before = site.files();
+    for (settings, expected) in [
+        (&[("ACCESS__CLIENTS", "absent.toml")][..], "clients create"),
+        (&[("ACCESS__CLIENTS", "no-clients.toml")], "clients create"),
+        (&[("ACCESS__CLIENTS", "bad-clients.toml")], "bad-clients.toml"),
+        (&[("IVS__REGIONS", "")], "no AWS region"),
+        (&[("IVS__REGIONS", ""), ("AWS_REGION", "us-east-1a")], "use its region, us-east-1"),
+        (&[("IVS__REGIONS", "us-east-1a")], "use its region, us-east-1"),
+        (&[("IVS__REGIONS", "us_west_2")], "the nearest known region is us-west-2"),
+        (&[("IVS__REGIONS", "nowhere")], "is not the name of an AWS region"),
+        (&[("AUDIT__SINK", "file"), ("AUDIT__PATH", "absent/audit.jsonl")], "audit.path"),
+        (&[("AUDIT__SINK", "file"), ("AUDIT__PATH", "folder")], "audit.path"),
+        (&[("SERVER__TLS_CERT", "a.pem"), ("SERVER__TLS_KEY", "b.pem")], "server.tls_cert"),
+        (
+            &[("VIEWERS__LOCAL_DENY", "true"), ("VIEWERS__DENY_LIST", "bad-denials.jsonl")],
+            "viewers.deny_list",
+        ),
+        (&[("SERVER__OPERATIONS_LISTEN", "nowhere")], "server.operations_listen"),
+    ] {
+        let settings: Vec<_> = settings
+            .iter()
+            .map(|(key, value)| match *key {
+                "AWS_REGION" => ((*key).to_owned(), *value),
+                key => (format!("IVS_PLAYBACK_AUTH__{key}"), *value),
+            })
+            .collect();
+        let settings: Vec<_> = settings.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+        let checked = site.check(&settings);
+        assert_eq!(checked.code, Some(1), "{settings:?}: {checked:?}");
+        assert!(checked.stderr.contains(expected), "{settings:?}: {checked:?}");
+        let served = run(&mut site.command(&["serve"], &settings));
+        assert!(matches!(served.code, Some(1 | 2)), "{settings:?}: {served:?}");
+        assert!(served.stderr.contains(expected), "{settings:?}: {served:?}");
+        assert_eq!(site.files(), before, "{settings:?}");
+    }
+}
+
+#[test]
+fn config_check_accepts_what_serve_accepts() {
+    let site = Site::new();
+    let settings = [
+        ("IVS_PLAYBACK_AUTH__AUDIT__SINK", "file"),
+        ("IVS_PLAYBACK_AUTH__AUDIT__PATH", "audit.jsonl"),
+        ("IVS_PLAYBACK_AUTH__VIEWERS__LOCAL_DENY", "true"),
+    ];
+    let before = site.files();
+    let checked = site.check(&settings);
+    assert_eq!((checked.code, &*checked.stderr), (Some(0), ""), "{checked:?}");
+    assert_eq!(site.files(), before);
+    Server::start(site.command(&["serve"], &settings));
+}
+
+#[test]
+fn config_check_reports_every_problem_with_its_line() {
+    let site = Site::new();
+    let config = "[ivs]\nregions = [\"us-west-2\"]\n[audit]\nsink = \"file\"\n\
+                  path = \"absent/audit.jsonl\"\n[access]\nclients = \"absent.toml\"\n";
+    std::fs::write(site.folder.path().join("site.toml"), config).unwrap();
+    let checked = run(&mut site.command(&["config", "check", "--output", "json"], &[]));
+    assert_eq!(checked.code, Some(1), "{checked:?}");
+    let found = checked.json();
+    let places: Vec<_> = found["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|problem| (problem["key"].as_str().unwrap(), problem["place"].as_str().unwrap()))
+        .collect();
+    assert_eq!(places, [("access.clients", "site.toml:7"), ("audit.path", "site.toml:5")]);
+}
+
+#[test]
+fn unknown_region_is_a_warning() {
+    let site = Site::new();
+    let checked = site.check(&[("IVS_PLAYBACK_AUTH__IVS__REGIONS", "us-wst-2")]);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert!(checked.stderr.contains("the nearest known region is us-west-2"), "{checked:?}");
+    let from_aws = [("IVS_PLAYBACK_AUTH__IVS__REGIONS", ""), ("AWS_REGION", "us-wst-2")];
+    assert!(site.check(&from_aws).stderr.contains("the nearest known region is us-west-2"));
+}
+
+#[test]
+fn config_check_reports_a_key_store_that_cannot_be_used() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let site = Site::new();
+    let folder = site.folder.path().join("keys/us-west-2");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let keys = site.folder.path().join("keys").display().to_string();
+    let checked = site.check(&[("IVS_PLAYBACK_AUTH__KEYS__DIR", &keys)]);
+    assert_eq!(checked.code, Some(1), "{checked:?}");
+    assert!(checked.stderr.contains("keys.dir") && checked.stderr.contains("us-west-2"));
+}
+
+#[test]
+fn unreachable_endpoint_is_named() {
+    let site = Site::new();
+    let credentials = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
+    let arguments = ["channels", "list", "--endpoint-url", "http://user:hunter2@127.0.0.1:1"];
+    let ended = run(&mut site.command(&arguments, &credentials));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("no connection to http://127.0.0.1:1;"), "{ended:?}");
+    assert!(!ended.stderr.contains("hunter2"), "{ended:?}");
 }
 
 #[test]
