@@ -18,6 +18,7 @@ use super::{
     App, StartError,
     compose::print,
     emulator::{GRACE, connections, warn_if_public},
+    preflight::preflight,
     serve::Running,
     server::Listener,
     signals::StopSignals,
@@ -25,10 +26,10 @@ use super::{
 use crate::{
     access::{Client, Credential, Scope, edit::ClientsFile},
     clock::Clock,
-    config::{Config, Sources},
+    config::{Config, Override, Overrides, Sources},
     emulator::{Emulator, Options},
     files::{self, Locked},
-    http::demo::Demo,
+    http::demo::{Demo, PublicDemo},
     ivs::{
         IvsRegions,
         arn::{AccountId, ArnError, ChannelArn, Region},
@@ -61,8 +62,12 @@ pub struct DevOptions {
     pub emulator_listen: SocketAddr,
     /// Where everything is kept.
     pub data_dir: PathBuf,
+    /// A file with sections of the service's configuration.
+    pub config: Option<PathBuf>,
     /// What playback URLs begin with, if not the emulator's address.
     pub public_url: Option<Url>,
+    /// Whether the demo page is also shown to callers of the public URL's host.
+    pub public_demo: bool,
     /// Whether every channel is live from the start.
     pub auto_live: bool,
 }
@@ -80,7 +85,7 @@ pub async fn run_dev(options: DevOptions, clock: Clock) -> Result<(), StartError
     warn_if_public(options.emulator_listen);
     let folder = DataFolder::open(&options.data_dir)?;
 
-    let emulator = Emulator::open(
+    let emulated = Emulator::open(
         Options {
             public_url: options.public_url.clone(),
             auto_live: options.auto_live,
@@ -88,17 +93,19 @@ pub async fn run_dev(options: DevOptions, clock: Clock) -> Result<(), StartError
         },
         clock.clone(),
     )?;
-    let channel = emulator.ensure_live_channel(&region(), CHANNEL).await?;
+    let channel = emulated.ensure_live_channel(&region(), CHANNEL).await?;
     let emulator_url = loopback_url(emulator_listener.address());
-    let emulator = Running::start_with(emulator_listener, emulator.router(), connections());
+    let emulator = Running::start_with(emulator_listener, emulated.router(), connections());
 
-    let credential = folder.credential(&clock)?;
+    let credential = folder.credential("api-key", "dev", &Scope::ALL, &clock)?;
     let service_url = loopback_url(listener.address());
+    let public = public_access(&options, &folder, &clock)?;
     let place = Place { folder: &folder, channel: &channel, service: listener.address() };
-    folder.write("config.toml", &place.config())?;
-    folder.write("env", &place.env(&emulator_url))?;
-    let config =
-        Config::load(Sources { file: Some(folder.path("config.toml")), ..Sources::default() })?;
+    let config = Config::load(place.sources(options.config.clone()))?;
+    preflight(&config).await.into_result()?;
+    warn_about_unapplied(&config, options.config.as_deref());
+    folder.write("config.toml", &config_file(&config))?;
+    folder.write("env", &env_file(&config, &emulator_url))?;
     let instruments = Instruments::new(clock);
     let ivs = IvsRegions::fixed(
         &emulator_url,
@@ -117,12 +124,18 @@ pub async fn run_dev(options: DevOptions, clock: Clock) -> Result<(), StartError
     let public_url = options.public_url.as_ref();
     let playback_origin =
         public_url.map_or_else(|| emulator_url.clone(), |it| it.origin().ascii_serialization());
+    let is_public = public.is_some();
     let (address, rng) = (listener.address(), &mut system_rng());
-    app.serve_demo(Demo::new(address, credential.reveal(), playback_origin, rng));
+    app.serve_demo(Demo::new(address, credential.reveal(), public, playback_origin, rng));
     app.ensure_first_key(&region()).await?;
     app.start_background();
 
-    let service = Running::start(listener, app.router(), &config)?;
+    let mut router = app.router();
+    if is_public {
+        // A tunnel or proxy has one host for the page and for what it plays.
+        router = router.merge(emulated.edge_router());
+    }
+    let service = Running::start(listener, router, &config)?;
     introduce(&service_url, &emulator_url, &channel, &folder);
     service.announce();
     service.until_stopped(app, signals, &config).await?;
@@ -153,6 +166,63 @@ fn loopback_url(mut address: SocketAddr) -> String {
         });
     }
     format!("http://{address}")
+}
+
+/// Whether `dev` ignores this setting of `--config`: it always uses its own emulated IVS, key store,
+/// listeners and clients. Channels of another account are not there.
+pub fn is_not_applied(key: &str, text: Option<&str>) -> bool {
+    const KEYS: [&str; 9] = [
+        "access.clients",
+        "channels.aliases.demo",
+        "keys.dir",
+        "keys.secret_name",
+        "keys.store",
+        "server.listen",
+        "server.operations_listen",
+        "server.tls_cert",
+        "server.tls_key",
+    ];
+    let is_elsewhere = || {
+        text.and_then(|text| text.parse::<ChannelArn>().ok())
+            .is_some_and(|arn| (arn.region(), arn.account()) != (&region(), &account()))
+    };
+    KEYS.contains(&key)
+        || key.starts_with("ivs.")
+        || ((key.starts_with("channels.aliases.") || key == "rotation.canary_channel")
+            && is_elsewhere())
+}
+
+fn warn_about_unapplied(config: &Config, file: Option<&Path>) {
+    if let (Some(file), false) = (file, config.not_applied.is_empty()) {
+        tracing::warn!(
+            event = "settings_not_applied",
+            "dev uses its own IVS, key store, listeners and clients, and does not apply these \
+             settings of {}: {}",
+            file.display(),
+            config.not_applied.join(", ")
+        );
+    }
+}
+
+/// What visitors of `--public-demo` may do.
+fn public_access(
+    options: &DevOptions,
+    folder: &DataFolder,
+    clock: &Clock,
+) -> Result<Option<PublicDemo>, StartError> {
+    const SCOPES: [Scope; 4] =
+        [Scope::TokensMint, Scope::TokensInspect, Scope::ChannelsRead, Scope::ViewersRevoke];
+    let Some(url) = options.public_url.clone().filter(|_| options.public_demo) else {
+        return Ok(None);
+    };
+    let credential = folder.credential("public-demo-key", "public-demo", &SCOPES, clock)?;
+    tracing::warn!(
+        event = "public_demo",
+        host = url.host_str(),
+        "everyone who reaches the demo page under this host may mint tokens, read channels and \
+         revoke viewers"
+    );
+    Ok(Some(PublicDemo { url, credential: credential.reveal() }))
 }
 
 /// Where `dev` keeps everything; for the owner alone.
@@ -198,8 +268,14 @@ impl DataFolder {
     ///
     /// The file comes first: whatever moment the process is killed at, the next start finds either
     /// no credential or one that it makes known again.
-    fn credential(&self, clock: &Clock) -> Result<Credential, StartError> {
-        let path = self.path("api-key");
+    fn credential(
+        &self,
+        file: &str,
+        client: &str,
+        scopes: &[Scope],
+        clock: &Clock,
+    ) -> Result<Credential, StartError> {
+        let path = self.path(file);
         let credential = match fs::read_to_string(&path) {
             Ok(text) => {
                 let credential = Credential::parse(text.trim_end())
@@ -210,7 +286,7 @@ impl DataFolder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let credential = Credential::generate(&mut system_rng());
                 let text = format!("{}\n", credential.reveal().expose_secret());
-                self.write("api-key", &text)?;
+                self.write(file, &text)?;
                 credential
             }
             Err(source) => return Err(StartError::DataDir { path, source }),
@@ -218,8 +294,8 @@ impl DataFolder {
         let file = ClientsFile::new(self.path("clients.toml"));
         if file.list()?.get(credential.id()).is_none() {
             let client = Client::new(
-                "dev",
-                Scope::ALL.into_iter().collect(),
+                client,
+                scopes.iter().copied().collect(),
                 &credential,
                 clock.now().floor_to_second(),
             )
@@ -247,19 +323,43 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn settings(&self) -> Vec<(&'static str, String)> {
+    /// The file of `--config` between what `dev` suggests and what it demands.
+    fn sources(&self, file: Option<PathBuf>) -> Sources {
+        let set = |(key, value)| Override { key, value, flag: "dev" };
+        let overrides = Overrides {
+            settings: self.demanded().into_iter().map(set).collect(),
+            ..Overrides::default()
+        };
+        let defaults = self.suggested().into_iter().map(set).collect();
+        // Paths in it must mean the same in the files that are written into the data folder.
+        let file = file.map(|file| std::path::absolute(&file).unwrap_or(file));
+        Sources {
+            file,
+            overrides,
+            defaults,
+            not_applied: Some(is_not_applied),
+            ..Sources::default()
+        }
+    }
+
+    fn demanded(&self) -> Vec<(&'static str, String)> {
         vec![
             ("server.listen", self.service.to_string()),
             ("ivs.regions", REGION.to_owned()),
             ("ivs.account_id", ACCOUNT.to_owned()),
             ("keys.dir", self.folder.path("keys").display().to_string()),
+            ("access.clients", self.folder.path("clients.toml").display().to_string()),
+            ("channels.aliases.demo", self.channel.to_string()),
+        ]
+    }
+
+    fn suggested(&self) -> Vec<(&'static str, String)> {
+        vec![
             // Not on the terminal, where people read something else.
             ("audit.sink", "file".to_owned()),
             ("audit.path", self.folder.path("audit.log").display().to_string()),
-            ("access.clients", self.folder.path("clients.toml").display().to_string()),
             ("viewers.local_deny", true.to_string()),
             ("viewers.deny_list", self.folder.path("denied-viewers.jsonl").display().to_string()),
-            ("channels.aliases.demo", self.channel.to_string()),
             // Short enough to watch a rotation. The old pair still lives as long as its tokens may.
             ("keys.max_staleness", "5m".to_owned()),
             ("rotation.propagation_wait", "10s".to_owned()),
@@ -267,26 +367,21 @@ impl Place<'_> {
             ("rotation.reconcile_every", "5s".to_owned()),
         ]
     }
+}
 
-    /// For `--config`, and for this process itself.
-    fn config(&self) -> String {
-        let mut text = "# Written by `ivs-playback-auth dev` at each start.\n".to_owned();
-        for (key, value) in self.settings() {
-            let quoted = || toml::Value::String(value.clone());
-            let value = match key {
-                "ivs.regions" => format!("[{}]", quoted()),
-                "viewers.local_deny" => value,
-                _ => quoted().to_string(),
-            };
-            // Writing into a String cannot fail.
-            let _ = writeln!(text, "{key} = {value}");
-        }
-        text
+/// For `--config`: what this process itself uses.
+fn config_file(config: &Config) -> String {
+    let mut text = "# Written by `ivs-playback-auth dev` at each start.\n".to_owned();
+    for (key, value, _) in config.show().chosen() {
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "{key} = {value}");
     }
+    text
+}
 
-    /// For `. <data-dir>/env`.
-    fn env(&self, emulator_url: &str) -> String {
-        let mut text = "# Written by `ivs-playback-auth dev` at each start. In a shell:\n\
+/// For `. <data-dir>/env`.
+fn env_file(config: &Config, emulator_url: &str) -> String {
+    let mut text = "# Written by `ivs-playback-auth dev` at each start. In a shell:\n\
                         #   . .dev/env\n\
                         # From then on ivs-playback-auth and aws work against it, not against AWS.\n\
                         unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN \
@@ -294,30 +389,28 @@ impl Place<'_> {
                         for name in $(env | sed -n 's/^\\(IVS_PLAYBACK_AUTH_[A-Za-z0-9_]*\\)=.*/\\1/p'); \
                         do unset \"$name\"; done\n"
             .to_owned();
-        // A proxy of the network is no way to this machine.
-        for name in ["NO_PROXY", "no_proxy"] {
-            let _ =
-                writeln!(text, "export {name}=\"127.0.0.1,localhost,::1${{{name}:+,${name}}}\"");
-        }
-        let aws = [
-            ("AWS_ENDPOINT_URL", emulator_url),
-            // Or a configuration file may have both clients pass it by.
-            ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "false"),
-            ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
-            ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
-            ("AWS_ACCOUNT_ID", ACCOUNT),
-            ("AWS_REGION", REGION),
-            ("AWS_DEFAULT_REGION", REGION),
-        ];
-        for (name, value) in aws {
-            let _ = writeln!(text, "export {name}={}", quoted(value));
-        }
-        for (key, value) in self.settings() {
-            let name = key.replace('.', "__").to_ascii_uppercase();
-            let _ = writeln!(text, "export IVS_PLAYBACK_AUTH__{name}={}", quoted(&value));
-        }
-        text
+    // A proxy of the network is no way to this machine.
+    for name in ["NO_PROXY", "no_proxy"] {
+        let _ = writeln!(text, "export {name}=\"127.0.0.1,localhost,::1${{{name}:+,${name}}}\"");
     }
+    let aws = [
+        ("AWS_ENDPOINT_URL", emulator_url),
+        // Or a configuration file may have both clients pass it by.
+        ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "false"),
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
+        ("AWS_ACCOUNT_ID", ACCOUNT),
+        ("AWS_REGION", REGION),
+        ("AWS_DEFAULT_REGION", REGION),
+    ];
+    for (name, value) in aws {
+        let _ = writeln!(text, "export {name}={}", quoted(value));
+    }
+    for (key, _, value) in config.show().chosen() {
+        let name = key.replace('.', "__").to_ascii_uppercase();
+        let _ = writeln!(text, "export IVS_PLAYBACK_AUTH__{name}={}", quoted(&value));
+    }
+    text
 }
 
 /// For a POSIX shell.

@@ -20,7 +20,7 @@ mod tls;
 
 pub(crate) use compose::open_store;
 pub use compose::{App, KeyAccess};
-pub use dev::{DevOptions, run_dev};
+pub use dev::{DevOptions, is_not_applied, run_dev};
 pub use emulator::{EmulatorOptions, run_emulator};
 pub use error::StartError;
 pub use preflight::{Preflight, check_key_store, preflight};

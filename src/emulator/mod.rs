@@ -135,15 +135,24 @@ impl Emulator {
         })))
     }
 
+    /// Returns the routes that players use: playlists and segments.
+    pub fn edge_router(&self) -> Router {
+        self.edge().with_state(Arc::clone(&self.0))
+    }
+
+    fn edge(&self) -> Router<Arc<Shared>> {
+        let shared = Arc::clone(&self.0);
+        edge::router().layer(middleware::from_fn_with_state(shared, faults::playback))
+    }
+
     /// Returns the routes of the emulator, for one listener.
     pub fn router(&self) -> Router {
         let shared = || Arc::clone(&self.0);
-        let edge = edge::router().layer(middleware::from_fn_with_state(shared(), faults::playback));
         control::router()
             .merge(faults::router())
             .merge(calls::router())
             .route_layer(middleware::from_fn_with_state(shared(), control::refuse_pages))
-            .merge(edge)
+            .merge(self.edge())
             .fallback(api::handle)
             .with_state(shared())
             .layer(middleware::from_fn(ids::stamp_request_id))

@@ -173,7 +173,8 @@ impl TestApp {
         let credential = credential('a');
         let all = "tokens:mint,tokens:inspect,channels:read,keys:read,keys:write,viewers:revoke,\
                    metrics:read";
-        let clients = [('a', all), ('i', "tokens:inspect"), ('r', "channels:read")];
+        let visitor = "tokens:mint,tokens:inspect,channels:read,viewers:revoke";
+        let clients = [('a', all), ('i', "tokens:inspect"), ('r', "channels:read"), ('v', visitor)];
         let clients = clients.map(|(id, scopes)| client(id, scopes)).join("\n");
         let variables = vec![
             ("IVS_PLAYBACK_AUTH__IVS__REGIONS".to_owned(), "us-west-2".to_owned()),
@@ -391,7 +392,7 @@ fn serve(listener: tokio::net::TcpListener, router: Router) -> tokio::task::Abor
 }
 
 /// The credential of a client: `a` may do everything, `i` inspects tokens only, `r` reads channels
-/// only.
+/// only, `v` is a visitor of a public demo page.
 pub(crate) fn credential(client: char) -> String {
     format!("ipa_{}_{}", client.to_string().repeat(12), "B".repeat(43))
 }

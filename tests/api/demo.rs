@@ -3,12 +3,26 @@
 use std::net::SocketAddr;
 
 use axum::{Router, body::Body, extract::ConnectInfo, http::Request};
-use ivs_playback_auth::{http::demo::Demo, secret::system_rng};
+use ivs_playback_auth::{
+    http::demo::{Demo, PublicDemo},
+    secret::system_rng,
+};
 use serde_json::{Value, json};
 
-use crate::app::{Answer, TestApp, ask};
+use crate::app::{Answer, TestApp, ask, credential};
 
 const HOST: &str = "localhost:8080";
+
+/// What proxies add.
+const FORWARDING: [&str; 7] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
 
 struct Page {
     test: TestApp,
@@ -18,7 +32,7 @@ struct Page {
 }
 
 /// What a browser on the page sends.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Browser<'a> {
     peer: &'a str,
     host: &'a str,
@@ -29,10 +43,20 @@ struct Browser<'a> {
 
 impl Page {
     async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// With `--public-demo` where there is a URL.
+    async fn start_with(public_url: Option<&str>) -> Self {
+        let public = public_url.map(|url| PublicDemo {
+            url: url.parse().unwrap(),
+            credential: credential('v').into(),
+        });
         let mut test = TestApp::start().await;
         let demo = Demo::new(
             "127.0.0.1:8080".parse().unwrap(),
             test.credential.as_str().into(),
+            public,
             format!("http://{}", test.emulator_address),
             &mut system_rng(),
         );
@@ -63,14 +87,38 @@ impl Page {
         self.send("POST", path, browser, Body::from(body.to_string())).await
     }
 
+    /// What a browser on another machine sends through a proxy on this one, with the cookie that `/`
+    /// gave it.
+    async fn visitor<'a>(&self, cookie: &'a mut String) -> Browser<'a> {
+        let mut browser = Browser {
+            peer: "127.0.0.1:50000",
+            host: "demo.example",
+            origin: Some("https://demo.example"),
+            site: Some("same-origin"),
+            cookie: None,
+        };
+        let index = self.get("/", browser).await;
+        assert_eq!(index.status, 200, "{index:?}");
+        let set_cookie = index.header("set-cookie").unwrap();
+        assert!(set_cookie.ends_with("; HttpOnly; SameSite=Strict; Secure"), "{set_cookie}");
+        assert!(index.text.contains("<body data-public>"));
+        *cookie = set_cookie.split(';').next().unwrap().to_owned();
+        browser.cookie = Some(cookie);
+        browser
+    }
+
     /// What somebody gets for whom a proxy on this machine asks.
     async fn forwarded(&self, path: &str, name: &str) -> Answer {
-        let browser = self.browser();
+        self.forwarded_by(self.browser(), path, name).await
+    }
+
+    async fn forwarded_by(&self, browser: Browser<'_>, path: &str, name: &str) -> Answer {
         let peer: SocketAddr = browser.peer.parse().unwrap();
         let request = Request::builder()
             .uri(path)
             .header("host", browser.host)
             .header(name, "192.0.2.7")
+            .header("cookie", browser.cookie.unwrap_or_default())
             .extension(ConnectInfo(peer));
         ask(self.router.clone(), request.body(Body::empty()).unwrap()).await
     }
@@ -197,7 +245,7 @@ async fn another_host_is_misdirected_and_another_machine_forbidden() {
             assert_eq!(answer.header("set-cookie"), None);
             assert!(answer.text.contains("http://localhost:8080/"), "{answer:?}");
         }
-        for name in ["forwarded", "via", "x-forwarded-for", "x-real-ip"] {
+        for name in FORWARDING {
             let answer = page.forwarded(path, name).await;
             assert_eq!(answer.status, 403, "{path} {name}: a proxy asks for somebody");
             assert_eq!(answer.header("set-cookie"), None);
@@ -211,6 +259,70 @@ async fn another_host_is_misdirected_and_another_machine_forbidden() {
     }
     // The API is for whoever has a credential, under whatever name.
     assert_eq!(page.test.get("/v1/channels/demo").await.status, 200);
+}
+
+#[tokio::test]
+async fn public_visitor_may_mint_and_revoke_but_not_touch_keys() {
+    let page = Page::start_with(Some("https://demo.example")).await;
+    let mut cookie = String::new();
+    let visitor = page.visitor(&mut cookie).await;
+    assert_ne!(visitor.cookie, Some(&*page.cookie));
+    let remote = Browser { peer: "192.0.2.7:50000", ..visitor };
+    for browser in [visitor, remote] {
+        let minted = page.post("/demo/v1/tokens", browser, mint()).await;
+        assert_eq!(minted.status, 200, "{minted:?}");
+        page.test.clock.advance(std::time::Duration::from_secs(1));
+        assert_eq!(page.get("/demo/channels", browser).await.status, 200);
+        let session = json!({"viewerSessions": [{"channel": "demo", "viewerId": "alice"}]});
+        let revoked = page.post("/demo/v1/viewer-sessions/revocations", browser, session).await;
+        assert_eq!(revoked.status, 200, "{revoked:?}");
+        for path in ["/demo/v1/key-pairs", "/demo/v1/key-pairs/rotations"] {
+            page.get(path, browser).await.problem(403, "forbidden");
+            let body = json!({"mode": "emergency"});
+            page.post(path, browser, body).await.problem(403, "forbidden");
+        }
+        let delete = page.send("DELETE", "/demo/v1/key-pairs/x", browser, Body::empty()).await;
+        delete.problem(403, "forbidden");
+    }
+    // The page on this machine keeps every right.
+    assert_eq!(page.get("/demo/v1/key-pairs", page.browser()).await.status, 200);
+}
+
+#[tokio::test]
+async fn public_page_opens_under_its_own_host_alone() {
+    let page = Page::start_with(Some("https://demo.example")).await;
+    let mut cookie = String::new();
+    let visitor = page.visitor(&mut cookie).await;
+    let local_cookie = Some(&*page.cookie);
+    for (browser, status) in [
+        // Another name, which a web site could have pointed here.
+        (Browser { host: "evil.example", ..visitor }, 421),
+        (Browser { peer: "192.0.2.7:50000", host: "evil.example", ..visitor }, 421),
+        // The local name from elsewhere.
+        (Browser { peer: "192.0.2.7:50000", host: HOST, ..visitor }, 403),
+        (Browser { peer: "192.0.2.7:50000", ..page.browser() }, 403),
+        // Pages of another origin.
+        (Browser { origin: Some("https://evil.example"), site: None, ..visitor }, 403),
+        (Browser { origin: Some("http://demo.example"), site: None, ..visitor }, 403),
+        (Browser { site: Some("cross-site"), ..visitor }, 403),
+        (Browser { origin: None, site: None, ..visitor }, 403),
+        // A cookie of the other kind.
+        (Browser { cookie: None, ..visitor }, 403),
+        (Browser { cookie: local_cookie, ..visitor }, 403),
+        (Browser { cookie: visitor.cookie, ..page.browser() }, 403),
+    ] {
+        let answer = page.post("/demo/v1/tokens", browser, mint()).await;
+        assert_eq!(answer.status, status, "{browser:?}: {answer:?}");
+    }
+    for name in FORWARDING {
+        // Forwarded under the local name: the client may be anywhere.
+        let answer = page.forwarded("/", name).await;
+        assert_eq!(answer.status, 403, "{name}");
+        let answer = page.forwarded_by(visitor, "/demo/v1/key-pairs", name).await;
+        answer.problem(403, "forbidden");
+        assert_eq!(page.forwarded_by(visitor, "/demo/channels", name).await.status, 200, "{name}");
+        page.test.clock.advance(std::time::Duration::from_secs(1));
+    }
 }
 
 #[tokio::test]

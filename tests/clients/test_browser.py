@@ -12,6 +12,7 @@ import re
 import shutil
 import socket
 import time
+import urllib.parse
 
 import jwt
 import pytest
@@ -30,7 +31,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     # A name that leads here, as an attacker's would; and nothing leads away from this machine.
-    "--host-resolver-rules=MAP evil.example 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
+    "--host-resolver-rules=MAP evil.example 127.0.0.1, MAP demo.example 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
 ]
 PLAYERS = ["native", "media-source"]
 
@@ -80,7 +81,10 @@ def open_page(chromium):
 
 def patient(route):
     """The page's script with a longer stall, which no browser has that only waits for a processor."""
-    response = route.fetch()
+    asked = urllib.parse.urlsplit(route.request.url)
+    # Only Chromium knows the names of FLAGS.
+    address = asked._replace(netloc=f"127.0.0.1:{asked.port}").geturl()
+    response = route.fetch(url=address, headers={**route.request.headers, "host": asked.netloc})
     script = re.sub(r"(const STALL_TIMEOUT =) \d+;", r"\1 10_000;", response.text())
     assert "STALL_TIMEOUT = 10_000;" in script
     route.fulfill(response=response, body=script)
@@ -452,3 +456,23 @@ def test_a_site_of_its_own_plays_and_tries_a_refusal_once_more(open_page, dev, p
         assert len(minted) == 2, "what played was loaded again"
     finally:
         site.close()
+
+
+def test_public_page_plays_and_its_key_actions_are_disabled(binary, tmp_path, open_page):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        host = f"demo.example:{probe.getsockname()[1]}"
+    arguments = ["--public-url", f"http://{host}", "--public-demo"]
+    dev = Dev(binary, tmp_path, arguments, listen=host.replace("demo.example", "127.0.0.1"))
+    try:
+        page = open_page(f"http://{host}/")
+        page.wait_for_selector("#channel option", state="attached")
+        assert page.is_visible("#keys-closed")
+        assert page.is_disabled("#rotate") and page.is_disabled("#emergency")
+        page.select_option("#player", "media-source")
+        page.click("#play")
+        until(page, "document.getElementById('playback').textContent === 'Playing.'")
+        page.click("#revoke")
+        until(page, "document.getElementById('revocation').textContent !== ''")
+    finally:
+        dev.stop()

@@ -1,5 +1,7 @@
 """`dev` as a newcomer runs it: state that survives, an environment that works, nothing leaked."""
 
+import base64
+import json
 import os
 import pathlib
 import pty
@@ -181,3 +183,106 @@ def test_irreversible_commands_ask_on_a_terminal(start_dev, reply, code):
     assert "[y/N]" in errors
     listed = {pair["arn"] for pair in dev.ivs().list_playback_key_pairs()["keyPairs"]}
     assert (arn in listed) == (reply == "no")
+
+
+PUBLIC_HOST = "demo.example"
+
+
+def test_config_of_one_s_own_applies_and_what_does_not_is_named_once(start_dev, tmp_path):
+    config = tmp_path / "my.toml"
+    config.write_text(
+        """
+        [server]
+        listen = "192.0.2.1:80"
+        tls_cert = "absent.pem"
+        tls_key = "absent-key.pem"
+        [ivs]
+        regions = ["eu-west-1"]
+        account_id = "999999999999"
+        [keys]
+        store = "secrets-manager"
+        [tokens]
+        default_ttl = "2m"
+        [channels.aliases]
+        stage = "arn:aws:ivs:eu-west-1:999999999999:channel/AbCdEfGh1234"
+        [access]
+        clients = "absent.toml"
+        [audit]
+        sink = "file"
+        path = "my-audit.jsonl"
+        [log]
+        format = "json"
+        """
+    )
+    dev = start_dev(["--config", str(config)])
+    payload = dev.mint(viewerId="alice")["token"].split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    assert claims["exp"] <= time.time() + 121
+    shown = json.loads(dev.cli("config", "show", "--output", "json").stdout)
+    assert shown["tokens"]["default_ttl"] == "2m"
+    assert shown["audit"]["path"] == str(tmp_path / "my-audit.jsonl")
+    assert json.loads(dev.cli("config", "check", "--output", "json").stdout)["valid"] is True
+    dev.stop()
+    assert (tmp_path / "my-audit.jsonl").read_text().count('"minted"') == 1
+    lines = (dev.folder / "log.txt").read_text().splitlines()
+    warnings = [line for line in lines if "settings_not_applied" in line]
+    assert len(warnings) == 1, lines
+    for key in (
+        "server.listen", "server.tls_cert", "server.tls_key", "ivs.regions", "ivs.account_id",
+        "keys.store", "access.clients", "channels.aliases.stage",
+    ):  # fmt: skip
+        assert key in warnings[0], key
+
+
+def test_config_with_a_problem_is_refused_with_its_line(binary, tmp_path):
+    config = tmp_path / "my.toml"
+    config.write_text("[tokens]\nmax_tll = '1h'\n")
+    done = subprocess.run(
+        [binary, "dev", "--config", str(config), "--data-dir", str(tmp_path / "dev")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2, done
+    assert "my.toml:2" in done.stderr and "tokens.max_ttl" in done.stderr
+
+
+def test_public_demo_needs_a_public_url(binary, tmp_path):
+    done = subprocess.run(
+        [binary, "dev", "--public-demo", "--data-dir", str(tmp_path / "dev")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2 and "--public-url" in done.stderr, done
+
+
+def test_public_visitor_mints_and_plays_but_cannot_touch_keys(start_dev):
+    dev = start_dev(["--public-url", f"http://{PUBLIC_HOST}", "--public-demo"])
+
+    def call(method, path, body=None, host=PUBLIC_HOST, **headers):
+        headers = {"host": host, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        return request(method, dev.url + path, body, headers)
+
+    index = call("GET", "/", x_forwarded_for="192.0.2.7")
+    assert index.status == 200, index.text
+    page = {"cookie": index.headers["set-cookie"].split(";")[0], "origin": f"http://{PUBLIC_HOST}"}
+    minted = call("POST", "/demo/v1/tokens", {"channel": "demo", "viewerId": "alice"}, **page)
+    assert minted.status == 200, minted.text
+    # What it plays is at the same host, behind the same proxy.
+    path = minted.json["playbackUrl"].removeprefix(f"http://{PUBLIC_HOST}")
+    assert path.startswith("/api/video/v1/")
+    playlist = call("GET", path)
+    assert playlist.status == 200, playlist.text
+    variants = [line for line in playlist.text.splitlines() if line.startswith("http")]
+    assert variants and all(line.startswith(f"http://{PUBLIC_HOST}/v1/") for line in variants)
+    assert call("GET", variants[0].removeprefix(f"http://{PUBLIC_HOST}")).status == 200
+    # Nothing else of the emulator is there.
+    for path in ("/ListChannels", "/_emulator/faults"):
+        assert call("POST", path, {}).status == 404, path
+
+    for method, path in (
+        ("GET", "/key-pairs"), ("POST", "/key-pairs"), ("POST", "/key-pairs/rotations"),
+        ("DELETE", "/key-pairs/x"),
+    ):  # fmt: skip
+        refused = call(method, "/demo/v1" + path, {} if method == "POST" else None, **page)
+        assert (refused.status, refused.json["code"]) == (403, "forbidden"), path
+    assert call("GET", "/", host="evil.example").status == 421
+    dev.stop()
+    assert (dev.folder / "log.txt").read_text().count("revoke viewers") == 1

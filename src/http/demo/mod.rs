@@ -4,9 +4,10 @@
 //! stream that it plays. It acts through `/demo`: all of `/v1` again, and the two calls to Amazon IVS
 //! that the API does not have (list channels, put metadata).
 //!
-//! The page holds no credential. `/` gives the browser a cookie, and [`visitor`] puts the credential
-//! of `dev` in its place once it knows that a request comes from this page on this machine. From
-//! there on it is judged as any call is; outside of `/demo` the cookie means nothing.
+//! The page holds no credential. `/` gives the browser a cookie, and [`visitor`] puts a credential
+//! in its place once it knows that a request comes from this page: that of `dev` on this machine, and
+//! with `--public-demo` one with fewer scopes for everyone else. From there on it is judged as any
+//! call is; outside of `/demo` the cookie means nothing.
 
 mod ivs;
 mod pace;
@@ -18,7 +19,9 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{Router, middleware::from_fn_with_state, routing::get};
 use rand::{CryptoRng, RngExt};
 use secrecy::SecretString;
+use url::Url;
 
+use self::visitor::Visitor;
 use super::Api;
 use crate::{clock::Clock, secret::ExposeSecret};
 
@@ -32,29 +35,54 @@ struct Inner {
     address: SocketAddr,
     /// Has the port in it, since all ports of a host share their cookies.
     cookie_name: String,
-    /// What the cookie holds; of this process alone.
-    cookie: SecretString,
-    /// What the cookie stands for.
-    credential: SecretString,
+    /// For browsers on this machine.
+    local: Access,
+    /// For everyone else, under the host of this URL alone.
+    public: Option<(Url, Access)>,
     /// The origin of playback URLs.
     playback_origin: String,
 }
 
+/// What a visitor of the page is given.
+#[derive(Debug)]
+struct Access {
+    /// What the cookie holds; of this process alone.
+    cookie: SecretString,
+    /// What the cookie stands for.
+    credential: SecretString,
+}
+
+impl Access {
+    fn new(credential: SecretString, rng: &mut impl CryptoRng) -> Self {
+        let cookie = format!("{:032x}{:032x}", rng.random::<u128>(), rng.random::<u128>());
+        Self { cookie: cookie.into(), credential }
+    }
+}
+
+/// Shows the page to callers on other machines, too.
+#[derive(Debug)]
+pub struct PublicDemo {
+    /// The page is shown under the host of this URL.
+    pub url: Url,
+    /// What those visitors call with. Its scopes are all that they may do.
+    pub credential: SecretString,
+}
+
 impl Demo {
-    /// For a process that listens on `address`, whose page calls with `credential` and plays from
-    /// `playback_origin`.
+    /// For a process that listens on `address`, whose page calls with `credential` on this machine and
+    /// plays from `playback_origin`.
     pub fn new(
         address: SocketAddr,
         credential: SecretString,
+        public: Option<PublicDemo>,
         playback_origin: String,
         rng: &mut impl CryptoRng,
     ) -> Self {
-        let cookie = format!("{:032x}{:032x}", rng.random::<u128>(), rng.random::<u128>());
         Self(Arc::new(Inner {
             address,
             cookie_name: format!("ivs-playback-auth-demo-{}", address.port()),
-            cookie: cookie.into(),
-            credential,
+            local: Access::new(credential, rng),
+            public: public.map(|public| (public.url, Access::new(public.credential, rng))),
             playback_origin,
         }))
     }
@@ -64,19 +92,37 @@ impl Demo {
         let calls = v1
             .merge(ivs::routes(clock))
             .layer(from_fn_with_state(self.clone(), visitor::stand_in))
-            .layer(from_fn_with_state(self.clone(), visitor::only_here));
+            .layer(from_fn_with_state(self.clone(), visitor::admit));
         Router::new()
             .route("/", get(page::index))
             .route("/demo/{asset}", get(page::asset))
-            .layer(from_fn_with_state(self.clone(), visitor::only_here))
+            .layer(from_fn_with_state(self.clone(), visitor::admit))
             .with_state(self.clone())
             .merge(Router::new().nest("/demo", calls))
     }
 
     /// `Set-Cookie`: for this page's calls alone, and for no script.
-    fn set_cookie(&self) -> SecretString {
-        let Inner { cookie_name, cookie, .. } = &*self.0;
-        let cookie = cookie.expose_secret();
-        format!("{cookie_name}={cookie}; Path=/demo; HttpOnly; SameSite=Strict").into()
+    fn set_cookie(&self, visitor: Visitor) -> SecretString {
+        let cookie = self.0.access(visitor).cookie.expose_secret();
+        let secure = if self.0.scheme(visitor) == "https" { "; Secure" } else { "" };
+        let name = &self.0.cookie_name;
+        format!("{name}={cookie}; Path=/demo; HttpOnly; SameSite=Strict{secure}").into()
+    }
+}
+
+impl Inner {
+    fn access(&self, visitor: Visitor) -> &Access {
+        match (visitor, &self.public) {
+            (Visitor::Public, Some((_, access))) => access,
+            (Visitor::Local | Visitor::Public, _) => &self.local,
+        }
+    }
+
+    /// How a visitor's browser reaches the page.
+    fn scheme(&self, visitor: Visitor) -> &str {
+        match (visitor, &self.public) {
+            (Visitor::Public, Some((url, _))) => url.scheme(),
+            (Visitor::Local | Visitor::Public, _) => "http",
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! The page and what belongs to it, out of the binary.
 
 use axum::{
+    Extension,
     extract::State,
     http::{HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 
-use super::Demo;
+use super::{Demo, visitor::Visitor};
 use crate::{
     http::{
         extract::PathText,
@@ -34,12 +35,19 @@ const ASSETS: [(&str, &str, &str); 8] = [
 ];
 
 /// The page, and the cookie that lets it act.
-pub(super) async fn index(State(demo): State<Demo>) -> Result<Response, ApiError> {
-    let cookie = HeaderValue::try_from(demo.set_cookie().expose_secret());
+pub(super) async fn index(
+    State(demo): State<Demo>,
+    Extension(visitor): Extension<Visitor>,
+) -> Result<Response, ApiError> {
+    let cookie = HeaderValue::try_from(demo.set_cookie(visitor).expose_secret());
     let mut cookie = cookie.map_err(ApiError::internal)?;
     cookie.set_sensitive(true);
     let policy = HeaderValue::try_from(content_security_policy(&demo));
-    let mut response = no_store(INDEX.into_response());
+    let index = match visitor {
+        Visitor::Local => INDEX.to_owned(),
+        Visitor::Public => INDEX.replacen("<body>", "<body data-public>", 1),
+    };
+    let mut response = no_store(index.into_response());
     let headers = response.headers_mut();
     let html = HeaderValue::from_static("text/html; charset=utf-8");
     headers.insert(header::CONTENT_TYPE, html);

@@ -1,14 +1,19 @@
-//! Who may use the page: browsers on this machine, and in them this page alone.
+//! Who may use the page: browsers on this machine, with `--public-demo` also others, and in them this
+//! page alone.
 //!
-//! Three things are asked, each against another attack. The peer must be this machine, since whoever
-//! acts on the page acts with every scope. `Host` must be one of ours: a web site whose name is made
-//! to resolve to 127.0.0.1 (DNS rebinding) is of our origin to the browser, but has its own name
-//! there. And a call must come from this page: a page on another port of this machine is same-site
-//! and would get our cookie sent along.
+//! Three things are checked, each against another attack. The peer must be this machine, since a local
+//! visitor acts with every scope. `Host` must be one of ours: a web site whose name is made to resolve
+//! to 127.0.0.1 (DNS rebinding) is of our origin to the browser, but has its own name there. And a call
+//! must come from this page: a page on another port of this machine is same-site and would get our
+//! cookie sent along.
+//!
+//! A request under the host of `--public-url` is from a public visitor, wherever its peer is: behind a
+//! reverse proxy, every peer is this machine. A request that was forwarded is never local.
 
 use std::net::{IpAddr, SocketAddr};
 
 use axum::{
+    Extension,
     extract::{ConnectInfo, Request, State},
     http::{
         HeaderMap, HeaderValue, Method, StatusCode, Uri,
@@ -31,15 +36,40 @@ use crate::{
 /// What browsers say of where a request comes from.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
-/// What proxies and tunnels add of whom they ask for. Then the peer is the proxy, and whoever sits
-/// behind it may be anywhere.
-const FORWARDING: [&str; 4] = ["forwarded", "via", "x-forwarded-for", "x-real-ip"];
+/// What proxies and tunnels add about the client that they forward for. Then the peer is the proxy,
+/// and the client may be anywhere.
+const FORWARDING: [&str; 7] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
 
-/// Refuses whoever is not on this machine or may not be, and a `Host` that is not ours.
-pub(super) async fn only_here(State(demo): State<Demo>, request: Request, next: Next) -> Response {
+/// Where a visitor of the page is, which decides what the page may do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Visitor {
+    /// On this machine: everything.
+    Local,
+    /// Anywhere: what the scopes of `--public-demo` allow.
+    Public,
+}
+
+/// Refuses callers who may not use the page, and notes on the request which [`Visitor`] it is from.
+pub(super) async fn admit(State(demo): State<Demo>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|it| it.0.ip());
     let is_forwarded = FORWARDING.iter().any(|name| request.headers().contains_key(*name));
-    if is_forwarded || !peer.is_some_and(|peer| peer.to_canonical().is_loopback()) {
+    let is_here = !is_forwarded && peer.is_some_and(|peer| peer.to_canonical().is_loopback());
+    let visitor = demo.0.visitor(request.uri(), request.headers());
+    if let Some(visitor) = visitor.filter(|visitor| is_here || *visitor == Visitor::Public) {
+        request.extensions_mut().insert(visitor);
+        return next.run(request).await;
+    }
+    // Where the page is public, a wrong name is the mistake, wherever the caller is.
+    let is_misnamed = visitor.is_none() && (is_here || demo.0.public.is_some());
+    if !is_misnamed {
         return refuse(
             StatusCode::FORBIDDEN,
             "This page is for this machine",
@@ -52,28 +82,26 @@ pub(super) async fn only_here(State(demo): State<Demo>, request: Request, next: 
             ),
         );
     }
-    if !demo.0.is_called(request.uri(), request.headers()) {
-        let port = demo.0.address.port();
-        return refuse(
-            StatusCode::MISDIRECTED_REQUEST,
-            "This page has another name",
-            &format!(
-                "<p>It is at <a href=\"http://localhost:{port}/\">http://localhost:{port}/</a>. Other \
-                 names are refused, so that no web site can reach it through a name of its own.</p>"
-            ),
-        );
-    }
-    next.run(request).await
+    let port = demo.0.address.port();
+    refuse(
+        StatusCode::MISDIRECTED_REQUEST,
+        "This page has another name",
+        &format!(
+            "<p>It is at <a href=\"http://localhost:{port}/\">http://localhost:{port}/</a>. Other \
+             names are refused, so that no web site can reach it through a name of its own.</p>"
+        ),
+    )
 }
 
 /// Puts the credential in the place of the cookie, for calls of the page itself.
 pub(super) async fn stand_in(
     State(demo): State<Demo>,
+    Extension(visitor): Extension<Visitor>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let headers = request.headers();
-    if !is_of_this_page(request.method(), headers) {
+    if !is_of_this_page(request.method(), headers, demo.0.scheme(visitor)) {
         return ApiError::new(
             ProblemType::Forbidden,
             "Only the demo page itself may call this. From elsewhere call the API under /v1, with a \
@@ -81,14 +109,14 @@ pub(super) async fn stand_in(
         )
         .into_response();
     }
-    if !demo.0.is_visitor(headers) {
+    if !demo.0.has_cookie(visitor, headers) {
         return ApiError::new(
             ProblemType::Forbidden,
             "The page's cookie is missing, or of an earlier start of dev. Load the page again.",
         )
         .into_response();
     }
-    let bearer = format!("Bearer {}", demo.0.credential.expose_secret());
+    let bearer = format!("Bearer {}", demo.0.access(visitor).credential.expose_secret());
     let mut bearer = match HeaderValue::try_from(bearer) {
         Ok(bearer) => bearer,
         Err(error) => return ApiError::internal(error).into_response(),
@@ -101,20 +129,31 @@ pub(super) async fn stand_in(
 }
 
 impl Inner {
-    /// Whether the request names us: the address listened on, or `localhost` on whatever port,
-    /// since a tunnel may have another.
-    fn is_called(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+    /// Returns the visitor that the name in a request is for, if it is one of ours: the host of
+    /// `--public-url`; the address listened on, or `localhost`, on this machine.
+    fn visitor(&self, uri: &Uri, headers: &HeaderMap) -> Option<Visitor> {
         let mut hosts = headers.get_all(HOST).iter();
-        let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-        let Ok(host) = Authority::try_from(host.as_bytes()) else { return false };
+        let (Some(host), None) = (hosts.next(), hosts.next()) else { return None };
+        let host = Authority::try_from(host.as_bytes()).ok()?;
+        let visitor = self.visitor_of(&host)?;
         // A request line may name a host, too, and then it counts.
-        [Some(&host), uri.authority()].into_iter().flatten().all(|name| self.is_ours(name))
+        let agrees = uri.authority().is_none_or(|name| self.visitor_of(name) == Some(visitor));
+        agrees.then_some(visitor)
     }
 
-    fn is_ours(&self, name: &Authority) -> bool {
+    /// On whatever port, since a tunnel or a proxy may have another.
+    fn visitor_of(&self, name: &Authority) -> Option<Visitor> {
         if name.as_str().contains('@') {
-            return false;
+            return None;
         }
+        let public = self.public.as_ref().and_then(|(url, _)| url.host_str());
+        if public.is_some_and(|host| host.eq_ignore_ascii_case(name.host())) {
+            return Some(Visitor::Public);
+        }
+        self.is_local(name).then_some(Visitor::Local)
+    }
+
+    fn is_local(&self, name: &Authority) -> bool {
         if name.host().eq_ignore_ascii_case("localhost") {
             return true;
         }
@@ -125,9 +164,9 @@ impl Inner {
         listens_there && name.port_u16().unwrap_or(80) == self.address.port()
     }
 
-    /// Whether the cookie is there. Several of the name may be sent, of other paths.
-    fn is_visitor(&self, headers: &HeaderMap) -> bool {
-        let expected = self.cookie.expose_secret().as_bytes();
+    /// Whether the visitor's cookie is there. Several of the name may be sent, of other paths.
+    fn has_cookie(&self, visitor: Visitor, headers: &HeaderMap) -> bool {
+        let expected = self.access(visitor).cookie.expose_secret().as_bytes();
         headers
             .get_all(COOKIE)
             .iter()
@@ -140,7 +179,7 @@ impl Inner {
 }
 
 /// By what the browser says, which no page can change. `Host` was checked before.
-fn is_of_this_page(method: &Method, headers: &HeaderMap) -> bool {
+fn is_of_this_page(method: &Method, headers: &HeaderMap, scheme: &str) -> bool {
     let one = |name: &str| {
         let mut values = headers.get_all(name).iter();
         let value = values.next();
@@ -148,7 +187,8 @@ fn is_of_this_page(method: &Method, headers: &HeaderMap) -> bool {
     };
     let host = one(HOST.as_str()).unwrap_or("");
     let origin = one(ORIGIN.as_str()).map(|origin| {
-        origin.strip_prefix("http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+        let origin = origin.strip_prefix(scheme).and_then(|it| it.strip_prefix("://"));
+        origin.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
     });
     let site = one(SEC_FETCH_SITE).map(|site| site == "same-origin");
     match (origin, site) {
@@ -168,12 +208,18 @@ mod tests {
     use proptest::prelude::*;
     use rand::{SeedableRng, rngs::StdRng};
 
-    use super::*;
+    use super::{super::PublicDemo, *};
 
     fn demo(address: &str) -> Demo {
+        demo_with(address, None)
+    }
+
+    fn demo_with(address: &str, public_url: Option<&str>) -> Demo {
         let playback_origin = "http://127.0.0.1:8090".to_owned();
         let rng = &mut StdRng::seed_from_u64(1);
-        Demo::new(address.parse().unwrap(), "ipa_x".into(), playback_origin, rng)
+        let public = public_url
+            .map(|url| PublicDemo { url: url.parse().unwrap(), credential: "ipa_y".into() });
+        Demo::new(address.parse().unwrap(), "ipa_x".into(), public, playback_origin, rng)
     }
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -187,7 +233,8 @@ mod tests {
 
     fn is_called(address: &str, hosts: &[&str]) -> bool {
         let hosts: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
-        demo(address).0.is_called(&Uri::from_static("/"), &headers(&hosts))
+        let visitor = demo(address).0.visitor(&Uri::from_static("/"), &headers(&hosts));
+        visitor == Some(Visitor::Local)
     }
 
     #[test]
@@ -227,20 +274,53 @@ mod tests {
     fn a_host_in_the_request_line_counts_too() {
         let demo = demo("127.0.0.1:8080");
         let headers = headers(&[("host", "localhost:8080")]);
-        assert!(demo.0.is_called(&Uri::from_static("http://localhost:8080/"), &headers));
-        assert!(!demo.0.is_called(&Uri::from_static("http://evil.example/"), &headers));
+        let visitor = |uri| demo.0.visitor(&Uri::from_static(uri), &headers);
+        assert_eq!(visitor("http://localhost:8080/"), Some(Visitor::Local));
+        assert_eq!(visitor("http://evil.example/"), None);
+    }
+
+    #[test]
+    fn public_host_is_never_local() {
+        let visitor = |public: &str, host: &str, uri: &'static str| {
+            let demo = demo_with("127.0.0.1:8080", Some(public));
+            demo.0.visitor(&Uri::from_static(uri), &headers(&[("host", host)]))
+        };
+        for host in ["demo.example", "Demo.Example:8443"] {
+            assert_eq!(visitor("https://demo.example", host, "/"), Some(Visitor::Public), "{host}");
+        }
+        assert_eq!(visitor("https://demo.example", "localhost", "/"), Some(Visitor::Local));
+        assert_eq!(visitor("https://demo.example", "evil.example", "/"), None);
+        assert_eq!(visitor("https://demo.example", "demo.example.evil.example", "/"), None);
+        assert_eq!(visitor("https://demo.example", "localhost", "http://demo.example/"), None);
+        assert_eq!(visitor("http://localhost:8080", "localhost:8080", "/"), Some(Visitor::Public));
+        assert_eq!(visitor("http://[::1]:8080", "[::1]:8080", "/"), Some(Visitor::Public));
+    }
+
+    #[test]
+    fn public_cookie_is_another_one_and_secure_behind_https() {
+        let demo = demo_with("127.0.0.1:8080", Some("https://demo.example"));
+        let set = demo.set_cookie(Visitor::Public);
+        let (cookie, attributes) = set.expose_secret().split_once(';').unwrap();
+        assert_eq!(attributes, " Path=/demo; HttpOnly; SameSite=Strict; Secure");
+        let has_cookie = |visitor| demo.0.has_cookie(visitor, &headers(&[("cookie", cookie)]));
+        assert!(has_cookie(Visitor::Public) && !has_cookie(Visitor::Local));
+        let plain = demo_with("127.0.0.1:8080", Some("http://demo.example"));
+        assert!(!plain.set_cookie(Visitor::Public).expose_secret().contains("Secure"));
     }
 
     #[test]
     fn a_call_comes_from_this_page() {
-        let get = |pairs: &[_]| is_of_this_page(&Method::GET, &headers(pairs));
-        let post = |pairs: &[_]| is_of_this_page(&Method::POST, &headers(pairs));
+        let get = |pairs: &[_]| is_of_this_page(&Method::GET, &headers(pairs), "http");
+        let post = |pairs: &[_]| is_of_this_page(&Method::POST, &headers(pairs), "http");
         let host = ("host", "localhost:8080");
         let own = ("origin", "http://localhost:8080");
         let same = ("sec-fetch-site", "same-origin");
         assert!(get(&[host]) && get(&[host, same]));
         assert!(post(&[host, own]) && post(&[host, same]) && post(&[host, own, same]));
         assert!(!post(&[host]));
+        let secure = headers(&[("host", "demo.example"), ("origin", "https://demo.example")]);
+        assert!(is_of_this_page(&Method::POST, &secure, "https"));
+        assert!(!is_of_this_page(&Method::POST, &secure, "http"));
         for wrong in [
             ("origin", "http://localhost:3000"),
             ("origin", "https://localhost:8080"),
@@ -258,13 +338,14 @@ mod tests {
     #[test]
     fn the_cookie_is_found_among_others_and_never_shown() {
         let demo = demo("127.0.0.1:8080");
-        let set = demo.set_cookie();
+        let set = demo.set_cookie(Visitor::Local);
         let set = set.expose_secret();
         let (cookie, attributes) = set.split_once(';').unwrap();
         assert_eq!(attributes, " Path=/demo; HttpOnly; SameSite=Strict");
         let (name, value) = cookie.split_once('=').unwrap();
         assert_eq!((name, value.len()), ("ivs-playback-auth-demo-8080", 64));
-        let is_visitor = |cookies: &str| demo.0.is_visitor(&headers(&[("cookie", cookies)]));
+        let is_visitor =
+            |cookies: &str| demo.0.has_cookie(Visitor::Local, &headers(&[("cookie", cookies)]));
         assert!(is_visitor(cookie));
         assert!(is_visitor(&format!("a=b; {name}=old; {cookie}")));
         assert!(!is_visitor(&format!("{name}={}", &value[1..])));
@@ -283,11 +364,11 @@ mod tests {
                     headers.insert(name, value);
                 }
             }
-            let called = demo.0.is_called(&Uri::from_static("/"), &headers);
+            let called = demo.0.visitor(&Uri::from_static("/"), &headers).is_some();
             prop_assert!(!called || host.to_ascii_lowercase().starts_with("localhost")
                 || host == "127.0.0.1:8080");
-            prop_assert!(!demo.0.is_visitor(&headers));
-            is_of_this_page(&Method::POST, &headers);
+            prop_assert!(!demo.0.has_cookie(Visitor::Local, &headers));
+            is_of_this_page(&Method::POST, &headers, "http");
         }
     }
 }

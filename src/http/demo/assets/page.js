@@ -22,6 +22,9 @@ const $ = (id) => document.getElementById(id);
 /** @type {HTMLVideoElement} */
 const video = $('video');
 
+/** Whether this visitor is not on the machine of `dev`, and may not see or change keys. */
+const isPublic = 'public' in document.body.dataset;
+
 /** The playback under way, and how to end what belongs to it. @type {{ end: () => void } | null} */
 let watching = null;
 /** The last token. @type {any} */
@@ -247,6 +250,7 @@ let looking = 0;
 
 /** Looks at keys now, and again after a while. */
 async function lookAtKeys() {
+  if (isPublic) return;
   clearTimeout(looking);
   try {
     if (!document.hidden) {
@@ -449,6 +453,12 @@ function offerPlayers() {
   $('player').replaceChildren(native, own);
 }
 
+function closeKeys() {
+  $('keys-closed').hidden = false;
+  for (const id of ['rotate', 'emergency']) $(id).disabled = true;
+}
+
+if (isPublic) closeKeys();
 offerPlayers();
 $('origins').value = location.origin;
 onClick('channels-again', 'mint-problem', loadChannels);
