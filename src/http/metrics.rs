@@ -6,7 +6,7 @@
 
 use axum::{
     extract::State,
-    http::{HeaderValue, header},
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 
@@ -16,10 +16,13 @@ use super::{
     problem::{ApiError, ProblemType},
     respond::no_store,
 };
-use crate::{clock::Moment, ivs::arn::Region, keys::inventory::KeyPairState};
+use crate::{
+    clock::Moment, ivs::arn::Region, keys::inventory::KeyPairState,
+    telemetry::metrics::ExpositionFormat,
+};
 
-const OPEN_METRICS: HeaderValue =
-    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Where `/metrics` is served.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,25 +33,32 @@ pub enum MetricsPlace {
     Operations,
 }
 
-/// What this process counted, in the text format of `OpenMetrics` 1.0. Where the configuration sets
-/// `server.operations_listen`, it is served there alone, without a credential, and this is 404.
+/// Read the metrics of this process, in the text format that `Accept` prefers. Where the configuration sets
+/// `server.operations_listen`, they are served there alone, without a credential, and this is 404.
 #[utoipa::path(
     get, path = "/metrics", operation_id = "getMetrics", tag = "Operations",
     responses((
-        status = 200, description = "Everything that was counted", body = String,
-        content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        status = 200, description = "The metrics",
+        content(
+            (String = "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+            (String = "text/plain; version=0.0.4; charset=utf-8")
+        )
     ))
 )]
 pub async fn get_metrics(
     State(api): State<Api>,
     _: Caller<MetricsRead>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    write_metrics(&api)
+    write_metrics(&api, &headers)
 }
 
 /// The same for everybody, on a listener that is not for everybody.
-pub async fn get_metrics_openly(State(api): State<Api>) -> Result<Response, ApiError> {
-    write_metrics(&api)
+pub async fn get_metrics_openly(
+    State(api): State<Api>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    write_metrics(&api, &headers)
 }
 
 /// In the place of [`get_metrics`] where metrics are served by the other listener.
@@ -59,7 +69,7 @@ pub async fn served_elsewhere() -> ApiError {
     )
 }
 
-fn write_metrics(api: &Api) -> Result<Response, ApiError> {
+fn write_metrics(api: &Api, headers: &HeaderMap) -> Result<Response, ApiError> {
     for region in api.ivs.names() {
         observe_keys(api, region);
         let offset = api.clocks(region, Moment::of(&api.clock)).offset_millis();
@@ -67,8 +77,77 @@ fn write_metrics(api: &Api) -> Result<Response, ApiError> {
             api.metrics.set_ivs_clock_offset(region.as_str(), offset);
         }
     }
-    let text = api.metrics.encode().map_err(ApiError::internal)?;
-    Ok(no_store(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response()))
+    let format = accepted_format(headers);
+    let content_type = match format {
+        ExpositionFormat::OpenMetrics => OPEN_METRICS,
+        ExpositionFormat::Classic => CLASSIC,
+    };
+    let text = api.metrics.encode(format).map_err(ApiError::internal)?;
+    let headers = [(header::CONTENT_TYPE, content_type), (header::VARY, "accept")];
+    Ok(no_store((headers, text).into_response()))
+}
+
+/// The format that `Accept` prefers; `OpenMetrics` where it prefers neither, or accepts neither (RFC 9110
+/// allows that, and a scraper reads the content type).
+fn accepted_format(headers: &HeaderMap) -> ExpositionFormat {
+    let ranges: Vec<MediaRange<'_>> = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(MediaRange::parse)
+        .collect();
+    let classic = quality(&ranges, "text", "plain", &["0.0.4"]);
+    let open = quality(&ranges, "application", "openmetrics-text", &["1.0.0", "0.0.1"]);
+    if classic > open { ExpositionFormat::Classic } else { ExpositionFormat::OpenMetrics }
+}
+
+/// One entry of `Accept`.
+struct MediaRange<'a> {
+    kind: &'a str,
+    subtype: &'a str,
+    version: Option<&'a str>,
+    quality: f32,
+}
+
+impl<'a> MediaRange<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.split(';').map(str::trim);
+        let (kind, subtype) = parts.next()?.split_once('/')?;
+        let mut range = Self { kind, subtype, version: None, quality: 1.0 };
+        for parameter in parts {
+            let Some((name, value)) = parameter.split_once('=') else { continue };
+            let value = value.trim().trim_matches('"');
+            if name.trim().eq_ignore_ascii_case("q") {
+                range.quality = value.parse().ok().filter(|q| (0.0..=1.0).contains(q))?;
+            } else if name.trim().eq_ignore_ascii_case("version") {
+                range.version = Some(value);
+            }
+        }
+        Some(range)
+    }
+
+    /// How closely the range describes a type: 2 for the type itself, 0 for `*/*`; nothing if it does not.
+    fn specificity(&self, kind: &str, subtype: &str, versions: &[&str]) -> Option<u8> {
+        let is_served = self.version.is_none_or(|version| versions.contains(&version));
+        match (self.kind, self.subtype) {
+            ("*", "*") => Some(0),
+            (a, "*") if a.eq_ignore_ascii_case(kind) => Some(1),
+            (a, b) if a.eq_ignore_ascii_case(kind) && b.eq_ignore_ascii_case(subtype) => {
+                is_served.then_some(2)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The quality that the closest ranges give to a type; 0 where it is not acceptable.
+fn quality(ranges: &[MediaRange<'_>], kind: &str, subtype: &str, versions: &[&str]) -> f32 {
+    let matching = ranges.iter().filter_map(|range| {
+        range.specificity(kind, subtype, versions).map(|specificity| (specificity, range.quality))
+    });
+    let closest = matching.max_by(|(a, p), (b, q)| a.cmp(b).then(p.total_cmp(q)));
+    closest.map_or(0.0, |(_, quality)| quality)
 }
 
 fn observe_keys(api: &Api, region: &Region) {
@@ -80,5 +159,50 @@ fn observe_keys(api: &Api, region: &Region) {
     }
     if let Some(age) = api.keys.status(region).keyring_age {
         api.metrics.set_keyring_age(region.as_str(), age);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn format(accept: &[&'static str]) -> ExpositionFormat {
+        let values = accept.iter().map(|value| (header::ACCEPT, HeaderValue::from_static(value)));
+        accepted_format(&values.collect())
+    }
+
+    #[test]
+    fn accept_chooses_the_format() {
+        for accept in [
+            "text/plain",
+            "Text/Plain; version=0.0.4; charset=utf-8",
+            "text/*",
+            "text/plain;q=0.2, application/openmetrics-text;q=0.1",
+            "*/*;q=0.1, text/plain;q=0.2",
+            "application/openmetrics-text;version=2.0.0, text/plain;version=0.0.4;q=0.1",
+            "application/openmetrics-text;q=0, */*",
+        ] {
+            assert_eq!(format(&[accept]), ExpositionFormat::Classic, "{accept}");
+        }
+        for accept in [
+            "",
+            "*/*",
+            "text/html, */*;q=0.8",
+            "application/openmetrics-text",
+            "text/plain, application/openmetrics-text",
+            "text/plain;q=0, */*;q=0.1",
+            "text/plain;version=1.0.0",
+            "text/plain;q=2",
+            "image/png",
+            // Prometheus 2
+            "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=\
+             0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+        ] {
+            assert_eq!(format(&[accept]), ExpositionFormat::OpenMetrics, "{accept}");
+        }
+        assert_eq!(format(&[]), ExpositionFormat::OpenMetrics);
+        assert_eq!(format(&["image/png", "text/plain"]), ExpositionFormat::Classic);
     }
 }

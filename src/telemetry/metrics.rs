@@ -5,14 +5,21 @@
 //! Names and labels are part of the HTTP contract. No label holds a viewer, a token, a channel, or
 //! anything else that a caller chooses, but for the id of a client, of which there are few.
 
-use std::{fmt, sync::Arc, time::Duration};
+mod classic;
+#[cfg(target_os = "linux")]
+mod process;
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::text,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
-use std::sync::atomic::AtomicU64;
 
 const PREFIX: &str = "ivs_playback_auth";
 
@@ -34,6 +41,8 @@ pub struct Metrics(Arc<Families>);
 
 struct Families {
     registry: Registry,
+    /// Metrics that every Prometheus client has under the same names, without our prefix.
+    process: Registry,
     mints: Family<Labels<2>, Counter>,
     refusals: Family<Labels<1>, Counter>,
     requests: Seconds<3>,
@@ -50,6 +59,15 @@ struct Families {
     key_heals: Family<Labels<2>, Counter>,
     revocations: Family<Labels<1>, Counter>,
     ivs_clock_offset: Family<Labels<1>, Gauge<f64, AtomicU64>>,
+}
+
+/// A text format of metrics. Both have the same sample names and values.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ExpositionFormat {
+    /// `OpenMetrics` 1.0.
+    OpenMetrics,
+    /// The format of Prometheus before that, version 0.0.4.
+    Classic,
 }
 
 /// How a channel lookup was answered.
@@ -180,15 +198,22 @@ impl Metrics {
         self.0.ivs_clock_offset.get_or_create(&labels).set(offset);
     }
 
-    /// Everything, in the text format of `OpenMetrics` 1.0.
+    /// Everything, in one of the two text formats.
     ///
     /// # Errors
     ///
     /// None that can happen: a text takes whatever is written to it.
-    pub fn encode(&self) -> Result<String, fmt::Error> {
+    pub fn encode(&self, format: ExpositionFormat) -> Result<String, fmt::Error> {
         let mut encoded = String::new();
-        text::encode(&mut encoded, &self.0.registry)?;
-        Ok(encoded)
+        text::encode_registry(&mut encoded, &self.0.registry)?;
+        text::encode_registry(&mut encoded, &self.0.process)?;
+        match format {
+            ExpositionFormat::OpenMetrics => {
+                text::encode_eof(&mut encoded)?;
+                Ok(encoded)
+            }
+            ExpositionFormat::Classic => Ok(classic::from_open_metrics(&encoded)),
+        }
     }
 }
 
@@ -203,6 +228,7 @@ impl Default for Families {
         let in_seconds: fn() -> Histogram = || Histogram::new(DURATIONS);
         let mut families = Self {
             registry: Registry::with_prefix(PREFIX),
+            process: Registry::default(),
             mints: Family::default(),
             refusals: Family::default(),
             requests: Family::new_with_constructor(in_seconds),
@@ -226,13 +252,26 @@ impl Default for Families {
 }
 
 impl Families {
-    /// A counter's name gets the suffix `_total` when it is written, a unit's its name.
+    /// The encoder appends `_total` to the names of counters, `_info` to that of an info, units to the
+    /// names of those that have one, and a full stop to each help text.
     fn register(&mut self) {
-        let Self { registry, .. } = self;
-        registry.register("mints", "Decisions on mints", self.mints.clone());
+        let Self { registry, process, .. } = self;
+        registry.register(
+            "build",
+            "Version and commit of this program; always 1",
+            Info::new([
+                ("version", env!("CARGO_PKG_VERSION")),
+                ("commit", env!("IVS_PLAYBACK_AUTH_COMMIT")),
+            ]),
+        );
+        registry.register(
+            "mints",
+            "Mint decisions; each batch item counts separately",
+            self.mints.clone(),
+        );
         registry.register(
             "refusals",
-            "Requests and items of batches answered by a problem",
+            "Requests and batch items answered with a problem",
             self.refusals.clone(),
         );
         registry.register_with_unit(
@@ -241,55 +280,77 @@ impl Families {
             Unit::Seconds,
             self.requests.clone(),
         );
-        registry.register("ivs_calls", "Calls to Amazon IVS", self.ivs_calls.clone());
+        registry.register(
+            "ivs_calls",
+            "Calls to Amazon IVS; retries by the AWS SDK count as one call",
+            self.ivs_calls.clone(),
+        );
         registry.register_with_unit(
             "ivs_call_duration",
-            "Time that a call to Amazon IVS took",
+            "Time that a call to Amazon IVS took, retries included",
             Unit::Seconds,
             self.ivs_call_seconds.clone(),
         );
-        registry.register("channel_lookups", "Lookups of channels", self.channel_lookups.clone());
+        registry.register(
+            "channel_lookups",
+            "Channel lookups by how they were answered",
+            self.channel_lookups.clone(),
+        );
         registry.register(
             "channel_batch_size",
-            "Channels that one call to Amazon IVS asked for",
+            "Channels requested in one call to Amazon IVS",
             self.channel_batches.clone(),
         );
         registry.register_with_unit(
             "channel_lookup_wait",
-            "Time that a caller waited for a lookup that was no hit",
+            "Time that a caller waited for a channel that was not in the cache",
             Unit::Seconds,
             self.channel_waits.clone(),
         );
         registry.register(
             "channel_throttles",
-            "Lookup calls that Amazon IVS throttled",
+            "Channel lookup calls that Amazon IVS throttled",
             self.channel_throttles.clone(),
         );
-        registry.register("key_state", "Keys in a state", self.key_state.clone());
+        registry.register(
+            "key_state",
+            "Key pairs in each state; a region needs one active pair",
+            self.key_state.clone(),
+        );
         registry.register_with_unit(
             "keyring_age",
-            "Time since the keyring was read",
+            "Time since the keyring was last read",
             Unit::Seconds,
             self.keyring_age.clone(),
         );
         registry.register(
             "rotation_steps",
-            "Steps of rotations and repairs",
+            "Steps of rotations and repairs by outcome",
             self.rotation_steps.clone(),
         );
         registry.register(
             "rotation_stuck",
-            "Whether a rotation waits for somebody to help it",
+            "Whether a rotation needs the help of an operator: 1 or 0",
             self.rotation_stuck.clone(),
         );
-        registry.register("key_heals", "Active pairs put back or replaced", self.key_heals.clone());
-        registry.register("revocations", "Viewer sessions revoked", self.revocations.clone());
+        registry.register(
+            "key_heals",
+            "Active key pairs that were deleted in Amazon IVS and reimported or replaced",
+            self.key_heals.clone(),
+        );
+        registry.register(
+            "revocations",
+            "Viewer session revocations by outcome",
+            self.revocations.clone(),
+        );
         registry.register_with_unit(
             "ivs_clock_offset",
             "How far the clock of this process is ahead of that of Amazon IVS; negative if it is behind",
             Unit::Seconds,
             self.ivs_clock_offset.clone(),
         );
+        #[cfg(target_os = "linux")]
+        process.register_collector(Box::new(process::ProcessMetrics));
     }
 }
 
@@ -308,7 +369,7 @@ mod tests {
         metrics.set_keyring_age("us-west-2", Duration::from_millis(1500));
         metrics.channel_lookups(LookupResult::Hit).inc();
         metrics.clone().ivs_call("GetChannel", "ok", Duration::from_millis(3));
-        let text = metrics.encode().unwrap();
+        let text = metrics.encode(ExpositionFormat::OpenMetrics).unwrap();
         for line in [
             r#"ivs_playback_auth_mints_total{client="k3v9p2q8w1zx",outcome="minted"} 1"#,
             r#"ivs_playback_auth_refusals_total{code="unauthenticated"} 1"#,
@@ -330,7 +391,7 @@ mod tests {
             .lines()
             .filter_map(|line| line.strip_prefix("| `ivs_playback_auth_")?.split('`').next())
             .collect();
-        let text = one_of_each().encode().unwrap();
+        let text = one_of_each().encode(ExpositionFormat::OpenMetrics).unwrap();
         let values = regex_lite::Regex::new(r#"="[^"]*"| .*|_count"#).unwrap();
         let there_is: BTreeSet<String> = text
             .lines()
@@ -339,6 +400,20 @@ mod tests {
             .map(|line| values.replace_all(line, "").into_owned())
             .collect();
         assert_eq!(documented, there_is.iter().map(String::as_str).collect());
+    }
+
+    /// Prometheus shows both formats under the same names, so dashboards do not depend on the format.
+    #[test]
+    fn both_formats_have_the_same_samples() {
+        let metrics = one_of_each();
+        let samples = |format| -> Vec<String> {
+            let text = metrics.encode(format).unwrap();
+            let is_stable = |line: &&str| !line.starts_with('#') && !line.starts_with("process_");
+            text.lines().filter(is_stable).map(ToOwned::to_owned).collect()
+        };
+        let open = samples(ExpositionFormat::OpenMetrics);
+        assert_eq!(open, samples(ExpositionFormat::Classic));
+        assert!(open.iter().any(|line| line.starts_with("ivs_playback_auth_build_info{")));
     }
 
     fn one_of_each() -> Metrics {

@@ -1,5 +1,7 @@
 """What a scraper reads at /metrics."""
 
+import subprocess
+
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 
@@ -25,3 +27,25 @@ def test_an_openmetrics_parser_reads_what_was_counted(dev):
     }
     assert families["ivs_playback_auth_http_request_duration_seconds"].type == "histogram"
     assert "alice" not in answer.text and "demo" not in answer.text
+
+
+def test_promtool_accepts_the_classic_format(dev):
+    dev.mint(viewerId="alice")
+    answer = dev.call("GET", "/metrics", headers={"Accept": "text/plain"})
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=answer.text, capture_output=True, text=True, timeout=60, check=False,
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+    samples = {line.split("{")[0].split(" ")[0] for line in answer.text.splitlines()}
+    assert {
+        "ivs_playback_auth_mints_total",
+        "ivs_playback_auth_build_info",
+        "process_cpu_seconds_total",
+        "process_resident_memory_bytes",
+        "process_open_fds",
+        "process_max_fds",
+        "process_start_time_seconds",
+    } <= samples

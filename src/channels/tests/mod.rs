@@ -33,7 +33,10 @@ use crate::{
         IvsRegions,
         arn::{ChannelArn, Region},
     },
-    telemetry::{Instruments, metrics::Metrics},
+    telemetry::{
+        Instruments,
+        metrics::{ExpositionFormat, Metrics},
+    },
 };
 
 /// As many calls as a test likes, each at once.
@@ -226,7 +229,7 @@ impl Bench {
 
     /// A line of the metrics, without the prefix that all have.
     fn metric(&self, name: &str) -> String {
-        let text = self.metrics.encode().unwrap();
+        let text = self.metrics.encode(ExpositionFormat::OpenMetrics).unwrap();
         let prefix = format!("ivs_playback_auth_{name} ");
         text.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap_or("0").to_owned()
     }

@@ -19,6 +19,7 @@ use ivs_playback_auth::{
         rotator::{Look, Rotator},
     },
     secret::system_rng,
+    telemetry::metrics::ExpositionFormat,
 };
 use serde_json::{Value, json};
 
@@ -132,7 +133,7 @@ impl TestApp {
 
     /// Whether a series of the metrics has this value.
     fn counts(&self, series: &str) -> bool {
-        let metrics = self.metrics.encode().unwrap();
+        let metrics = self.metrics.encode(ExpositionFormat::OpenMetrics).unwrap();
         metrics.lines().any(|line| line == format!("ivs_playback_auth_{series}"))
     }
 
