@@ -7,6 +7,7 @@
 mod instruments;
 mod line;
 pub mod metrics;
+mod output;
 
 use std::{
     io::{self, IsTerminal},
@@ -20,6 +21,8 @@ use crate::clock::Clock;
 pub use instruments::Instruments;
 use line::{LineLayer, Style};
 pub use line::{instant, with_causes};
+use output::LogQueue;
+pub use output::{flush, print, say};
 
 /// The target of everything that this crate logs.
 const OWN_TARGET: &str = "ivs_playback_auth";
@@ -57,28 +60,53 @@ pub struct Directives {
 )]
 pub struct DirectivesError;
 
-/// Logging was set up before in this process.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("logging is set up already")]
-pub struct AlreadySetUp;
+/// How log lines reach standard error.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Delivery {
+    /// Through a bounded queue, so that a pipe that no one reads holds no request up: for servers.
+    Queued,
+    /// At once: for commands.
+    Direct,
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// It was set up before in this process.
+    #[error("logging is set up already")]
+    AlreadySetUp,
+    /// The operating system gives no thread.
+    #[error("cannot start the thread that writes the log: {0}")]
+    Thread(io::Error),
+}
 
 /// Sends this process's events to standard error.
 ///
 /// # Errors
 ///
-/// It was done before.
-pub fn init(format: Format, directives: &Directives) -> Result<(), AlreadySetUp> {
+/// It was done before, or there is no thread for it.
+pub fn init(format: Format, directives: &Directives, delivery: Delivery) -> Result<(), InitError> {
     let terminal = io::stderr().is_terminal();
     let style = match format {
         Format::Auto if terminal => Style::Text { colour: true },
         Format::Auto | Format::Json => Style::Json,
         Format::Text => Style::Text { colour: terminal },
     };
+    let queue = match delivery {
+        Delivery::Queued => Some(LogQueue::of_stderr().map_err(InitError::Thread)?),
+        Delivery::Direct => None,
+    };
+    let writer = move || -> Box<dyn io::Write> {
+        match &queue {
+            Some(queue) => Box::new(queue.clone()),
+            None => Box::new(io::stderr()),
+        }
+    };
     tracing_subscriber::registry()
         .with(directives.filter())
-        .with(LineLayer::new(io::stderr, style, Clock::system()))
+        .with(LineLayer::new(writer, style, Clock::system()))
         .try_init()
-        .map_err(|_| AlreadySetUp)?;
+        .map_err(|_| InitError::AlreadySetUp)?;
     std::panic::set_hook(Box::new(|panic| {
         // The message may hold anything, a secret too; the place is enough to find the defect.
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Configuration to components, components to a router and background tasks.
 
-use std::{collections::BTreeMap, io, io::Write as _, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -364,15 +364,18 @@ impl App {
         self.api.viewers.drain(grace).await;
     }
 
-    /// Ends background tasks and writes out the audit log, each within `grace`.
+    /// Ends background tasks and writes out the audit log, both within `grace`.
     pub async fn end(self, grace: Duration) {
+        let clock = self.api.clock.clone();
+        let end = clock.monotonic() + grace;
         self.stop.cancel();
         self.api.viewers.drain(Duration::ZERO).await;
         self.tasks.close();
         if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
             tracing::warn!(event = "tasks_abandoned", "background tasks did not end in time");
         }
-        if !self.api.audit.flush(grace).await {
+        let left = end.saturating_sub(clock.monotonic());
+        if !self.api.audit.flush(left).await {
             tracing::error!(event = "audit_not_flushed", "audit records were lost at shutdown");
         }
     }
@@ -451,10 +454,4 @@ pub(crate) fn open_store(kind: KeyStore, config: &Config, ivs: &IvsRegions) -> A
             Arc::new(SecretsManagerStore::new(ivs.aws().clone(), name, account))
         }
     }
-}
-
-/// Tells whoever started the process something on stdout. A closed pipe is nobody's fault.
-pub(super) fn print(line: &str) {
-    let mut stdout = io::stdout().lock();
-    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }

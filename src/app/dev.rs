@@ -16,7 +16,6 @@ use url::Url;
 
 use super::{
     App, StartError,
-    compose::print,
     emulator::{GRACE, connections, warn_if_public},
     preflight::preflight,
     serve::Running,
@@ -36,7 +35,7 @@ use crate::{
     },
     keys::keyring::DriverId,
     secret::{ExposeSecret, system_rng},
-    telemetry::Instruments,
+    telemetry::{Instruments, print},
 };
 
 /// The region of everything in `dev`.

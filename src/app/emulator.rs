@@ -4,7 +4,6 @@ use std::{net::SocketAddr, time::Duration};
 
 use super::{
     StartError,
-    compose::print,
     serve::Running,
     server::{ConnectionSettings, Listener},
     signals::StopSignals,
@@ -12,6 +11,7 @@ use super::{
 use crate::{
     clock::Clock,
     emulator::{Emulator, Options},
+    telemetry::print,
 };
 
 /// Idle connections of the emulator are kept this long.

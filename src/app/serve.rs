@@ -19,7 +19,7 @@ use super::{
     signals::StopSignals,
     tls,
 };
-use crate::{clock::Clock, config::Config};
+use crate::{clock::Clock, config::Config, telemetry};
 
 /// How long a scrape that is under way may take at the end.
 const OPERATIONS_GRACE: Duration = Duration::from_secs(1);
@@ -28,8 +28,11 @@ const OPERATIONS_GRACE: Duration = Duration::from_secs(1);
 /// no unsaved state. The rest of a grace is not theirs: an orchestrator kills whatever outlives it.
 const TASKS_GRACE: Duration = Duration::from_secs(5);
 
-/// What they have all the same, and the audit log after them.
+/// What they and the audit log have all the same.
 const LAST_GRACE: Duration = Duration::from_millis(500);
+
+/// What is kept of `server.shutdown_grace` for the last log lines.
+const LOG_RESERVE: Duration = Duration::from_millis(600);
 
 /// Runs the token service until a signal.
 ///
@@ -109,7 +112,7 @@ impl Running {
 
     /// Tells whoever started the process where to find it.
     pub(super) fn announce(&self) {
-        super::compose::print(&format!("listening on {}", self.url()));
+        telemetry::print(&format!("listening on {}", self.url()));
     }
 
     /// Serves until a signal, then stops in steps.
@@ -146,6 +149,7 @@ impl Running {
             _ = signals.next() => self.handle.shutdown(),
         }
         let left = end.saturating_sub(clock.monotonic());
+        let left = left.saturating_sub(LOG_RESERVE);
         app.end(left.clamp(LAST_GRACE, TASKS_GRACE)).await;
         tracing::info!(event = "stopped", "stopped");
         Ok(())

@@ -10,6 +10,7 @@ use crate::{
     app,
     clock::Clock,
     config::{Overrides, Sources},
+    telemetry::Delivery,
 };
 
 #[derive(Args, Debug)]
@@ -61,7 +62,7 @@ pub(super) fn run(global: &Global, args: DevArgs) -> Result<(), Failure> {
         not_applied: Some(app::is_not_applied),
         ..Sources::default()
     })?;
-    super::log(&config.log)?;
+    super::log(&config.log, Delivery::Queued)?;
     let options = app::DevOptions {
         listen: args.listen,
         emulator_listen: args.emulator_listen,

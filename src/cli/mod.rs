@@ -16,7 +16,7 @@ use crate::{
     config::{Config, Log, Overrides, Sources, parse_duration},
     http::problem::{ApiError, ProblemType},
     ivs::{IvsRegions, RegionalIvs, arn::Region},
-    telemetry::{self, Directives},
+    telemetry::{self, Delivery, Directives},
 };
 
 mod channels;
@@ -34,6 +34,9 @@ mod viewers;
 
 /// How long an ended server waits for threads of its own that wait for a file system.
 const STUCK_THREADS: Duration = Duration::from_secs(1);
+
+/// How long an ended server waits for standard error to take its last log lines.
+const LAST_LOG_LINES: Duration = Duration::from_millis(500);
 
 /// Playback authorization for Amazon IVS private channels: mints viewer tokens over HTTP, keeps the
 /// playback key pairs that sign them, and carries an IVS-compatible emulator.
@@ -144,7 +147,6 @@ impl Failure {
 }
 
 /// Parses the arguments and runs the command.
-#[expect(clippy::print_stderr, reason = "the one place that tells a person why a command failed")]
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -154,18 +156,20 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match run(cli) {
+    let code = match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Negative) => ExitCode::FAILURE,
         Err(Failure::Failed(message)) => {
-            eprintln!("ivs-playback-auth: {message}");
+            telemetry::say(&format!("ivs-playback-auth: {message}"));
             ExitCode::FAILURE
         }
         Err(Failure::Usage(message)) => {
-            eprintln!("ivs-playback-auth: {message}");
+            telemetry::say(&format!("ivs-playback-auth: {message}"));
             ExitCode::from(2)
         }
-    }
+    };
+    telemetry::flush(LAST_LOG_LINES);
+    code
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
@@ -209,7 +213,7 @@ impl Global {
     fn log_by_flags(&self) -> Result<(), Failure> {
         let overrides = Overrides { log_level: self.log_level.clone(), ..Overrides::default() };
         let config = load(Sources { overrides, ..Sources::default() })?;
-        log(&config.log)
+        log(&config.log, Delivery::Queued)
     }
 
     fn json(&self) -> bool {
@@ -234,7 +238,7 @@ fn log_from(config: &Config, level: LevelFilter) -> Result<(), Failure> {
     } else {
         Directives::level(level)
     };
-    log(&Log { format: config.log.format, level })
+    log(&Log { format: config.log.format, level }, Delivery::Direct)
 }
 
 /// The components of a service, for a command that does one thing with them.
@@ -244,8 +248,8 @@ fn components(config: &Config, access: KeyAccess) -> Result<(Runtime, App), Fail
     Ok((runtime, app.map_err(Failure::failed)?))
 }
 
-fn log(settings: &Log) -> Result<(), Failure> {
-    telemetry::init(settings.format, &settings.level).map_err(Failure::failed)
+fn log(settings: &Log, delivery: Delivery) -> Result<(), Failure> {
+    telemetry::init(settings.format, &settings.level, delivery).map_err(Failure::failed)
 }
 
 /// A refusal of the HTTP API, for a person: its rules name members, a command line has flags.

@@ -5,6 +5,7 @@ use std::{fmt::Write as _, io::Write as _, time::Duration};
 use serde::Serialize;
 
 use super::Failure;
+use crate::telemetry;
 
 /// Prints one line of a result.
 ///
@@ -21,9 +22,8 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
 }
 
 /// Tells people something beside the result.
-#[expect(clippy::print_stderr, reason = "for people, beside the result on stdout")]
 pub(super) fn note(text: &str) {
-    eprintln!("{text}");
+    telemetry::say(text);
 }
 
 /// Prints a result as JSON.

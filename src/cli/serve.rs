@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::Args;
 
 use super::{Failure, Global};
-use crate::{app, clock::Clock};
+use crate::{app, clock::Clock, telemetry::Delivery};
 
 #[derive(Args, Clone, Copy, Debug)]
 #[command(after_help = "Example:\n  ivs-playback-auth clients create backend --scope tokens:mint \
@@ -21,6 +21,6 @@ pub(super) fn run(global: &Global, args: ServeArgs) -> Result<(), Failure> {
     let mut sources = global.sources();
     sources.overrides.listen = args.listen.map(|address| address.to_string());
     let config = super::load(sources)?;
-    super::log(&config.log)?;
+    super::log(&config.log, Delivery::Queued)?;
     super::run_server(config.server.workers, app::serve(config, Clock::system()))
 }

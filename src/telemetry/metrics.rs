@@ -349,6 +349,11 @@ impl Families {
             Unit::Seconds,
             self.ivs_clock_offset.clone(),
         );
+        registry.register(
+            "log_lines_dropped",
+            "Log lines lost because standard error was too slow or failed",
+            super::output::DROPPED.clone(),
+        );
         #[cfg(target_os = "linux")]
         process.register_collector(Box::new(process::ProcessMetrics));
     }

@@ -14,6 +14,7 @@ mod emulator;
 mod keys;
 #[path = "../moto/mod.rs"]
 mod moto;
+mod output;
 mod playback;
 mod program;
 mod secrets_manager;

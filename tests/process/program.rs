@@ -1,7 +1,7 @@
 //! Runs the built binary with an environment of its own.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     path::Path,
     process::{Child, ChildStderr, ChildStdout, Command, Stdio},
     time::Duration,
@@ -101,6 +101,41 @@ impl Server {
         (status.code(), written)
     }
 
+    /// Fills the pipes of both streams, as if no one read them.
+    pub(crate) fn stall_output(&self) {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        const O_NONBLOCK: i32 = 0o4000;
+        for stream in [1, 2] {
+            let path = format!("/proc/{}/fd/{stream}", self.child.id());
+            let mut options = std::fs::File::options();
+            let mut pipe = options.write(true).custom_flags(O_NONBLOCK).open(path).unwrap();
+            // Smaller pieces find room where larger ones do not.
+            for piece in [&[b'x'; 4096][..], b"x"] {
+                while pipe.write(piece).is_ok() {}
+            }
+        }
+    }
+
+    /// Closes the reading ends of both streams.
+    pub(crate) fn close_output(&mut self) {
+        let nothing = || std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        self.stdout = BufReader::new(nothing().into());
+        self.stderr = BufReader::new(nothing().into());
+    }
+
+    /// Waits for its end without reading its output: the exit code, unless that takes longer than `most`.
+    pub(crate) fn wait_unread(&mut self, most: Duration) -> Option<i32> {
+        let mut left = most;
+        while !left.is_zero() {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Some(status.code().unwrap_or(-1));
+            }
+            std::thread::sleep(PAUSE);
+            left = left.saturating_sub(PAUSE);
+        }
+        None
+    }
+
     /// Its next log line that holds `text`.
     pub(crate) fn log_line(&mut self, text: &str) -> serde_json::Value {
         let mut line = String::new();
@@ -118,7 +153,6 @@ impl Server {
 
 /// The status and body of a request without a client library.
 pub(crate) fn get(url: &str, path: &str) -> std::io::Result<(u16, String)> {
-    use std::io::Write;
     let address = url.strip_prefix("http://").unwrap();
     let mut stream = std::net::TcpStream::connect(address)?;
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;

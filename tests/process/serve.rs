@@ -12,7 +12,7 @@ use std::{
 use crate::program::{PAUSE, Server, clients, get, program, run};
 
 /// The environment of a `serve` whose IVS is at `ivs`.
-fn configured(mut command: Command, folder: &Path, ivs: &str) -> Command {
+pub(crate) fn configured(mut command: Command, folder: &Path, ivs: &str) -> Command {
     command
         .env("AWS_ENDPOINT_URL_IVS", ivs)
         .env("AWS_ACCESS_KEY_ID", "test")
