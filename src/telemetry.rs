@@ -7,6 +7,7 @@
 mod instruments;
 mod line;
 pub mod metrics;
+mod outage;
 mod output;
 
 use std::{
@@ -21,6 +22,7 @@ use crate::clock::Clock;
 pub use instruments::Instruments;
 use line::{LineLayer, Style};
 pub use line::{instant, with_causes};
+pub use outage::Outage;
 use output::LogQueue;
 pub use output::{flush, print, say};
 

@@ -1,22 +1,23 @@
-//! The audit log: one JSON line a mint decision, made or refused, and one a viewer session that was to
-//! be revoked.
+//! The audit log: one JSON record for each mint decision, authenticated refusal, viewer session that was to be
+//! revoked, and change of keys or clients. `docs/audit.md` is its contract.
 //!
-//! A line is made by the request and written by a thread of its own, with a bounded queue between
-//! them. When the sink cannot be written, the writer keeps what it has and tries again. What a mint
+//! A record is made by the request and written by a thread of its own, with a bounded queue between
+//! them. When the sink cannot be written, the writer keeps what it has and tries again. What a request
 //! does depends on `audit.on_failure`:
 //!
-//! - `warn`: it waits for no disk. Lines for which the queue has no room are lost, which is counted and
-//!   told in the log.
-//! - `deny`: it waits until the operating system has its line, and is refused if that fails.
+//! - `warn`: it waits for no disk. Records for which the queue has no room are lost, which is counted and
+//!   logged.
+//! - `deny`: it waits until the operating system has its record, and is refused if that fails.
 //!
-//! This is the only place where a viewer id is written down.
+//! This is the only place where a viewer id is written.
 
+mod file;
+mod record;
 mod writer;
 
 use std::{
-    fs::OpenOptions,
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -26,124 +27,35 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
+use rand::RngExt as _;
 use tokio::sync::{oneshot, watch};
 
-use self::writer::{Queued, Writer};
-use super::ClientId;
+pub use self::file::check as check_file;
+pub use self::record::{Actor, Kind, Outcome, Record};
+use self::writer::{Queued, Writer, write_rest};
 use crate::{
-    clock::Timestamp,
+    clock::Clock,
     config::{AuditFailure, AuditSink},
-    ivs::arn::{ChannelArn, Region},
-    telemetry,
+    secret::system_rng,
+    telemetry::{Instruments, metrics::Metrics},
 };
 
-/// Lines that may wait for the writer.
+/// Records that may wait for the writer.
 const QUEUE: usize = 10_000;
 
 /// How long the writer waits after a failed write.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration =
+    if cfg!(test) { Duration::from_millis(1) } else { Duration::from_secs(1) };
 
-/// What became of a request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Outcome {
-    /// A token was minted.
-    Minted,
-    /// A viewer's sessions were revoked.
-    Revoked,
-    /// The request was refused; `code` says why.
-    Refused,
-}
-
-/// One mint decision. Absent members are left out of its line.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Decision<'a> {
-    /// When it was made.
-    #[serde(skip)]
-    pub ts: Timestamp,
-    /// The response's `x-request-id`.
-    pub request_id: &'a str,
-    /// The trace that the request belongs to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trace_id: Option<&'a str>,
-    /// Who asked.
-    pub client_id: &'a ClientId,
-    /// For which channel, once that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub channel_arn: Option<&'a ChannelArn>,
-    /// The channel's region.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub region: Option<&'a Region>,
-    /// For which viewer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub viewer_id: Option<&'a str>,
-    /// The token's id, as in the response.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token_id: Option<&'a str>,
-    /// The fingerprint of the key that signed it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_fingerprint: Option<&'a str>,
-    /// Its lifetime.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ttl_seconds: Option<u64>,
-    /// What became of the request.
-    pub outcome: Outcome,
-    /// The problem's code, where it was refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub code: Option<&'a str>,
-    /// `fresh`, `stale` or `unverified`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub channel_freshness: Option<&'a str>,
-    /// How long the decision took.
-    pub duration_ms: u64,
-}
-
-/// What became of one viewer session that was to be revoked. Absent members are left out of its line.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Revocation<'a> {
-    /// When that was known.
-    #[serde(skip)]
-    pub ts: Timestamp,
-    /// The response's `x-request-id`.
-    pub request_id: &'a str,
-    /// The trace that the request belongs to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trace_id: Option<&'a str>,
-    /// Who asked.
-    pub client_id: &'a ClientId,
-    /// On which channel, once that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub channel_arn: Option<&'a ChannelArn>,
-    /// The channel's region.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub region: Option<&'a Region>,
-    /// Which viewer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub viewer_id: Option<&'a str>,
-    /// Sessions of this version and of lower ones.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub viewer_session_version: Option<i32>,
-    /// Until when the viewer gets no new token, by this request or an earlier one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub denied_until: Option<Timestamp>,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// The problem's code, where it was not revoked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub code: Option<&'a str>,
-    /// How long the request has taken.
-    pub duration_ms: u64,
-}
+/// A sink that takes longer than this for one write is taken for broken.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
 
 /// The audit log could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The file cannot be written.
     #[error(
-        "The audit log {path} cannot be written: {cause}. Make its folder writable or change \
+        "The audit log {path} cannot be written: {cause}. Make it writable for this user or change \
          audit.path.", path = .path.display()
     )]
     File {
@@ -157,12 +69,12 @@ pub enum OpenError {
     Thread(io::Error),
 }
 
-/// A decision could not be recorded, and `audit.on_failure` is `deny`.
+/// An event could not be recorded, and `audit.on_failure` is `deny`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the audit log cannot be written, and audit.on_failure is deny")]
 pub struct AuditUnavailable;
 
-/// Where decisions are recorded. Cheap to clone; the writer ends with the last clone.
+/// Where events are recorded. Cheap to clone; the writer ends with the last clone.
 #[derive(Clone, Debug)]
 pub struct AuditLog(Option<Arc<Inner>>);
 
@@ -170,22 +82,97 @@ pub struct AuditLog(Option<Arc<Inner>>);
 struct Inner {
     queue: SyncSender<Queued>,
     on_failure: AuditFailure,
+    /// Whether to wait for each record: under `deny`, and in a command, which would end before it is written.
+    waits: bool,
     state: Arc<State>,
     written: watch::Receiver<u64>,
     writer: Thread,
+    /// Random, so that the records of one process can be told from those of another.
+    process: String,
+    /// The number of the next record, without gaps unless records are lost.
+    seq: AtomicU64,
 }
 
 /// What the request side and the writer know of each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    /// Lines put into the queue.
+    clock: Clock,
+    metrics: Metrics,
+    /// Records put into the queue.
     queued: AtomicU64,
-    /// Lines lost since the last one that was queued.
+    /// Records lost since the last one that was queued.
     lost: AtomicU64,
     /// The last write failed.
     broken: watch::Sender<bool>,
-    /// Nobody is left to record, or to wait for what cannot be written.
+    /// When the write under way began, in milliseconds; 0 while there is none.
+    writing_since: AtomicU64,
+    /// A failure was logged, and its end was not yet.
+    is_reported: AtomicBool,
+    /// The process ends, so that nothing waits for what cannot be written.
     closed: AtomicBool,
+}
+
+impl State {
+    fn new(instruments: &Instruments) -> Self {
+        Self {
+            clock: instruments.clock.clone(),
+            metrics: instruments.metrics.clone(),
+            queued: AtomicU64::default(),
+            lost: AtomicU64::default(),
+            broken: watch::Sender::default(),
+            writing_since: AtomicU64::default(),
+            is_reported: AtomicBool::default(),
+            closed: AtomicBool::default(),
+        }
+    }
+
+    fn milliseconds(&self) -> u64 {
+        u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+
+    fn write_begins(&self) {
+        self.writing_since.store(self.milliseconds(), Ordering::Relaxed);
+    }
+
+    fn write_ends(&self) {
+        self.writing_since.store(0, Ordering::Relaxed);
+    }
+
+    /// The sink failed at the last write, or does not finish the one under way.
+    fn is_failing(&self) -> bool {
+        if *self.broken.borrow() {
+            return true;
+        }
+        let since = self.writing_since.load(Ordering::Relaxed);
+        let is_stalled = since != 0
+            && Duration::from_millis(self.milliseconds().saturating_sub(since)) >= STALLED_AFTER;
+        if is_stalled {
+            self.report_failure("it does not take the records");
+        }
+        is_stalled
+    }
+
+    fn report_failure(&self, error: &str) {
+        if !self.is_reported.swap(true, Ordering::Relaxed) {
+            tracing::error!(event = "audit_failing", error, "cannot write the audit log; retrying");
+        }
+    }
+
+    fn report_recovery(&self) {
+        if self.is_reported.swap(false, Ordering::Relaxed) {
+            tracing::info!(event = "audit_recovered", "the audit log can be written again");
+        }
+    }
+
+    fn lose(&self) {
+        self.metrics.audit_records("lost", 1);
+        if self.lost.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::error!(
+                event = "audit_queue_full",
+                "losing audit records: the sink is too slow or failing"
+            );
+        }
+    }
 }
 
 impl Drop for Inner {
@@ -206,42 +193,74 @@ impl AuditLog {
     /// # Errors
     ///
     /// The file cannot be written, or there is no thread.
-    pub fn open(sink: AuditSink, on_failure: AuditFailure) -> Result<Self, OpenError> {
+    pub fn open(
+        sink: AuditSink,
+        on_failure: AuditFailure,
+        instruments: &Instruments,
+    ) -> Result<Self, OpenError> {
+        let state = Arc::new(State::new(instruments));
         match sink {
             AuditSink::Off => Ok(Self(None)),
-            AuditSink::Stdout => Self::start(on_failure, QUEUE, RETRY_AFTER, || Ok(io::stdout())),
+            AuditSink::Stdout => {
+                let write = |rest: &mut &[u8]| write_rest(&mut io::stdout(), rest);
+                Self::start(on_failure, on_failure == AuditFailure::Deny, QUEUE, state, write)
+            }
             AuditSink::File(path) => {
                 // Fails here rather than at the first mint.
-                open_file(&path).map_err(|cause| OpenError::File { path: path.clone(), cause })?;
-                // Opened anew for each batch, so that a log may be moved away at any time.
-                Self::start(on_failure, QUEUE, RETRY_AFTER, move || open_file(&path))
+                file::open(&path).map_err(|cause| OpenError::File { path: path.clone(), cause })?;
+                let write = move |rest: &mut &[u8]| file::append(&path, rest);
+                Self::start(on_failure, on_failure == AuditFailure::Deny, QUEUE, state, write)
             }
         }
     }
 
-    fn start<W: io::Write>(
+    /// For a command: records to a file alone, because standard output holds the command's result. Nothing is
+    /// made before the first record. `changes` says that the command will change something, so that a file that
+    /// cannot be written is an error under `deny`.
+    ///
+    /// # Errors
+    ///
+    /// As [`AuditLog::open`].
+    pub fn for_command(
+        sink: AuditSink,
         on_failure: AuditFailure,
+        changes: bool,
+        instruments: &Instruments,
+    ) -> Result<Self, OpenError> {
+        let AuditSink::File(path) = sink else { return Ok(Self::off()) };
+        if changes && on_failure == AuditFailure::Deny {
+            file::check(&path).map_err(|cause| OpenError::File { path: path.clone(), cause })?;
+        }
+        let state = Arc::new(State::new(instruments));
+        Self::start(on_failure, true, QUEUE, state, move |rest| file::append(&path, rest))
+    }
+
+    fn start(
+        on_failure: AuditFailure,
+        waits: bool,
         capacity: usize,
-        retry_after: Duration,
-        open: impl FnMut() -> io::Result<W> + Send + 'static,
+        state: Arc<State>,
+        write: impl FnMut(&mut &[u8]) -> io::Result<()> + Send + 'static,
     ) -> Result<Self, OpenError> {
         let (queue, lines) = sync_channel(capacity);
         let (progress, written) = watch::channel(0);
-        let state = Arc::new(State::default());
-        let writer = Writer { lines, open, state: Arc::clone(&state), progress, retry_after };
+        let writer = Writer { lines, write, state: Arc::clone(&state), progress };
         let thread = std::thread::Builder::new()
             .name("audit".to_owned())
             .spawn(move || writer.run())
             .map_err(OpenError::Thread)?;
         let writer = thread.thread().clone();
-        Ok(Self(Some(Arc::new(Inner { queue, on_failure, state, written, writer }))))
+        let process = format!("{:016x}", system_rng().random::<u64>());
+        let seq = AtomicU64::new(1);
+        let inner = Inner { queue, on_failure, waits, state, written, writer, process, seq };
+        Ok(Self(Some(Arc::new(inner))))
     }
 
     /// Refuses early what [`AuditLog::record`] would refuse later.
     ///
     /// # Errors
     ///
-    /// The sink is known to be broken, and a decision must not go unrecorded.
+    /// The sink is known to be broken, and no event may go unrecorded.
     pub fn check(&self) -> Result<(), AuditUnavailable> {
         match &self.0 {
             Some(inner) if inner.on_failure == AuditFailure::Deny => inner.check(),
@@ -249,32 +268,46 @@ impl AuditLog {
         }
     }
 
-    /// Records a decision. Where none may go unrecorded this waits until the line is written, and
+    /// Whether records are lost, or cannot be written at the moment.
+    pub fn is_failing(&self) -> bool {
+        self.0.as_ref().is_some_and(|inner| {
+            inner.state.is_failing() || inner.state.lost.load(Ordering::Relaxed) > 0
+        })
+    }
+
+    /// Records an event. Where none may go unrecorded this waits until the record is written, and
     /// otherwise for nothing.
     ///
     /// # Errors
     ///
-    /// The line was not written, and a decision must not go unrecorded.
-    pub async fn record(&self, decision: &Decision<'_>) -> Result<(), AuditUnavailable> {
+    /// The record was not written, and no event may go unrecorded.
+    pub async fn record(&self, record: &Record<'_>) -> Result<(), AuditUnavailable> {
         let Some(inner) = &self.0 else { return Ok(()) };
-        match inner.on_failure {
-            AuditFailure::Warn => {
-                inner.queue("mint", decision.ts, decision, None);
-                Ok(())
-            }
-            AuditFailure::Deny => inner.write("mint", decision.ts, decision).await,
+        if !inner.waits {
+            inner.queue(record, None);
+            return Ok(());
         }
+        let written = inner.write(record).await;
+        if inner.on_failure == AuditFailure::Deny { written } else { Ok(()) }
     }
 
-    /// Queues the line of a revocation. It is never refused: a viewer who must go does not stay for the
-    /// sake of a line, and what is lost is counted and told in the log.
-    pub fn record_revocation(&self, revocation: &Revocation<'_>) {
+    /// Queues a record that no one waits for. What it is about is not refused for the sake of a record, and
+    /// a record that is lost is counted and logged.
+    pub fn record_later(&self, record: &Record<'_>) {
         if let Some(inner) = &self.0 {
-            inner.queue("revocation", revocation.ts, revocation, None);
+            inner.queue(record, None);
         }
     }
 
-    /// Waits until everything recorded so far is written, at most `deadline`. Says whether it is.
+    /// Waits until the records of [`AuditLog::record_later`] are written, where [`AuditLog::record`] would wait,
+    /// too, and for as long.
+    pub async fn settle(&self) {
+        if self.0.as_ref().is_some_and(|inner| inner.waits) {
+            self.flush(STALLED_AFTER).await;
+        }
+    }
+
+    /// Waits until everything recorded so far is written, at most `deadline`. Returns whether it is.
     pub async fn flush(&self, deadline: Duration) -> bool {
         let Some(inner) = &self.0 else { return true };
         let queued = inner.state.queued.load(Ordering::Relaxed);
@@ -286,19 +319,14 @@ impl AuditLog {
 
 impl Inner {
     fn check(&self) -> Result<(), AuditUnavailable> {
-        if *self.state.broken.borrow() { Err(AuditUnavailable) } else { Ok(()) }
+        if self.state.is_failing() { Err(AuditUnavailable) } else { Ok(()) }
     }
 
-    /// Queues a line and waits until it is written, or can not be.
-    async fn write(
-        &self,
-        event: &'static str,
-        ts: Timestamp,
-        record: &impl Serialize,
-    ) -> Result<(), AuditUnavailable> {
+    /// Queues a record and waits until it is written, or cannot be.
+    async fn write(&self, record: &Record<'_>) -> Result<(), AuditUnavailable> {
         self.check()?;
         let (waits, written) = oneshot::channel();
-        if !self.queue(event, ts, record, Some(waits)) {
+        if !self.queue(record, Some(waits)) {
             return Err(AuditUnavailable);
         }
         let mut broken = self.state.broken.subscribe();
@@ -306,20 +334,17 @@ impl Inner {
             biased;
             written = written => written.map_err(|_| AuditUnavailable),
             _ = broken.wait_for(|broken| *broken) => Err(AuditUnavailable),
+            () = tokio::time::sleep(STALLED_AFTER) => Err(AuditUnavailable),
         }
     }
 
-    /// Queues a line; `waits` is told once it is written. Says whether there was room for it.
-    fn queue(
-        &self,
-        event: &'static str,
-        ts: Timestamp,
-        record: &impl Serialize,
-        waits: Option<oneshot::Sender<()>>,
-    ) -> bool {
-        let line = Line { ts: telemetry::instant(ts), level: "info", event, record };
-        let Ok(mut line) = serde_json::to_vec(&line) else { return false };
-        line.push(b'\n');
+    /// Queues a record; `waits` is notified once it is written. Returns whether there was room for it.
+    fn queue(&self, record: &Record<'_>, waits: Option<oneshot::Sender<()>>) -> bool {
+        let seq = self.seq.fetch_add(1, Ordering::Relaxed);
+        let Ok(line) = record.line(&self.process, seq) else {
+            self.state.lose();
+            return false;
+        };
         match self.queue.try_send(Queued { line, waits }) {
             Ok(()) => {
                 self.state.queued.fetch_add(1, Ordering::Relaxed);
@@ -334,84 +359,57 @@ impl Inner {
                 true
             }
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                if self.state.lost.fetch_add(1, Ordering::Relaxed) == 0 {
-                    tracing::error!(
-                        event = "audit_queue_full",
-                        "losing audit records: the sink is too slow or failing"
-                    );
-                }
+                self.state.lose();
                 false
             }
         }
     }
 }
 
-/// A record as it is written.
-#[derive(Serialize)]
-struct Line<'a, T> {
-    ts: String,
-    level: &'static str,
-    event: &'static str,
-    #[serde(flatten)]
-    record: &'a T,
-}
-
-/// Appended to; made with mode 0600, since it holds viewer ids.
-/// Checks that the file can be appended to, without creating it.
-///
-/// # Errors
-///
-/// The file cannot be written, or its folder does not exist or cannot be written to.
-pub fn check_file(path: &Path) -> io::Result<()> {
-    let is_new = match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-        Ok(_) => false,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-        Err(error) => return Err(error),
-    };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or_else(|| Path::new("."));
-    Ok(rustix::fs::access(if is_new { folder } else { path }, rustix::fs::Access::WRITE_OK)?)
-}
-
-fn open_file(path: &Path) -> io::Result<std::fs::File> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::{Mutex, mpsc};
+    use std::{
+        collections::BTreeSet,
+        sync::{Mutex, mpsc},
+    };
+
+    use rand::{SeedableRng as _, rngs::StdRng};
 
     use super::*;
+    use crate::{
+        access::{Client, Credential, Scope},
+        clock::Timestamp,
+    };
 
     const PROMPTLY: Duration = Duration::from_millis(1);
     const DEADLINE: Duration = Duration::from_secs(30);
 
-    fn decision<'a>(client_id: &'a ClientId, request_id: &'a str) -> Decision<'a> {
-        Decision {
-            ts: Timestamp::from_unix_millis(1_795_337_700_012),
-            request_id,
-            trace_id: None,
-            client_id,
-            channel_arn: None,
-            region: None,
-            viewer_id: Some("viewer \"7\"\n"),
-            token_id: Some("9f2c4be1a07d3358"),
-            key_fingerprint: None,
-            ttl_seconds: Some(300),
-            outcome: Outcome::Minted,
-            code: None,
-            channel_freshness: Some("fresh"),
-            duration_ms: 2,
-        }
+    fn client() -> Arc<Client> {
+        let credential = Credential::generate(&mut StdRng::seed_from_u64(1));
+        let scopes = [Scope::TokensMint].into();
+        Arc::new(Client::new("web", scopes, &credential, Timestamp::from_unix_seconds(0)).unwrap())
+    }
+
+    fn actor(request_id: &str) -> Actor {
+        Actor::Client { client: client(), request_id: request_id.into(), trace_id: None }
     }
 
     async fn record(log: &AuditLog, request_id: &str) -> Result<(), AuditUnavailable> {
-        log.record(&decision(&"k3v9x0aq71pd".parse().unwrap(), request_id)).await
+        let ts = Timestamp::from_unix_millis(1_795_337_700_012);
+        let actor = actor(request_id);
+        let record = Record {
+            viewer_id: Some("viewer \"7\"\n"),
+            token_id: Some("9f2c4be1a07d3358"),
+            ttl_seconds: Some(300),
+            channel_freshness: Some("fresh"),
+            duration_ms: Some(2),
+            ..Record::new(ts, &actor, (Kind::Mint, "mint"), Outcome::Minted)
+        };
+        log.record(&record).await
+    }
+
+    fn instruments() -> Instruments {
+        Instruments::new(Clock::system())
     }
 
     /// A sink of two bytes a write that, while it is told to fail, takes no more than six.
@@ -439,9 +437,14 @@ mod tests {
 
     fn faulty(on_failure: AuditFailure, capacity: usize) -> (AuditLog, Faulty) {
         let sink = Faulty::default();
-        let opened = sink.clone();
-        let open = move || Ok(opened.clone());
-        (AuditLog::start(on_failure, capacity, PROMPTLY, open).unwrap(), sink)
+        let mut opened = sink.clone();
+        let write = move |rest: &mut &[u8]| write_rest(&mut opened, rest);
+        let state = Arc::new(State::new(&instruments()));
+        (
+            AuditLog::start(on_failure, on_failure == AuditFailure::Deny, capacity, state, write)
+                .unwrap(),
+            sink,
+        )
     }
 
     async fn until(condition: impl Fn() -> bool) {
@@ -454,7 +457,8 @@ mod tests {
     async fn a_file_gets_a_line_a_decision_with_the_fields_of_the_contract() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
-        let log = AuditLog::open(AuditSink::File(path.clone()), AuditFailure::Deny).unwrap();
+        let log = AuditLog::open(AuditSink::File(path.clone()), AuditFailure::Deny, &instruments())
+            .unwrap();
         record(&log, "r1").await.unwrap();
         std::fs::rename(&path, folder.path().join("moved.jsonl")).unwrap();
         record(&log, "r2").await.unwrap();
@@ -464,14 +468,22 @@ mod tests {
             assert_eq!(text.matches('\n').count(), 1, "{text}");
             serde_json::from_str(&text).unwrap()
         };
+        let moved = line("moved.jsonl");
+        let process = moved["process"].as_str().unwrap();
+        assert_eq!(process.len(), 16);
         assert_eq!(
-            line("moved.jsonl"),
+            moved,
             serde_json::json!({
-                "ts": "2026-11-22T08:55:00.012Z", "level": "info", "event": "mint",
-                "requestId": "r1", "clientId": "k3v9x0aq71pd", "viewerId": "viewer \"7\"\n",
+                "ts": "2026-11-22T08:55:00.012Z", "level": "info", "event": "mint", "kind": "mint",
+                "process": process, "seq": 1, "requestId": "r1", "clientId": client().id(),
+                "clientName": "web", "viewerId": "viewer \"7\"\n",
                 "tokenId": "9f2c4be1a07d3358", "ttlSeconds": 300, "outcome": "minted",
                 "channelFreshness": "fresh", "durationMs": 2,
             })
+        );
+        assert_eq!(
+            (&line("audit.jsonl")["seq"], &line("audit.jsonl")["process"]),
+            (&2.into(), &process.into())
         );
         assert_eq!(line("audit.jsonl")["requestId"], "r2");
         #[cfg(unix)]
@@ -504,16 +516,85 @@ mod tests {
     /// A log whose writer is held in opening its sink until the sender goes.
     fn held(on_failure: AuditFailure) -> (AuditLog, mpsc::Sender<()>) {
         let (go, gate) = mpsc::channel::<()>();
-        let sink = Faulty::default();
-        let open = move || {
+        let mut sink = Faulty::default();
+        let write = move |rest: &mut &[u8]| {
             let _ = gate.recv();
-            Ok(sink.clone())
+            write_rest(&mut sink, rest)
         };
-        (AuditLog::start(on_failure, 1, PROMPTLY, open).unwrap(), go)
+        let state = Arc::new(State::new(&instruments()));
+        (
+            AuditLog::start(on_failure, on_failure == AuditFailure::Deny, 1, state, write).unwrap(),
+            go,
+        )
     }
 
     fn lost(log: &AuditLog) -> u64 {
         log.0.as_ref().unwrap().state.lost.load(Ordering::SeqCst)
+    }
+
+    /// `docs/audit.md` names each member and each kind, and no other.
+    #[test]
+    fn documentation_names_the_members_and_kinds_of_records() {
+        let names = |heading: &str| -> BTreeSet<String> {
+            let text = include_str!("../../docs/audit.md").split(heading).nth(1).unwrap();
+            let table = text.split("\n## ").next().unwrap();
+            let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+            rows.map(ToOwned::to_owned).collect()
+        };
+        let kinds =
+            [Kind::Mint, Kind::Refusal, Kind::Revocation, Kind::KeyChange, Kind::ClientChange];
+        let name = |kind| serde_json::to_value(kind).unwrap().as_str().unwrap().to_owned();
+        assert_eq!(names("## Kinds"), kinds.map(name).into());
+
+        let client = client();
+        let actors = [
+            Actor::Client {
+                client: Arc::clone(&client),
+                request_id: "r1".into(),
+                trace_id: Some("0af7651916cd43dd8448eb211c80319c".into()),
+            },
+            Actor::Operator { user: "root".to_owned(), sudo_user: Some("alice".to_owned()) },
+        ];
+        let channel = "arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGh1234".parse().unwrap();
+        let pair = "arn:aws:ivs:us-west-2:123456789012:playback-key/AbCdEfGh1234".parse().unwrap();
+        let ts = Timestamp::from_unix_seconds(0);
+        let written: BTreeSet<String> = actors
+            .iter()
+            .flat_map(|actor| {
+                let record = Record {
+                    ts,
+                    actor,
+                    event: "mint",
+                    kind: Kind::Mint,
+                    channel_arn: Some(&channel),
+                    region: Some(channel.region()),
+                    viewer_id: Some("v"),
+                    viewer_session_version: Some(1),
+                    denied_until: Some(ts),
+                    token_id: Some("9f2c4be1a07d3358"),
+                    key_pair_arn: Some(&pair),
+                    key_fingerprint: Some("40:74"),
+                    rotation_id: Some("id"),
+                    mode: Some("graceful"),
+                    step: Some("import"),
+                    reason: Some("why"),
+                    subject_id: Some(client.id()),
+                    subject_name: Some(client.name()),
+                    method: Some("GET"),
+                    route: Some("/v1/tokens"),
+                    ttl_seconds: Some(1),
+                    outcome: Outcome::Changed,
+                    code: Some("forbidden"),
+                    channel_freshness: Some("fresh"),
+                    duration_ms: Some(1),
+                };
+                let line = record.line("0123456789abcdef", 1).unwrap();
+                let line: serde_json::Map<String, serde_json::Value> =
+                    serde_json::from_slice(&line).unwrap();
+                line.into_iter().map(|(name, _)| name)
+            })
+            .collect();
+        assert_eq!(names("## Members"), written);
     }
 
     #[tokio::test]
@@ -542,9 +623,31 @@ mod tests {
         assert!(log.flush(DEADLINE).await);
     }
 
+    /// A sink that neither takes a record nor fails, such as a hung mount.
+    #[tokio::test(start_paused = true)]
+    async fn stalled_sink_refuses_under_deny_until_it_moves() {
+        let (go, gate) = mpsc::channel::<()>();
+        let (clock, time) = Clock::manual(Timestamp::from_unix_seconds(1));
+        let state = Arc::new(State::new(&Instruments::new(clock)));
+        let write = move |rest: &mut &[u8]| {
+            let _ = gate.recv();
+            write_rest(&mut io::sink(), rest)
+        };
+        let log = AuditLog::start(AuditFailure::Deny, true, 9, state, write).unwrap();
+        assert_eq!(record(&log, "waits and gives up").await, Err(AuditUnavailable));
+        let inner = log.0.as_ref().unwrap();
+        until(|| inner.state.writing_since.load(Ordering::SeqCst) != 0).await;
+        time.advance(2 * STALLED_AFTER);
+        assert_eq!(log.check(), Err(AuditUnavailable));
+        assert!(log.is_failing());
+        drop(go);
+        until(|| log.check().is_ok()).await;
+        assert!(!log.is_failing());
+    }
+
     #[tokio::test]
     async fn off_records_nothing_and_is_never_in_the_way() {
-        let log = AuditLog::open(AuditSink::Off, AuditFailure::Deny).unwrap();
+        let log = AuditLog::open(AuditSink::Off, AuditFailure::Deny, &instruments()).unwrap();
         record(&log, "r1").await.unwrap();
         assert!(log.flush(DEADLINE).await);
     }
@@ -552,7 +655,8 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_written_is_told_at_start() {
         let path = PathBuf::from("/nonexistent/audit.jsonl");
-        let error = AuditLog::open(AuditSink::File(path), AuditFailure::Warn).unwrap_err();
+        let error =
+            AuditLog::open(AuditSink::File(path), AuditFailure::Warn, &instruments()).unwrap_err();
         assert!(
             error.to_string().starts_with("The audit log /nonexistent/audit.jsonl cannot be"),
             "{error}"

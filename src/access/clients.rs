@@ -210,6 +210,9 @@ pub enum EntryFault {
     /// Two entries have this id.
     #[error("two clients have the id {0}; remove one")]
     DuplicateId(ClientId),
+    /// Two entries have this name.
+    #[error("the clients {0} and {1} have the same name {2:?}; rename one of them")]
+    DuplicateName(ClientId, ClientId, String),
     /// The name is empty, too long, or has control characters.
     #[error("name must have 1 to 64 characters and no control characters")]
     Name,
@@ -241,6 +244,12 @@ fn read_document(document: &DeTable<'_>) -> Result<Clients, (Range<usize>, Entry
                 return Err((entry.span(), EntryFault::NotATable));
             };
             let client = read_entry(table).map_err(|fault| (entry.span(), fault))?;
+            if let Some(earlier) = clients.0.values().find(|it| it.name == client.name)
+                && earlier.id != client.id
+            {
+                let (earlier, name) = (earlier.id.clone(), client.name);
+                return Err((entry.span(), EntryFault::DuplicateName(earlier, client.id, name)));
+            }
             if let Some(earlier) = clients.0.insert(client.id.clone(), Arc::new(client)) {
                 return Err((entry.span(), EntryFault::DuplicateId(earlier.id.clone())));
             }
@@ -364,6 +373,11 @@ mod tests {
         assert_eq!(
             fault(&format!("{good}\n{good}")),
             "line 7: two clients have the id abcdefghijk0; remove one"
+        );
+        assert_eq!(
+            fault(&format!("{good}\n{}", entry("abcdefghijk1", ""))),
+            "line 7: the clients abcdefghijk0 and abcdefghijk1 have the same name \"web\"; rename one \
+             of them"
         );
         assert_eq!(fault("[[clients]]\n"), "line 1: id is missing or of a wrong type");
         assert!(fault("[[clients\n").starts_with("line 1: not TOML: "));

@@ -72,6 +72,16 @@ pub enum EditError {
     /// A client has this id already.
     #[error("A client has the id {0} already.")]
     Exists(ClientId),
+    /// A client has this name already.
+    #[error(
+        "The client {id} has the name {name:?} already. Choose another name, or revoke that client          first with `ivs-playback-auth clients revoke {id}`."
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        id: ClientId,
+    },
     /// The file could not be replaced; it is as it was.
     #[error("The clients file {path} cannot be written: {cause}.", path = .path.display())]
     Unwritable {
@@ -119,6 +129,10 @@ impl ClientsFile {
             if clients.get(client.id()).is_some() {
                 return Err(EditError::Exists(client.id().clone()));
             }
+            if let Some(other) = clients.iter().find(|other| other.name() == client.name()) {
+                let (name, id) = (client.name().to_owned(), other.id().clone());
+                return Err(EditError::NameTaken { name, id });
+            }
             let head = if text.trim().is_empty() { HEADER } else { text };
             let appended = format!("{}\n\n{}", head.trim_end(), client.to_toml());
             let all: Vec<_> = clients.iter().chain([client]).collect();
@@ -126,19 +140,22 @@ impl ClientsFile {
         })
     }
 
-    /// Removes a client. The service notices within `access.reload_every`.
+    /// Removes a client and returns it. The service notices within `access.reload_every`.
     ///
     /// # Errors
     ///
     /// The file cannot be used or written, or has no client with this id.
-    pub fn revoke(&self, id: &ClientId) -> Result<(), EditError> {
+    pub fn revoke(&self, id: &ClientId) -> Result<Client, EditError> {
+        let mut revoked = None;
         self.replace(|text, clients| {
-            if clients.get(id).is_none() {
+            revoked = clients.get(id).cloned();
+            if revoked.is_none() {
                 return Err(EditError::Unknown(id.clone()));
             }
             let rest: Vec<_> = clients.iter().filter(|client| client.id() != id).collect();
             Ok(unless_damaged(without_entry(text, id), &rest))
-        })
+        })?;
+        revoked.ok_or_else(|| EditError::Unknown(id.clone()))
     }
 
     fn replace(
@@ -242,6 +259,10 @@ mod tests {
         assert!(clients.authenticate(&one.credential).is_some());
         assert_eq!(clients.authenticate(&two.credential).unwrap().name(), "client 2");
         assert!(matches!(file.add(&one.client), Err(EditError::Exists(_))));
+        let mut rng = StdRng::seed_from_u64(3);
+        let now = Timestamp::from_unix_seconds(0);
+        let same = NewClient::generate("client 1", [Scope::TokensMint], now, &mut rng).unwrap();
+        assert!(matches!(file.add(&same.client), Err(EditError::NameTaken { .. })));
 
         file.revoke(one.client.id()).unwrap();
         file.revoke(two.client.id()).unwrap();

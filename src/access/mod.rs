@@ -3,8 +3,8 @@
 //! A *client* is a caller; its *credential* is what it sends. [`authenticate`] knows the client from
 //! the headers alone, before a byte of the body is read, and [`Client::require`] checks its scope.
 //! Which clients there are stands in the clients document ([`clients`]), read from a file that may
-//! change while the service runs ([`registry`]) and that the CLI edits ([`edit`]). Each mint decision
-//! leaves a line in the audit log ([`audit`]).
+//! change while the service runs ([`registry`]) and that the CLI edits ([`edit`]). The audit
+//! log ([`audit`]) records who did what.
 
 pub mod audit;
 pub mod clients;

@@ -7,13 +7,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{canary::Canary, clock_watch, error::StartError, preflight, settings};
 use crate::{
-    access::{audit::AuditLog, registry::Registry},
+    access::{
+        Clients,
+        audit::{Actor, AuditLog, Record},
+        registry::Registry,
+    },
     channels::{ChannelDirectory, ChannelNames},
     clock::Clock,
     config::{Config, CorsOrigin, KeyStore},
     http::{
-        self, Api, Components, demo::Demo, health::ShutdownFlag, inspect::InspectionTurns,
-        metrics::MetricsPlace,
+        self, Api, Components, access_log::AccessLog, demo::Demo, health::ShutdownFlag,
+        inspect::InspectionTurns, metrics::MetricsPlace,
     },
     ivs::{
         ConnectError, IvsRegions,
@@ -24,7 +28,7 @@ use crate::{
         keyring::{DriverId, RotationMode},
         lifecycle::requests::Begin,
         operations::{KeyOperations, OperationError, OperationSettings},
-        rotator::{Goal, Probe, Rotator, RotatorSettings},
+        rotator::{Goal, Probe, Rotator, RotatorSettings, StepTaken, Witness},
         snapshot::SigningKeys,
         store::{
             Store,
@@ -68,8 +72,8 @@ impl Driver {
 enum Callers {
     /// The clients of the HTTP API.
     OverHttp { registry: Registry, audit: AuditLog },
-    /// A person at the command line, who needs no credential and leaves no audit line.
-    Person,
+    /// An operator at the command line, who needs no credential.
+    Operator { audit: AuditLog },
 }
 
 /// What a command is to do with keyrings and key pairs.
@@ -97,7 +101,7 @@ pub struct App {
 }
 
 impl App {
-    /// For `serve`: connected to AWS, clients demanded, background tasks running.
+    /// For `serve`: connected to AWS, clients demanded; background tasks do not run yet.
     ///
     /// An IVS or a store that cannot be reached does not keep it from starting.
     ///
@@ -121,8 +125,26 @@ impl App {
                 );
             }
         }
-        app.start_background();
         Ok(app)
+    }
+
+    /// Logs what this process is and serves.
+    pub(super) fn log_start(&self, listen: &str, operations_listen: Option<&str>) {
+        let ivs = &self.api.ivs;
+        let keyring = |region| self.api.keys.keyring(region)?.account_id.clone();
+        let account = ivs.known_account().cloned().or_else(|| ivs.names().iter().find_map(keyring));
+        let stores: Vec<_> = ivs.names().iter().map(|region| self.store_of(region)).collect();
+        tracing::info!(
+            event = "started",
+            version = env!("CARGO_PKG_VERSION"),
+            commit = env!("IVS_PLAYBACK_AUTH_COMMIT"),
+            regions = Region::list(ivs.names()),
+            account = account.map_or_else(|| "unknown".to_owned(), |account| account.to_string()),
+            store = stores.join(", "),
+            listen,
+            operationsListen = operations_listen.unwrap_or_default(),
+            "started"
+        );
     }
 
     /// For a command that does one thing: nobody calls over HTTP, nothing runs in the background.
@@ -140,7 +162,11 @@ impl App {
         check_account(&ivs).await?;
         let id = DriverId::random(&mut system_rng());
         let driver = Driver { id, claim_wait: CLAIM_WAIT, access };
-        Ok(Self::assemble(&driver, config, ivs, instruments, Callers::Person))
+        let changes = access == KeyAccess::Managed;
+        let audit = &config.audit;
+        let audit =
+            AuditLog::for_command(audit.sink.clone(), audit.on_failure, changes, &instruments)?;
+        Ok(Self::assemble(&driver, config, ivs, instruments, Callers::Operator { audit }))
     }
 
     /// With these regions, whatever the AWS configuration says; background tasks do not run yet.
@@ -165,7 +191,8 @@ impl App {
         instruments: Instruments,
     ) -> Result<Self, StartError> {
         let registry = Registry::load(preflight::clients_source(config))?;
-        let audit = AuditLog::open(config.audit.sink.clone(), config.audit.on_failure)?;
+        let audit =
+            AuditLog::open(config.audit.sink.clone(), config.audit.on_failure, &instruments)?;
         // Callers over HTTP have time-outs of their own, so nothing waits for others' claims.
         let access = KeyAccess::Managed;
         let driver = Driver { id: driver, claim_wait: Duration::ZERO, access };
@@ -184,10 +211,10 @@ impl App {
         callers: Callers,
     ) -> Self {
         let Instruments { clock, metrics } = instruments;
-        let is_command = matches!(callers, Callers::Person);
+        let is_command = matches!(callers, Callers::Operator { .. });
         let (registry, audit) = match callers {
             Callers::OverHttp { registry, audit } => (registry, audit),
-            Callers::Person => (Registry::nobody(), AuditLog::off()),
+            Callers::Operator { audit } => (Registry::nobody(), audit),
         };
         let tasks = TaskTracker::new();
         let store = open_store(config.keys.store, config, &ivs);
@@ -235,7 +262,9 @@ impl App {
         let canary = canary_channel
             .filter(|_| settings::manages(config, driver.access))
             .map(|channel| Arc::new(Canary::new(channel, channels.clone(), clock.clone())));
-        let rotators = rotators(config, &operations, &keys, &*store, &metrics, canary.as_ref());
+        let witness = Arc::new(RotationAudit { audit: audit.clone(), clock: clock.clone() });
+        let rotators =
+            rotators(config, &operations, &keys, &*store, &metrics, canary.as_ref(), &witness);
         let api = Api::from(Components {
             clock,
             metrics,
@@ -254,6 +283,8 @@ impl App {
             limits: settings::limits(config),
             inspections: InspectionTurns::default(),
             shutdown: ShutdownFlag::default(),
+            access_log: AccessLog::default(),
+            tasks: tasks.clone(),
         });
         Self {
             api,
@@ -348,6 +379,16 @@ impl App {
             });
         }
         self.tasks.spawn(clock_watch::run(self.api.clone(), self.stop.clone()));
+        let (api, stop) = (self.api.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            let second = Duration::from_secs(1);
+            let mut clients = Arc::clone(&api.registry.clients());
+            while stop.run_until_cancelled(tokio::time::sleep(second)).await.is_some() {
+                api.access_log.summarize(api.clock.monotonic());
+                record_client_changes(&api, &mut clients);
+            }
+            api.access_log.summarize(Duration::MAX);
+        });
         for rotator in self.api.rotators.values() {
             self.tasks.spawn(Arc::clone(rotator).run(self.stop.clone()));
         }
@@ -381,6 +422,56 @@ impl App {
     }
 }
 
+/// Records the steps that change key pairs or rotations.
+#[derive(Debug)]
+struct RotationAudit {
+    audit: AuditLog,
+    clock: Clock,
+}
+
+impl Witness for RotationAudit {
+    fn step_taken(&self, region: &Region, taken: &StepTaken<'_>) {
+        let (rotation, fingerprint) = (
+            taken.rotation.as_ref().map(ToString::to_string),
+            taken.fingerprint.map(|it| it.to_string()),
+        );
+        self.audit.record_later(&Record {
+            region: Some(region),
+            key_pair_arn: taken.arn.as_ref(),
+            key_fingerprint: fingerprint.as_deref(),
+            rotation_id: rotation.as_deref(),
+            step: Some(taken.step),
+            reason: Some(taken.reason),
+            ..Record::key_change(self.clock.now(), &Actor::Service, "rotation_step")
+        });
+    }
+}
+
+/// Records how the clients file differs from the one that was `known`, whoever changed it.
+fn record_client_changes(api: &Api, known: &mut Arc<Clients>) {
+    let current = Arc::clone(&api.registry.clients());
+    if Arc::ptr_eq(known, &current) {
+        return;
+    }
+    let record = |event, client| {
+        let now = api.clock.now();
+        api.audit.record_later(&Record::client_change(now, &Actor::Service, event, client));
+    };
+    for client in current.iter() {
+        match known.get(client.id()) {
+            None => record("client_added", client),
+            Some(before) if before.to_toml() != client.to_toml() => {
+                record("client_changed", client);
+            }
+            Some(_) => {}
+        }
+    }
+    for client in known.iter().filter(|client| current.get(client.id()).is_none()) {
+        record("client_removed", client);
+    }
+    *known = current;
+}
+
 /// What drives each region's keys; a scheduled rotation goes through the regions in turn.
 fn rotators(
     config: &Config,
@@ -389,6 +480,7 @@ fn rotators(
     store: &dyn Store,
     metrics: &Metrics,
     canary: Option<&Arc<Canary>>,
+    witness: &Arc<RotationAudit>,
 ) -> BTreeMap<Region, Arc<Rotator>> {
     let rotator = |(region, operations): (&Region, &Arc<KeyOperations>)| {
         let settings = RotatorSettings {
@@ -399,7 +491,9 @@ fn rotators(
             earlier_regions: earlier(&config.ivs.regions, region),
         };
         let (operations, keys) = (Arc::clone(operations), Arc::clone(keys));
-        let mut rotator = Rotator::new(operations, keys, settings, metrics.clone());
+        let witness = Arc::clone(witness) as Arc<dyn Witness>;
+        let mut rotator =
+            Rotator::new(operations, keys, settings, metrics.clone()).with_witness(witness);
         if let Some(canary) = canary.filter(|canary| canary.region() == region) {
             rotator = rotator.with_probe(Arc::clone(canary) as Arc<dyn Probe>);
         }

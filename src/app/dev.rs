@@ -127,16 +127,15 @@ pub async fn run_dev(options: DevOptions, clock: Clock) -> Result<(), StartError
     let (address, rng) = (listener.address(), &mut system_rng());
     app.serve_demo(Demo::new(address, credential.reveal(), public, playback_origin, rng));
     app.ensure_first_key(&region()).await?;
-    app.start_background();
-
     let mut router = app.router();
     if is_public {
         // A tunnel or proxy has one host for the page and for what it plays.
         router = router.merge(emulated.edge_router());
     }
-    let service = Running::start(listener, router, &config)?;
     introduce(&service_url, &emulator_url, &channel, &folder);
-    service.announce();
+    let service = Running::start(listener, router, &config)?;
+    app.log_start(&service_url, None);
+    app.start_background();
     service.until_stopped(app, signals, &config).await?;
     // Last, since the service may still ask it.
     emulator.stop(GRACE).await;
@@ -291,7 +290,12 @@ impl DataFolder {
             Err(source) => return Err(StartError::DataDir { path, source }),
         };
         let file = ClientsFile::new(self.path("clients.toml"));
-        if file.list()?.get(credential.id()).is_none() {
+        let clients = file.list()?;
+        if clients.get(credential.id()).is_none() {
+            // The credential of an earlier start, whose file was removed.
+            if let Some(earlier) = clients.iter().find(|earlier| earlier.name() == client) {
+                file.revoke(earlier.id())?;
+            }
             let client = Client::new(
                 client,
                 scopes.iter().copied().collect(),

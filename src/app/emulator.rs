@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use super::{
     StartError,
-    serve::Running,
+    serve::{Running, announce},
     server::{ConnectionSettings, Listener},
     signals::StopSignals,
 };
@@ -40,8 +40,8 @@ pub async fn run_emulator(options: EmulatorOptions, clock: Clock) -> Result<(), 
     print("An emulated Amazon IVS, for development and tests; not for production.");
     warn_if_public(options.listen);
     let emulator = Emulator::open(options.emulator, clock)?;
+    announce(&listener, &connections());
     let mut running = Running::start_with(listener, emulator.router(), connections());
-    running.announce();
     tokio::select! {
         ended = running.ended() => return Err(ended),
         _ = signals.next() => {}

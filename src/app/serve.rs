@@ -49,7 +49,8 @@ pub async fn serve(config: Config, clock: Clock) -> Result<(), StartError> {
     let app = App::for_serve(&config, clock).await?;
     let operations = operations.map(|listener| start_operations(listener, &app, &config));
     let running = Running::start(listener, app.router(), &config)?;
-    running.announce();
+    app.log_start(&running.url(), operations.as_ref().map(Running::url).as_deref());
+    app.start_background();
     let stopped = running.until_stopped(app, signals, &config);
     let Some(mut operations) = operations else { return stopped.await };
     tokio::select! {
@@ -74,15 +75,26 @@ fn start_operations(listener: Listener, app: &App, config: &Config) -> Running {
     operations
 }
 
+fn url_of(listener: &Listener, settings: &ConnectionSettings) -> String {
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{}", listener.address())
+}
+
+/// Prints where a port is served.
+pub(super) fn announce(listener: &Listener, settings: &ConnectionSettings) {
+    telemetry::print(&format!("listening on {}", url_of(listener, settings)));
+}
+
 /// A served port.
 pub(super) struct Running {
-    address: SocketAddr,
-    scheme: &'static str,
+    url: String,
     handle: Handle<SocketAddr>,
     task: JoinHandle<std::io::Result<()>>,
 }
 
 impl Running {
+    /// Announces the port and serves it. In this order, so that no audit record comes first on standard output;
+    /// the kernel accepts connections already.
     pub(super) fn start(
         listener: Listener,
         router: Router,
@@ -90,6 +102,7 @@ impl Running {
     ) -> Result<Self, StartError> {
         let tls = config.server.tls.as_ref().map(tls::load).transpose()?;
         let settings = ConnectionSettings { keep_alive: config.server.keep_alive, tls };
+        announce(&listener, &settings);
         Ok(Self::start_with(listener, router, settings))
     }
 
@@ -98,21 +111,15 @@ impl Running {
         router: Router,
         settings: ConnectionSettings,
     ) -> Self {
-        let address = listener.address();
-        let scheme = if settings.tls.is_some() { "https" } else { "http" };
+        let url = url_of(&listener, &settings);
         let handle = Handle::new();
         #[expect(clippy::disallowed_methods, reason = "the server itself; its end is awaited")]
         let task = tokio::spawn(server::serve(listener, router, settings, handle.clone()));
-        Self { address, scheme, handle, task }
+        Self { url, handle, task }
     }
 
     pub(super) fn url(&self) -> String {
-        format!("{}://{}", self.scheme, self.address)
-    }
-
-    /// Tells whoever started the process where to find it.
-    pub(super) fn announce(&self) {
-        telemetry::print(&format!("listening on {}", self.url()));
+        self.url.clone()
     }
 
     /// Serves until a signal, then stops in steps.

@@ -12,7 +12,7 @@ use super::{
     fairness::Requester,
     flights::Outcome,
     gather::{Gatherer, Shared},
-    memory::{Memory, REFRESH_PAUSE, Seen, Since, Turn},
+    memory::{Memory, REFRESH_PAUSE, Seen, Since},
     policy::{Verdict, judge},
     source::ChannelSource,
     warm_up::warm_up,
@@ -81,8 +81,7 @@ impl ChannelDirectory {
     ) -> Self {
         let counters = Counters::new(&metrics);
         let memory = Memory::new(settings.capacity);
-        let next_complaint = Turn::default();
-        let shared = Arc::new(Shared { settings, memory, clock, tasks, metrics, next_complaint });
+        let shared = Arc::new(Shared { settings, memory, clock, tasks, metrics });
         let gatherer = |(region, source): (Region, _)| {
             (region.clone(), Gatherer::new(Arc::clone(&shared), region, source))
         };

@@ -18,7 +18,7 @@ use super::{
     desk::Operation,
     fairness::{Line, Requester},
     flights::{Flight, Flights, Landing, Next, Outcome},
-    memory::{Answered, Memory, REFRESH_PAUSE, Since, Turn},
+    memory::{Answered, Memory, REFRESH_PAUSE, Since},
     source::ChannelSource,
 };
 use crate::{
@@ -28,11 +28,8 @@ use crate::{
         arn::{ChannelArn, Region},
         budget::{Pass, Stopwatch},
     },
-    telemetry::metrics::Metrics,
+    telemetry::{Outage, metrics::Metrics},
 };
-
-/// Failed lookups are told in the log at most this often.
-const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 
 /// A queue that waits for its next call is looked at this often: what everybody has left must keep
 /// neither memory nor the end of the process waiting.
@@ -48,8 +45,6 @@ pub(super) struct Shared {
     /// Where calls run.
     pub(super) tasks: TaskTracker,
     pub(super) metrics: Metrics,
-    /// When the log may next tell of a failed lookup.
-    pub(super) next_complaint: Turn,
 }
 
 /// Asks the IVS of one region. Cheap to clone.
@@ -61,6 +56,7 @@ struct Inner {
     region: Region,
     source: Arc<dyn ChannelSource>,
     stopwatch: Stopwatch,
+    outage: Outage,
     flights: Mutex<Flights>,
     /// Told when an answer may have made room for the next call.
     answered: [Notify; Operation::ALL.len()],
@@ -78,7 +74,8 @@ impl Gatherer {
         let flights = Mutex::new(Flights::new(calls_per_second, deadline));
         let answered = Operation::ALL.map(|_| Notify::new());
         let stopwatch = Stopwatch::start();
-        Self(Arc::new(Inner { shared, region, source, stopwatch, flights, answered }))
+        let outage = Outage::default();
+        Self(Arc::new(Inner { shared, region, source, stopwatch, outage, flights, answered }))
     }
 
     /// What IVS says of the channel, since then. Waits for no longer than the deadline.
@@ -258,13 +255,13 @@ impl Inner {
         match (operation, arns) {
             (Operation::GetChannel, [arn]) => {
                 let answer = self.source.get_channel(arn).await;
-                self.complain(answer.as_ref().err());
+                self.observe(answer.as_ref().err());
                 vec![(arn.clone(), answers::of_one(arn, answer))]
             }
             (Operation::GetChannel | Operation::BatchGetChannel, arns) => {
                 self.shared.metrics.channel_batch(arns.len());
                 let answer = self.source.batch_get_channel(arns).await;
-                self.complain(answer.as_ref().err());
+                self.observe(answer.as_ref().err());
                 answers::of_batch(arns, answer)
             }
         }
@@ -288,25 +285,27 @@ impl Inner {
         })
     }
 
-    /// Tells of a failed call, unless that was done just now.
-    fn complain(&self, error: Option<&IvsError>) {
-        let Some(error) = error else { return };
-        match error {
-            // This is about the channel, not about us or IVS.
-            IvsError::NotFound | IvsError::Invalid { .. } => return,
-            IvsError::Throttled => self.shared.metrics.channel_throttle(),
-            IvsError::Denied { .. }
-            | IvsError::NoCredentials
-            | IvsError::Conflict { .. }
-            | IvsError::QuotaExceeded { .. }
-            | IvsError::Unavailable { .. }
-            | IvsError::TimedOut => {}
+    /// Logs that calls begin to fail, and that they work again.
+    fn observe(&self, error: Option<&IvsError>) {
+        let (region, now) = (&self.region, self.stopwatch.elapsed());
+        let error = match error {
+            // These are about the channel, not about us or IVS.
+            None | Some(IvsError::NotFound | IvsError::Invalid { .. }) => {
+                if self.outage.ends(now) {
+                    let event = "channel_lookups_recovered";
+                    tracing::info!(event, %region, "channel lookups work again");
+                }
+                return;
+            }
+            Some(error) => error,
+        };
+        if matches!(error, IvsError::Throttled) {
+            self.shared.metrics.channel_throttle();
         }
-        let now = Moment::of(&self.shared.clock);
-        if self.shared.next_complaint.take(now, COMPLAINT_PAUSE) {
+        if self.outage.begins(now) {
             tracing::warn!(
                 event = "channel_lookups_failing",
-                region = %self.region,
+                %region,
                 %error,
                 "channel lookups fail"
             );

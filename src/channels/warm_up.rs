@@ -125,7 +125,7 @@ mod tests {
         super::{
             Settings,
             gather::Shared,
-            memory::{Memory, Turn},
+            memory::Memory,
             source::{ChannelSource, ListedPage},
             tests::SETTINGS,
         },
@@ -220,7 +220,6 @@ mod tests {
             clock: Clock::manual(Timestamp::from_unix_seconds(0)).0,
             tasks: TaskTracker::new(),
             metrics: Metrics::default(),
-            next_complaint: Turn::default(),
         };
         let source: Arc<dyn ChannelSource> = Arc::clone(&listing) as Arc<dyn ChannelSource>;
         (Gatherer::new(Arc::new(shared), "us-west-2".parse().unwrap(), source), listing)

@@ -4,14 +4,18 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{Failure, Global, output};
+use tokio::runtime::Runtime;
+
 use crate::{
     access::{
-        ClientId, Scope,
+        Client, ClientId, Scope,
+        audit::{AuditLog, Record},
         edit::{ClientsFile, NewClient},
     },
     clock::Clock,
     config::Config,
     secret::{ExposeSecret, system_rng},
+    telemetry::Instruments,
 };
 
 #[derive(Debug, Subcommand)]
@@ -51,7 +55,9 @@ pub(super) fn run(global: &Global, command: ClientsCommand) -> Result<(), Failur
         ClientsCommand::List => list(global, &config),
         ClientsCommand::Revoke { id } => {
             let file = clients_file(&config)?;
-            file.revoke(&id).map_err(Failure::failed)?;
+            let audit = ClientsAudit::open(&config)?;
+            let revoked = file.revoke(&id).map_err(Failure::failed)?;
+            audit.record("client_revoked", &revoked)?;
             if global.json() {
                 return output::json(&json!({ "id": id.as_str(), "revoked": true }));
             }
@@ -71,13 +77,22 @@ fn create(
     let new = NewClient::generate(name, scopes, Clock::system().now(), &mut system_rng())
         .map_err(|fault| Failure::Usage(fault.to_string()))?;
     // Written first: a credential that was shown must be one that works.
+    let mut recorded = Ok(());
     let written = if write {
         let file = clients_file(config)?;
+        let audit = ClientsAudit::open(config)?;
         file.add(&new.client).map_err(Failure::failed)?;
+        recorded = audit.record("client_created", &new.client);
         Some(file)
     } else {
         None
     };
+    // A failure to record must not hide the credential, which is shown this once.
+    show(global, &new, written.as_ref())?;
+    recorded
+}
+
+fn show(global: &Global, new: &NewClient, written: Option<&ClientsFile>) -> Result<(), Failure> {
     let credential = new.credential.reveal();
     let entry = new.client.to_toml();
     if global.json() {
@@ -110,9 +125,7 @@ fn list(global: &Global, config: &Config) -> Result<(), Failure> {
             .map_err(|error| Failure::Failed(format!("IVS_PLAYBACK_AUTH_CLIENTS: {error}")))?,
         None => clients_file(config)?.list().map_err(Failure::failed)?,
     };
-    let scopes = |client: &crate::access::Client| {
-        client.scopes().iter().map(Scope::to_string).collect::<Vec<_>>()
-    };
+    let scopes = |client: &Client| client.scopes().iter().map(Scope::to_string).collect::<Vec<_>>();
     if global.json() {
         let clients: Vec<_> = clients
             .iter()
@@ -139,6 +152,31 @@ fn list(global: &Global, config: &Config) -> Result<(), Failure> {
         })
         .collect();
     output::table(&["ID", "NAME", "CREATED", "SCOPES"], &rows)
+}
+
+/// Where changes of the clients file are recorded.
+struct ClientsAudit {
+    log: AuditLog,
+    runtime: Runtime,
+}
+
+impl ClientsAudit {
+    fn open(config: &Config) -> Result<Self, Failure> {
+        super::log_trouble(config)?;
+        let instruments = Instruments::new(Clock::system());
+        let audit = &config.audit;
+        let log = AuditLog::for_command(audit.sink.clone(), audit.on_failure, true, &instruments)
+            .map_err(Failure::failed)?;
+        Ok(Self { log, runtime: super::small_runtime()? })
+    }
+
+    fn record(&self, event: &'static str, client: &Client) -> Result<(), Failure> {
+        let operator = super::operator();
+        let record = Record::client_change(Clock::system().now(), &operator, event, client);
+        self.runtime
+            .block_on(self.log.record(&record))
+            .map_err(|error| Failure::Failed(format!("the clients file was changed, but {error}")))
+    }
 }
 
 fn clients_file(config: &Config) -> Result<ClientsFile, Failure> {

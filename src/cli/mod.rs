@@ -11,9 +11,10 @@ use tracing::level_filters::LevelFilter;
 use url::Url;
 
 use crate::{
+    access::audit::Actor,
     app::{App, KeyAccess, StartError},
     clock::Clock,
-    config::{Config, Log, Overrides, Sources, parse_duration},
+    config::{Config, Environment, Log, Overrides, Sources, parse_duration},
     http::problem::{ApiError, ProblemType},
     ivs::{IvsRegions, RegionalIvs, arn::Region},
     telemetry::{self, Delivery, Directives},
@@ -239,6 +240,11 @@ fn log_from(config: &Config, level: LevelFilter) -> Result<(), Failure> {
         Directives::level(level)
     };
     log(&Log { format: config.log.format, level }, Delivery::Direct)
+}
+
+/// The operator who runs this command, for the audit.
+fn operator() -> Actor {
+    Actor::operator(Environment::of_process().sudo_user())
 }
 
 /// The components of a service, for a command that does one thing with them.

@@ -16,7 +16,7 @@ use crate::{
     channels::Requester,
     clock::Clock,
     config::Environment,
-    http::{inspect::facts::Facts, tokens::mint_members},
+    http::{inspect::facts::Facts, tokens::mint_one},
     inspection::{
         Context, Input, KeyRing, Questions, inspect,
         text::{Colour, render},
@@ -105,7 +105,7 @@ fn run_mint(global: &Global, args: MintArgs) -> Result<(), Failure> {
     let (runtime, app) = super::components(&config, KeyAccess::Managed)?;
     app.read_denials().map_err(Failure::failed)?;
     let minted = runtime
-        .block_on(mint_members(app.api(), args.into_members()))
+        .block_on(mint_one(app.api(), Requester::LOCAL, &super::operator(), args.into_members()))
         .map_err(|error| super::from_api_error(&error))?;
     if global.json() {
         return output::json(&minted);

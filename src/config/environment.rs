@@ -40,6 +40,11 @@ impl Environment {
         self.0.get("NO_COLOR").is_some_and(|value| !value.is_empty())
             || self.0.get("TERM").is_some_and(|terminal| terminal == "dumb")
     }
+
+    /// The user who ran this process with `sudo`, as `sudo` says.
+    pub fn sudo_user(&self) -> Option<String> {
+        self.0.get("SUDO_USER")?.to_str().map(ToOwned::to_owned)
+    }
 }
 
 impl<N: Into<String>, V: Into<OsString>> FromIterator<(N, V)> for Environment {

@@ -17,10 +17,11 @@ use serde_json::{Map, Value};
 use super::{
     Api,
     json::parse_object,
+    layers::RequestFacts,
     problem::{ApiError, ProblemType},
 };
 use crate::{
-    access::{self, Client, Scope},
+    access::{self, Client, Scope, audit::Actor},
     tokens::grant::Violation,
 };
 
@@ -51,6 +52,13 @@ pub struct Caller<S> {
     scope: PhantomData<S>,
 }
 
+impl<S> Caller<S> {
+    /// The client of the request `facts`, for the audit.
+    pub(super) fn actor(&self, facts: &RequestFacts) -> Actor {
+        facts.sent_by(&self.client)
+    }
+}
+
 impl<S> Deref for Caller<S> {
     type Target = Client;
 
@@ -64,8 +72,8 @@ impl<S: RequiredScope> FromRequestParts<Api> for Caller<S> {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
         let client = authenticate(&parts.headers, api)?;
-        if let Some(known) = parts.extensions.get::<super::layers::RequestFacts>() {
-            known.set_client(client.id().as_str());
+        if let Some(known) = parts.extensions.get::<RequestFacts>() {
+            known.set_client(&client);
         }
         client
             .require(S::SCOPE)

@@ -112,7 +112,7 @@ pub enum Status {
     get, path = "/readyz", operation_id = "getReadiness", tag = "Operations", security((), ("credential" = [])),
     responses(
         (status = 200, description = "Ready, or degraded", body = ReadyBody),
-        (status = 503, description = "Cannot sign, or shuts down", body = ReadyBody)
+        (status = 503, description = "Cannot sign, is shutting down, or cannot write audit records that must not be lost", body = ReadyBody)
     )
 )]
 pub async fn readyz(State(api): State<Api>, headers: HeaderMap) -> Response {
@@ -122,10 +122,11 @@ pub async fn readyz(State(api): State<Api>, headers: HeaderMap) -> Response {
     for region in api.ivs.names() {
         let region_status = api.keys.status(region);
         let findings = findings(&api, &region_status, may_see_arns);
-        let status = match (&region_status.signer, findings.is_empty()) {
-            (Ok(_), true) => Status::Ready,
-            (Ok(_), false) => Status::Degraded,
-            (Err(_), _) => Status::Unready,
+        let may_mint = region_status.signer.is_ok() && api.audit.check().is_ok();
+        let status = match (may_mint, findings.is_empty()) {
+            (true, true) => Status::Ready,
+            (true, false) => Status::Degraded,
+            (false, _) => Status::Unready,
         };
         regions.insert(region.to_string(), RegionBody { status, findings });
     }
@@ -148,6 +149,7 @@ fn findings(api: &Api, status: &RegionStatus, may_see_arns: bool) -> Vec<Finding
     let mut findings = signing(status, may_see_arns);
     findings.extend(outage(api, &status.region));
     findings.extend(clock_skew(api, &status.region));
+    findings.extend(audit(api));
     for finding in drift(api, &status.region, may_see_arns) {
         // What the signer tells already is not told again.
         if findings.iter().all(|told| told.code != finding.code) {
@@ -185,6 +187,14 @@ fn clock_skew(api: &Api, region: &Region) -> Option<FindingBody> {
          viewer out on other replicas for as long as the clocks differ."
     );
     Some(FindingBody { code: "clock_skew", detail })
+}
+
+/// Records wait and are lost in the end; under `audit.on_failure = "deny"` nothing is minted meanwhile.
+fn audit(api: &Api) -> Option<FindingBody> {
+    api.audit.is_failing().then(|| FindingBody {
+        code: "audit_unavailable",
+        detail: "The audit log cannot be written; the log of the service says why.".to_owned(),
+    })
 }
 
 /// Tokens are minted from the cache meanwhile, so this takes no replica out of service.

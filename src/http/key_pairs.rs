@@ -1,6 +1,6 @@
 //! `/v1/key-pairs`: list, generate or import, read, delete.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -15,11 +15,13 @@ use super::{
     extract::{Caller, JsonObject, KeysRead, KeysWrite, PathText, QueryParameters},
     idempotency,
     json::Members,
+    layers::RequestFacts,
     problem::{ApiError, ProblemType},
     regions,
     respond::{json, json_with, no_store},
 };
 use crate::{
+    access::audit::Record,
     clock::Timestamp,
     ivs::{
         IvsError,
@@ -130,6 +132,7 @@ pub struct CreateKeyPairRequest {
 pub async fn create_key_pair(
     State(api): State<Api>,
     client: Caller<KeysWrite>,
+    facts: RequestFacts,
     headers: HeaderMap,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
@@ -153,14 +156,40 @@ pub async fn create_key_pair(
         return Err(ApiError::invalid(violations));
     };
     idempotency::refuse_elsewhere(&api, &region, idempotency.as_ref()).await?;
-    let operations = regions::key_pairs_of(&api.operations, &region)?;
-    let made = match public_key {
-        Some(key) => {
-            operations.import_public_key(ImportPublicKey { key, label, idempotency }).await
-        }
-        None => operations.generate(GenerateKey { label, idempotency }).await,
+    let operations = Arc::clone(regions::key_pairs_of(&api.operations, &region)?);
+    api.audit.check().map_err(ApiError::audit_unavailable)?;
+    let (actor, for_audit) = (client.actor(&facts), api.clone());
+    let work = async move {
+        let (event, made) = match public_key {
+            Some(key) => {
+                let request = ImportPublicKey { key, label, idempotency };
+                ("key_pair_imported", operations.import_public_key(request).await)
+            }
+            None => {
+                ("key_pair_created", operations.generate(GenerateKey { label, idempotency }).await)
+            }
+        };
+        let made = made.map_err(refuse_operation)?;
+        let fingerprint = made.fingerprint.map(|it| it.to_string());
+        let record = Record {
+            region: Some(&region),
+            key_pair_arn: made.arn.as_ref(),
+            key_fingerprint: fingerprint.as_deref(),
+            ..Record::key_change(for_audit.clock.now(), &actor, event)
+        };
+        for_audit.audit.record(&record).await.map_err(ApiError::audit_unavailable)?;
+        Ok::<_, ApiError>(made)
     };
-    Ok(no_store(json_with(StatusCode::CREATED, &made.map_err(refuse_operation)?)))
+    let made = to_the_end(&api, work).await?;
+    Ok(no_store(json_with(StatusCode::CREATED, &made)))
+}
+
+/// Runs a change to its end, also when its caller is gone, so that it is recorded.
+pub(super) async fn to_the_end<T: Send + 'static>(
+    api: &Api,
+    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    api.tasks.spawn(work).await.map_err(ApiError::internal)?
 }
 
 /// Read one key pair.
@@ -191,7 +220,8 @@ pub async fn get_key_pair(
 )]
 pub async fn delete_key_pair(
     State(api): State<Api>,
-    _: Caller<KeysWrite>,
+    client: Caller<KeysWrite>,
+    facts: RequestFacts,
     name: PathText,
     mut query: QueryParameters,
 ) -> Result<Response, ApiError> {
@@ -206,8 +236,19 @@ pub async fn delete_key_pair(
     let region = arn.region().clone();
     regions::served(&api, region.as_str())
         .map_err(|detail| ApiError::invalid_member("/keyPair", detail))?;
-    let operations = regions::key_pairs_of(&api.operations, &region)?;
-    operations.delete(arn, force).await.map_err(refuse_operation)?;
+    let operations = Arc::clone(regions::key_pairs_of(&api.operations, &region)?);
+    api.audit.check().map_err(ApiError::audit_unavailable)?;
+    let (actor, for_audit) = (client.actor(&facts), api.clone());
+    let work = async move {
+        operations.delete(arn.clone(), force).await.map_err(refuse_operation)?;
+        let record = Record {
+            region: Some(&region),
+            key_pair_arn: Some(&arn),
+            ..Record::key_change(for_audit.clock.now(), &actor, "key_pair_deleted")
+        };
+        for_audit.audit.record(&record).await.map_err(ApiError::audit_unavailable)
+    };
+    to_the_end(&api, work).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

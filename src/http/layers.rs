@@ -6,7 +6,10 @@
 
 use std::{
     any::Any,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,11 +31,19 @@ use tower_http::{
     cors::{AllowOrigin, CorsLayer},
 };
 
-use super::problem::{ApiError, ProblemType, Severity};
+use super::{
+    Api,
+    access_log::Answered,
+    problem::{ApiError, ProblemType},
+};
 use crate::{
+    access::{
+        Client,
+        audit::{Actor, Kind, Outcome, Record},
+    },
     config::CorsOrigin,
     secret::system_rng,
-    telemetry::{Instruments, metrics::Metrics, with_causes},
+    telemetry::metrics::Metrics,
 };
 
 /// Requests in flight beyond which new ones are refused with `overloaded`.
@@ -54,7 +65,8 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub struct RequestFacts {
     request_id: Arc<str>,
     trace_id: Option<Arc<str>>,
-    client: Arc<OnceLock<String>>,
+    client: Arc<OnceLock<Arc<Client>>>,
+    is_audited: Arc<AtomicBool>,
 }
 
 impl RequestFacts {
@@ -68,9 +80,28 @@ impl RequestFacts {
         self.trace_id.as_deref()
     }
 
-    pub(super) fn set_client(&self, id: &str) {
+    /// The client, once its credential was accepted.
+    pub fn client(&self) -> Option<&Arc<Client>> {
+        self.client.get()
+    }
+
+    pub(super) fn set_client(&self, client: &Arc<Client>) {
         // A request has one client; a second call can only repeat it.
-        let _ = self.client.set(id.to_owned());
+        let _ = self.client.set(Arc::clone(client));
+    }
+
+    /// That `client` sent this request, for the audit.
+    pub(super) fn sent_by(&self, client: &Arc<Client>) -> Actor {
+        Actor::Client {
+            client: Arc::clone(client),
+            request_id: Arc::clone(&self.request_id),
+            trace_id: self.trace_id.clone(),
+        }
+    }
+
+    /// The audit has the record of this request, whatever its answer will be.
+    pub(super) fn set_audited(&self) {
+        self.is_audited.store(true, Ordering::Relaxed);
     }
 }
 
@@ -128,11 +159,11 @@ pub(super) async fn within<T>(
 pub fn around<S: Clone + Send + Sync + 'static>(
     routes: Router<S>,
     cors_origins: &[CorsOrigin],
-    instruments: Instruments,
+    api: Api,
 ) -> Router<S> {
     let routes = routes.layer(CatchPanicLayer::custom(answer_panic));
     let routes = if cors_origins.is_empty() { routes } else { routes.layer(cors(cors_origins)) };
-    routes.layer(from_fn_with_state(instruments, finish))
+    routes.layer(from_fn_with_state(api, finish))
 }
 
 fn cors(origins: &[CorsOrigin]) -> CorsLayer {
@@ -153,17 +184,15 @@ fn cors(origins: &[CorsOrigin]) -> CorsLayer {
         .max_age(PREFLIGHT_MAX_AGE)
 }
 
-/// Outermost: names the request, writes the body of a problem, counts and logs the end.
-async fn finish(
-    State(Instruments { clock, metrics }): State<Instruments>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let started = clock.monotonic();
+/// Outermost: names the request, records an authenticated refusal, writes the body of a problem, counts and
+/// logs the end.
+async fn finish(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let started = api.clock.monotonic();
     let facts = RequestFacts {
         request_id: request_id(&request),
         trace_id: trace_id(&request),
         client: Arc::default(),
+        is_audited: Arc::default(),
     };
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -174,14 +203,55 @@ async fn finish(
     if let Ok(value) = HeaderValue::from_str(facts.request_id()) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
-    let error = response.extensions_mut().remove::<ApiError>();
+    let mut error = response.extensions_mut().remove::<ApiError>();
+    if let Some(refusal) = &error
+        && let Err(unavailable) =
+            record_refusal(&api, &facts, &method, route.as_ref(), refusal).await
+    {
+        unavailable.write_head(&mut response);
+        error = Some(unavailable);
+    }
     if let Some(error) = &error {
         write_problem(&mut response, error, &facts);
     }
-    let took = clock.monotonic().saturating_sub(started);
-    count_end(&metrics, &method, route.as_ref(), &response, error.as_ref(), took);
-    log_end(&facts, &method, route.as_ref(), &response, error.as_ref(), took);
+    let now = api.clock.monotonic();
+    let took = now.saturating_sub(started);
+    count_end(&api.metrics, &method, route.as_ref(), &response, error.as_ref(), took);
+    let answered = Answered {
+        facts: &facts,
+        method: &method,
+        route: route.as_ref(),
+        status: response.status().as_u16(),
+        error: error.as_ref(),
+        took,
+    };
+    api.access_log.log(&answered, now);
     response
+}
+
+/// Records the refusal of a known client, unless the handler recorded the request. A caller who is not known
+/// leaves no record, or anyone could fill the disk.
+async fn record_refusal(
+    api: &Api,
+    facts: &RequestFacts,
+    method: &Method,
+    route: Option<&MatchedPath>,
+    error: &ApiError,
+) -> Result<(), ApiError> {
+    let Some(client) = facts.client().filter(|_| !facts.is_audited.load(Ordering::Relaxed)) else {
+        return Ok(());
+    };
+    if error.problem() == ProblemType::AuditUnavailable {
+        return Ok(());
+    }
+    let actor = facts.sent_by(client);
+    let record = Record {
+        method: Some(method.as_str()),
+        route: route.map(MatchedPath::as_str),
+        code: Some(error.problem().spec().code),
+        ..Record::new(api.clock.now(), &actor, (Kind::Refusal, "refusal"), Outcome::Refused)
+    };
+    api.audit.record(&record).await.map_err(ApiError::audit_unavailable)
 }
 
 /// The caller's own id if it is harmless in a log, else a random one.
@@ -246,38 +316,6 @@ fn count_end(
     metrics.request(method, route, response.status().as_u16(), took);
     if let Some(error) = error {
         metrics.refusal(error.problem().spec().code);
-    }
-}
-
-fn log_end(
-    facts: &RequestFacts,
-    method: &Method,
-    route: Option<&MatchedPath>,
-    response: &Response,
-    error: Option<&ApiError>,
-    took: Duration,
-) {
-    // A path that matches no route is the caller's text; it stays out of the log.
-    let route = route.map_or("", MatchedPath::as_str);
-    let client = facts.client.get().map_or("", String::as_str);
-    let status = response.status().as_u16();
-    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    let request_id = facts.request_id();
-    let severity = error.map_or(Severity::Debug, |error| error.problem().spec().severity);
-    let code = error.map_or("", |error| error.problem().spec().code);
-    let cause = error.and_then(ApiError::source).map(|it| with_causes(it)).unwrap_or_default();
-    macro_rules! log {
-        ($level:ident) => {
-            tracing::$level!(
-                event = "request", requestId = request_id, traceId = facts.trace_id(), clientId = client, method = %method, route, status, code,
-                durationMs = duration_ms, cause, "request"
-            )
-        };
-    }
-    match severity {
-        Severity::Debug => log!(debug),
-        Severity::Warn => log!(warn),
-        Severity::Error => log!(error),
     }
 }
 

@@ -14,6 +14,8 @@ use axum::{
     routing::{get, post},
 };
 
+use tokio_util::task::TaskTracker;
+
 use crate::{
     access::{audit::AuditLog, registry::Registry},
     channels::{ChannelDirectory, ChannelNames, ChannelRefError},
@@ -26,13 +28,14 @@ use crate::{
     keys::{
         inventory::Inventory, operations::KeyOperations, rotator::Rotator, snapshot::SigningKeys,
     },
-    telemetry::{Instruments, metrics::Metrics},
+    telemetry::metrics::Metrics,
     tokens::grant::Policy,
     viewers::ViewerSessions,
 };
 
 use self::{demo::Demo, metrics::MetricsPlace};
 
+pub mod access_log;
 pub mod channels;
 pub mod demo;
 pub mod docs;
@@ -102,10 +105,6 @@ impl Api {
         let clocks = self.clocks(region, Moment::of(&self.clock));
         clocks.skew_over(self.viewers.clock_allowance())
     }
-
-    fn instruments(&self) -> Instruments {
-        Instruments { clock: self.clock.clone(), metrics: self.metrics.clone() }
-    }
 }
 
 /// The parts of [`Api`], made by `app`.
@@ -117,7 +116,7 @@ pub struct Components {
     pub metrics: Metrics,
     /// Who may call.
     pub registry: Arc<Registry>,
-    /// What is recorded of each mint.
+    /// What is recorded.
     pub audit: AuditLog,
     /// What callers call a channel.
     pub names: ChannelNames,
@@ -145,6 +144,10 @@ pub struct Components {
     pub inspections: inspect::InspectionTurns,
     /// Whether the process is shutting down.
     pub shutdown: health::ShutdownFlag,
+    /// What was logged of requests lately.
+    pub access_log: access_log::AccessLog,
+    /// Work that outlives its request.
+    pub tasks: TaskTracker,
 }
 
 /// Bounds of requests.
@@ -192,7 +195,6 @@ pub fn router(
         MetricsPlace::Api => get(metrics::get_metrics),
         MetricsPlace::Operations => get(metrics::served_elsewhere),
     };
-    let instruments = api.instruments();
     let routes = bounded
         .merge(demo)
         .route("/.well-known/jwks.json", get(jwks::get_jwks))
@@ -206,21 +208,20 @@ pub fn router(
         .method_not_allowed_fallback(no_such_method)
         // The extractor bounds bodies by `server.max_body`; axum's own bound would come first.
         .layer(DefaultBodyLimit::disable())
-        .with_state(api);
-    layers::around(routes, cors_origins, instruments)
+        .with_state(api.clone());
+    layers::around(routes, cors_origins, api)
 }
 
 /// What `server.operations_listen` serves: metrics and probes, to whoever reaches it.
 pub fn operations_router(api: Api) -> Router {
-    let instruments = api.instruments();
     let routes = Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::get_metrics_openly))
         .fallback(no_such_operations_path)
         .method_not_allowed_fallback(no_such_method)
-        .with_state(api);
-    layers::around(routes, &[], instruments)
+        .with_state(api.clone());
+    layers::around(routes, &[], api)
 }
 
 async fn no_such_path() -> problem::ApiError {

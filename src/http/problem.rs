@@ -15,15 +15,21 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    access::AuthError, clock::whole_seconds, keys::keyring::RotationId, tokens::grant::Violation,
+    access::{AuthError, audit::AuditUnavailable},
+    clock::whole_seconds,
+    keys::keyring::RotationId,
+    tokens::grant::Violation,
 };
+
+/// The audit log is tried again every second.
+const AUDIT_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// How the log shows a problem.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Severity {
-    /// The caller's affair.
-    Debug,
-    /// Somebody should look when it lasts.
+    /// The caller can fix it.
+    Info,
+    /// The operator should check it when it lasts.
     Warn,
     /// A defect of this service.
     Error,
@@ -74,61 +80,61 @@ macro_rules! problems {
 
 problems! {
     /// The body cannot be read as a JSON object.
-    InvalidJson "invalid_json" BAD_REQUEST Debug "The body is not a JSON object"
+    InvalidJson "invalid_json" BAD_REQUEST Info "The body is not a JSON object"
         "The body is not JSON, is not an object, or holds the same member twice. Send one JSON object in UTF-8.";
     /// No credential, or one that is not accepted.
-    Unauthenticated "unauthenticated" UNAUTHORIZED Debug "No valid credential"
+    Unauthenticated "unauthenticated" UNAUTHORIZED Info "No valid credential"
         "Send `Authorization: Bearer ipa_…` once. Make a credential with `ivs-playback-auth clients create`. An unknown, revoked or mistyped credential is answered alike.";
     /// The client may not do this.
-    Forbidden "forbidden" FORBIDDEN Debug "Not allowed"
+    Forbidden "forbidden" FORBIDDEN Info "Not allowed"
         "The credential is good, but its scopes or policy do not cover this call. The detail names the rule.";
     /// The viewer was revoked and is kept out for a while.
-    ViewerDenied "viewer_denied" FORBIDDEN Debug "The viewer is denied for a while"
+    ViewerDenied "viewer_denied" FORBIDDEN Info "The viewer is denied for a while"
         "The viewer's sessions on this channel were revoked with `denyFor`. A new token can be minted when that time is over.";
     /// No such channel.
-    ChannelNotFound "channel_not_found" NOT_FOUND Debug "No such channel"
+    ChannelNotFound "channel_not_found" NOT_FOUND Info "No such channel"
         "The channel is neither an ARN that Amazon IVS knows nor an alias of `[channels.aliases]`. Absence is remembered for `channels.not_found_for`.";
     /// No such key pair.
-    KeyPairNotFound "key_pair_not_found" NOT_FOUND Debug "No such key pair"
+    KeyPairNotFound "key_pair_not_found" NOT_FOUND Info "No such key pair"
         "Neither the keyring nor Amazon IVS has a key pair with this ARN or fingerprint.";
     /// No such rotation.
-    RotationNotFound "rotation_not_found" NOT_FOUND Debug "No such rotation"
+    RotationNotFound "rotation_not_found" NOT_FOUND Info "No such rotation"
         "The keyring remembers the last 20 rotations; this is none of them.";
     /// No such path.
-    NotFound "not_found" NOT_FOUND Debug "No such path"
+    NotFound "not_found" NOT_FOUND Info "No such path"
         "Nothing is served at this path. `/openapi.json` lists what is.";
     /// The path exists, the method does not.
-    MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED Debug "Method not allowed"
+    MethodNotAllowed "method_not_allowed" METHOD_NOT_ALLOWED Info "Method not allowed"
         "The path exists, but not for this method. The `allow` header lists the methods.";
     /// The body is larger than `server.max_body`.
-    BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE Debug "The body is too large"
+    BodyTooLarge "body_too_large" PAYLOAD_TOO_LARGE Info "The body is too large"
         "The body exceeds `server.max_body`. Split a batch into several.";
     /// The body is not declared as JSON.
-    UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE Debug "The body is not declared as JSON"
+    UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE Info "The body is not declared as JSON"
         "Send `content-type: application/json`.";
     /// The channel plays without a token.
-    ChannelNotPrivate "channel_not_private" CONFLICT Debug "The channel is public"
+    ChannelNotPrivate "channel_not_private" CONFLICT Info "The channel is public"
         "The channel plays without a token, so a token for it would protect nothing. Make it private with `aws ivs update-channel --arn ARN --authorized`, or set `tokens.public_channels = \"mint\"` while you do.";
     /// The key pair signs, retires or is being worked on.
-    KeyPairInUse "key_pair_in_use" CONFLICT Debug "The key pair is in use"
+    KeyPairInUse "key_pair_in_use" CONFLICT Info "The key pair is in use"
         "The key pair signs tokens, or tokens that it signed may still be used. Rotate first; a draining pair can be deleted with `force=true`, which ends its tokens.";
     /// A rotation of the region is under way.
-    RotationInProgress "rotation_in_progress" CONFLICT Debug "A rotation is in progress"
+    RotationInProgress "rotation_in_progress" CONFLICT Info "A rotation is in progress"
         "`rotationId` names it. Wait for it, cancel it, or use mode `emergency`, which always goes through.";
     /// Amazon IVS holds no more key pairs in this region.
     KeyPairQuota "key_pair_quota" CONFLICT Warn "No room for another key pair"
         "Amazon IVS allows three playback key pairs a region and cannot be asked for more. Delete one that nobody signs with.";
     /// The viewer was revoked up to the highest session version.
-    SessionVersionsExhausted "session_versions_exhausted" CONFLICT Debug "No session version is left for the viewer"
+    SessionVersionsExhausted "session_versions_exhausted" CONFLICT Info "No session version is left for the viewer"
         "The viewer was revoked on the channel up to version 2147483647, the highest one that a token may have, so no token for this viewer can play on the channel. Use another `viewerId`.";
     /// A member breaks a rule.
-    InvalidRequest "invalid_request" UNPROCESSABLE_ENTITY Debug "The request is invalid"
+    InvalidRequest "invalid_request" UNPROCESSABLE_ENTITY Info "The request is invalid"
         "`errors` lists every fault with a JSON Pointer to its member.";
     /// The idempotency key belongs to another request.
-    IdempotencyKeyReused "idempotency_key_reused" UNPROCESSABLE_ENTITY Debug "The idempotency key was used for another request"
+    IdempotencyKeyReused "idempotency_key_reused" UNPROCESSABLE_ENTITY Info "The idempotency key was used for another request"
         "The same `Idempotency-Key` came with another body before. Use a new key for a new request.";
     /// The client calls too often.
-    RateLimited "rate_limited" TOO_MANY_REQUESTS Debug "Too many requests"
+    RateLimited "rate_limited" TOO_MANY_REQUESTS Info "Too many requests"
         "Wait as long as `retry-after` says.";
     /// Something in this service failed.
     Internal "internal" INTERNAL_SERVER_ERROR Error "Internal error"
@@ -145,6 +151,9 @@ problems! {
     /// More requests in flight than this process takes.
     Overloaded "overloaded" SERVICE_UNAVAILABLE Warn "Overloaded"
         "More requests are in flight, or more viewer sessions wait to be revoked, than this process takes. Try again after `retry-after`, or run more replicas.";
+    /// The audit log cannot be written, and nothing may go unrecorded.
+    AuditUnavailable "audit_unavailable" SERVICE_UNAVAILABLE Warn "The audit log cannot be written"
+        "`audit.on_failure` is `deny`, and the audit log cannot be written. The log of the service says why. Try again after `retry-after`.";
     /// The request took longer than `server.request_timeout`.
     Timeout "timeout" GATEWAY_TIMEOUT Warn "Timed out"
         "The request took longer than `server.request_timeout`, or a viewer session was not revoked within 60 s. Again is safe: a mint makes another token, and to revoke twice does no harm.";
@@ -230,6 +239,15 @@ impl ApiError {
     /// A defect: the cause goes to the log, the client sees a fixed text.
     pub fn internal(source: impl StdError + Send + Sync + 'static) -> Self {
         Self::bare(ProblemType::Internal).caused_by(source)
+    }
+
+    /// A request that must not go unrecorded, while the audit log cannot be written.
+    pub fn audit_unavailable(error: AuditUnavailable) -> Self {
+        let detail = "This service cannot write its audit log, and audit.on_failure is deny, so it handed \
+                      nothing out. Its log says why.";
+        Self::new(ProblemType::AuditUnavailable, detail)
+            .retry_after(AUDIT_RETRY_AFTER)
+            .caused_by(error)
     }
 
     /// A request whose members break rules, all named at once.
@@ -332,17 +350,26 @@ impl ApiError {
     }
 }
 
-impl IntoResponse for ApiError {
-    /// Status and headers; `layers::finish` adds the body.
-    fn into_response(self) -> Response {
-        let mut response = self.0.problem.spec().status.into_response();
+impl ApiError {
+    /// Sets the status and the headers of a response.
+    pub(super) fn write_head(&self, response: &mut Response) {
+        *response.status_mut() = self.0.problem.spec().status;
         let headers = response.headers_mut();
+        headers.remove(header::WWW_AUTHENTICATE);
         if let Some(wait) = self.0.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_seconds(wait)));
         }
         if let Some(challenge) = self.0.challenge {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// Status and headers; `layers::finish` adds the body.
+    fn into_response(self) -> Response {
+        let mut response = Response::default();
+        self.write_head(&mut response);
         response.extensions_mut().insert(self);
         response
     }

@@ -18,11 +18,13 @@ use super::{
     extract::{Caller, JsonObject, KeysRead, KeysWrite, PathText, QueryParameters},
     idempotency,
     json::Members,
-    key_pairs::refuse_operation,
+    key_pairs::{refuse_operation, to_the_end},
+    layers::RequestFacts,
     problem::{ApiError, ProblemType},
     regions,
     respond::{json, json_with, no_store},
 };
+use crate::access::audit::Record;
 use crate::keys::{
     keyring::{RotationId, RotationMode},
     lifecycle::{
@@ -109,6 +111,7 @@ pub struct StartRotationRequest {
 pub async fn start_rotation(
     State(api): State<Api>,
     client: Caller<KeysWrite>,
+    facts: RequestFacts,
     headers: HeaderMap,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
@@ -124,12 +127,31 @@ pub async fn start_rotation(
     let rotator = regions::key_pairs_of(&api.rotators, &region)?;
     let request =
         Begin { mode, requested_by: client.id().to_string(), idempotency, new_keyring: false };
-    let begun = rotator.operations().begin_rotation(request).await.map_err(refuse_operation)?;
-    if let (Begun::UnderWay(id), RotationMode::Graceful) = (&begun, mode) {
-        return Err(under_way(id));
+    // A leaked key is replaced at once, whatever becomes of the record.
+    if mode == RotationMode::Graceful {
+        api.audit.check().map_err(ApiError::audit_unavailable)?;
     }
-    rotator.wake();
-    let rotation = rotator.rotation(begun.id()).await.map_err(refuse_operation)?;
+    let (rotator, actor, for_audit) = (Arc::clone(rotator), client.actor(&facts), api.clone());
+    let work = async move {
+        let begun = rotator.operations().begin_rotation(request).await.map_err(refuse_operation)?;
+        if let (Begun::UnderWay(id), RotationMode::Graceful) = (&begun, mode) {
+            return Err(under_way(id));
+        }
+        rotator.wake();
+        let id = begun.id().to_string();
+        let record = Record {
+            region: Some(&region),
+            rotation_id: Some(&id),
+            mode: Some(mode.word()),
+            ..Record::key_change(for_audit.clock.now(), &actor, "rotation_started")
+        };
+        let recorded = for_audit.audit.record(&record).await;
+        if mode == RotationMode::Graceful {
+            recorded.map_err(ApiError::audit_unavailable)?;
+        }
+        rotator.rotation(begun.id()).await.map_err(refuse_operation)
+    };
+    let rotation = to_the_end(&api, work).await?;
     Ok(no_store(json_with(StatusCode::ACCEPTED, &rotation)))
 }
 
@@ -179,15 +201,28 @@ pub async fn get_rotation(
 )]
 pub async fn cancel_rotation(
     State(api): State<Api>,
-    _: Caller<KeysWrite>,
+    client: Caller<KeysWrite>,
+    facts: RequestFacts,
     id: PathText,
     query: QueryParameters,
 ) -> Result<Response, ApiError> {
     query.finish()?;
     let (rotator, RotationView { id, .. }) = find(&api, &id.0).await?;
-    rotator.operations().cancel_rotation(id.clone()).await.map_err(refuse_operation)?;
-    rotator.wake();
-    let rotation = rotator.rotation(&id).await.map_err(refuse_operation)?;
+    api.audit.check().map_err(ApiError::audit_unavailable)?;
+    let (rotator, actor, for_audit) = (Arc::clone(rotator), client.actor(&facts), api.clone());
+    let work = async move {
+        rotator.operations().cancel_rotation(id.clone()).await.map_err(refuse_operation)?;
+        rotator.wake();
+        let text = id.to_string();
+        let record = Record {
+            region: Some(rotator.operations().region()),
+            rotation_id: Some(&text),
+            ..Record::key_change(for_audit.clock.now(), &actor, "rotation_cancelled")
+        };
+        for_audit.audit.record(&record).await.map_err(ApiError::audit_unavailable)?;
+        rotator.rotation(&id).await.map_err(refuse_operation)
+    };
+    let rotation = to_the_end(&api, work).await?;
     Ok(no_store(json(&rotation)))
 }
 

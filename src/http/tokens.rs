@@ -20,7 +20,7 @@ use super::{
 use crate::{
     access::{
         Client,
-        audit::{Decision, Outcome},
+        audit::{Actor, Kind, Outcome, Record},
     },
     channels::{LookupForMint, Requester},
     clock::{Moment, Timestamp},
@@ -151,7 +151,10 @@ pub async fn mint_token(
     facts: RequestFacts,
     body: JsonObject,
 ) -> Result<Response, ApiError> {
-    let outcome = mint_one(&api, &client, &facts, body.0).await;
+    let actor = client.actor(&facts);
+    let outcome = mint_one(&api, super::channels::requester(&client), &actor, body.0).await;
+    // A mint decision is the record of its refusal, too.
+    facts.set_audited();
     count(&api, &client, &outcome);
     Ok(no_store(json(&outcome?)))
 }
@@ -195,10 +198,11 @@ pub async fn mint_token_batch(
     body: JsonObject,
 ) -> Result<Response, ApiError> {
     let requests = parse_items(body.0, "requests", MAX_BATCH)?;
+    let (actor, requester) = (client.actor(&facts), super::channels::requester(&client));
     let results = stream::iter(requests)
         .map(|item| async {
             let outcome = match item {
-                Value::Object(members) => mint_one(&api, &client, &facts, members).await,
+                Value::Object(members) => mint_one(&api, requester, &actor, members).await,
                 Value::Null
                 | Value::Bool(_)
                 | Value::Number(_)
@@ -229,59 +233,50 @@ fn count(api: &Api, client: &Client, outcome: &Result<MintResponse, ApiError>) {
     api.metrics.mint(client.id().as_str(), outcome);
 }
 
-/// One request from JSON to token, with its line in the audit log.
-async fn mint_one(
+/// One request from JSON to token, with its record in the audit log. On the command line, `actor` is the
+/// operator.
+///
+/// # Errors
+///
+/// As `POST /v1/tokens`.
+pub async fn mint_one(
     api: &Api,
-    client: &Client,
-    facts: &RequestFacts,
+    requester: Requester<'_>,
+    actor: &Actor,
     members: Map<String, Value>,
 ) -> Result<MintResponse, ApiError> {
     // Before the work: a sink that is known to be broken costs no signature.
-    api.audit.check().map_err(ApiError::internal)?;
+    api.audit.check().map_err(ApiError::audit_unavailable)?;
     let started = api.clock.monotonic();
     let grant = read_grant(api, members);
     let outcome = match &grant {
-        Ok(grant) => issue(api, super::channels::requester(client), grant).await,
+        Ok(grant) => issue(api, requester, grant).await,
         Err(error) => Err(error.clone()),
     };
     let took = api.clock.monotonic().saturating_sub(started);
     let issued = outcome.as_ref().ok();
     let granted = grant.as_ref().ok();
     let fingerprint = issued.map(|it| it.signer.fingerprint().to_string());
+    let decision = if issued.is_some() { Outcome::Minted } else { Outcome::Refused };
     api.audit
-        .record(&Decision {
-            ts: api.clock.now(),
-            request_id: facts.request_id(),
-            trace_id: facts.trace_id(),
-            client_id: client.id(),
+        .record(&Record {
             channel_arn: granted.map(|it| &it.channel),
             region: granted.map(|it| it.channel.region()),
             viewer_id: granted.and_then(|it| it.terms.viewer()).map(|it| it.id().as_str()),
+            viewer_session_version: issued.and_then(|it| it.minted.viewer_session_version),
             token_id: issued.map(|it| it.minted.token_id.as_str()),
+            key_pair_arn: issued.map(|it| it.signer.arn()),
             key_fingerprint: fingerprint.as_deref(),
             ttl_seconds: granted.map(|it| it.terms.ttl().as_secs()),
-            outcome: if issued.is_some() { Outcome::Minted } else { Outcome::Refused },
             code: outcome.as_ref().err().map(|it| it.problem().spec().code),
             channel_freshness: issued.map(|it| it.freshness),
-            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            duration_ms: Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+            ..Record::new(api.clock.now(), actor, (Kind::Mint, "mint"), decision)
         })
         .await
-        // No token leaves without its line where `audit.on_failure` is "deny".
-        .map_err(ApiError::internal)?;
+        // No token leaves without its record where `audit.on_failure` is "deny".
+        .map_err(ApiError::audit_unavailable)?;
     Ok(outcome?.into_response(&grant?))
-}
-
-/// The same for a caller on this machine, who needs no credential and leaves no audit line.
-///
-/// # Errors
-///
-/// As `POST /v1/tokens`.
-pub async fn mint_members(
-    api: &Api,
-    members: Map<String, Value>,
-) -> Result<MintResponse, ApiError> {
-    let grant = read_grant(api, members)?;
-    Ok(issue(api, Requester::LOCAL, &grant).await?.into_response(&grant))
 }
 
 fn read_grant(api: &Api, members: Map<String, Value>) -> Result<Grant, ApiError> {

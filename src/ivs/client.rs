@@ -16,7 +16,10 @@ use super::{
     endpoint::Endpoint,
     server_time::{Clocks, LastServerTime, ServerTime},
 };
-use crate::{clock::Moment, telemetry::Instruments};
+use crate::{
+    clock::Moment,
+    telemetry::{Instruments, Outage},
+};
 
 /// The IVS endpoint of one region. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -26,6 +29,8 @@ pub struct RegionalIvs {
     endpoint: Endpoint,
     /// Why the last call failed, where that says something about IVS itself.
     outage: Arc<ArcSwapOption<IvsError>>,
+    /// What the log says of that.
+    logged: Arc<Outage>,
     server_time: LastServerTime,
     instruments: Instruments,
 }
@@ -161,8 +166,8 @@ impl RegionalIvs {
         server_time: LastServerTime,
         instruments: Instruments,
     ) -> Self {
-        let (clients, outage) = (Arc::new(clients), Arc::default());
-        Self { region, clients, endpoint, outage, server_time, instruments }
+        let (clients, outage, logged) = (Arc::new(clients), Arc::default(), Arc::default());
+        Self { region, clients, endpoint, outage, logged, server_time, instruments }
     }
 
     /// The region.
@@ -202,11 +207,25 @@ impl RegionalIvs {
         let outcome = outcome.map_err(|error| IvsError::from_sdk(&error).at(self.endpoint.get()));
         let took = clock.monotonic().saturating_sub(started);
         metrics.ivs_call(operation, outcome.as_ref().map_or_else(IvsError::kind, |_| "ok"), took);
+        let region = &self.region;
         match &outcome {
-            Err(error) if error.is_outage() => self.outage.store(Some(Arc::new(error.clone()))),
-            // Written only when something changes: lookups run on many cores.
-            Ok(_) | Err(_) if self.outage.load().is_some() => self.outage.store(None),
-            Ok(_) | Err(_) => {}
+            Err(error) if error.is_outage() => {
+                self.outage.store(Some(Arc::new(error.clone())));
+                if self.logged.begins(clock.monotonic()) {
+                    let event = "ivs_failing";
+                    tracing::warn!(event, %region, operation, %error, "calls to Amazon IVS fail");
+                }
+            }
+            Ok(_) | Err(_) => {
+                // Written only when something changes: lookups run on many cores.
+                if self.outage.load().is_some() {
+                    self.outage.store(None);
+                }
+                if self.logged.ends(clock.monotonic()) {
+                    let event = "ivs_recovered";
+                    tracing::info!(event, %region, operation, "calls to Amazon IVS work again");
+                }
+            }
         }
         outcome
     }

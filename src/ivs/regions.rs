@@ -197,6 +197,11 @@ impl IvsRegions {
         self.0.account.get_or_try_init(|| self.0.find_account()).await.cloned()
     }
 
+    /// The account, as far as it is known without asking anyone.
+    pub fn known_account(&self) -> Option<&AccountId> {
+        self.0.account.get().or(self.0.expected_account.as_ref())
+    }
+
     /// Refuses credentials of another account than `ivs.account_id`, as far as they can be told
     /// without a call.
     ///

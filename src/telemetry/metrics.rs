@@ -59,6 +59,8 @@ struct Families {
     key_heals: Family<Labels<2>, Counter>,
     revocations: Family<Labels<1>, Counter>,
     ivs_clock_offset: Family<Labels<1>, Gauge<f64, AtomicU64>>,
+    audit_records: Family<Labels<1>, Counter>,
+    audit_failing: Gauge,
 }
 
 /// A text format of metrics. Both have the same sample names and values.
@@ -198,6 +200,16 @@ impl Metrics {
         self.0.ivs_clock_offset.get_or_create(&labels).set(offset);
     }
 
+    /// So many audit records were `written` or `lost`.
+    pub fn audit_records(&self, outcome: &'static str, records: u64) {
+        self.0.audit_records.get_or_create(&[("outcome", outcome.to_owned())]).inc_by(records);
+    }
+
+    /// Whether audit records cannot be written at the moment.
+    pub fn set_audit_failing(&self, failing: bool) {
+        self.0.audit_failing.set(i64::from(failing));
+    }
+
     /// Everything, in one of the two text formats.
     ///
     /// # Errors
@@ -245,6 +257,8 @@ impl Default for Families {
             key_heals: Family::default(),
             revocations: Family::default(),
             ivs_clock_offset: Family::default(),
+            audit_records: Family::default(),
+            audit_failing: Gauge::default(),
         };
         families.register();
         families
@@ -350,6 +364,16 @@ impl Families {
             self.ivs_clock_offset.clone(),
         );
         registry.register(
+            "audit_records",
+            "Audit records by whether they were written or lost",
+            self.audit_records.clone(),
+        );
+        registry.register(
+            "audit_failing",
+            "Whether audit records cannot be written or are lost: 1 or 0",
+            self.audit_failing.clone(),
+        );
+        registry.register(
             "log_lines_dropped",
             "Log lines lost because standard error was too slow or failed",
             super::output::DROPPED.clone(),
@@ -438,6 +462,7 @@ mod tests {
         metrics.key_heal("us-west-2", "reimported");
         metrics.revocation("revoked");
         metrics.set_ivs_clock_offset("us-west-2", -1500);
+        metrics.audit_records("written", 1);
         metrics
     }
 

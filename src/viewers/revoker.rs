@@ -28,10 +28,8 @@ use crate::{
         budget::{Pass, Stopwatch},
     },
     secret::system_rng,
+    telemetry::Outage,
 };
-
-/// Failed calls are told in the log at most this often.
-const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 
 /// A queue that waits for its next call is looked at this often: what nobody waits for any more must
 /// not keep the process from ending.
@@ -49,8 +47,7 @@ struct Inner {
     /// Told when an answer may have made room for the next call.
     answered: Notify,
     tasks: TaskTracker,
-    /// When the log may next tell of a failed call.
-    next_complaint: Mutex<Duration>,
+    outage: Outage,
 }
 
 impl fmt::Debug for Inner {
@@ -72,7 +69,7 @@ impl Revoker {
             lanes: Mutex::new(Lanes::new()),
             answered: Notify::new(),
             tasks,
-            next_complaint: Mutex::default(),
+            outage: Outage::default(),
         }))
     }
 
@@ -159,38 +156,36 @@ impl Inner {
         match (operation, sessions) {
             (Operation::Single, [session]) => {
                 let answer = self.source.revoke_one(session).await;
-                self.complain(answer.as_ref().err());
+                self.observe(answer.as_ref().err());
                 vec![answers::of_single(answer.as_ref())]
             }
             (Operation::Single | Operation::Batch, sessions) => {
                 let answer = self.source.revoke_batch(sessions).await;
-                self.complain(answer.as_ref().err());
+                self.observe(answer.as_ref().err());
                 answers::of_batch(sessions, answer.as_deref())
             }
         }
     }
 
-    /// Tells of a failed call, unless that was done just now.
-    fn complain(&self, error: Option<&IvsError>) {
-        let Some(error) = error else { return };
+    /// Logs that calls begin to fail, and that they work again.
+    fn observe(&self, error: Option<&IvsError>) {
+        let (region, now) = (&self.region, self.stopwatch.elapsed());
         let reason = match error {
             // These are about a session, and what AWS says may name the viewer.
-            IvsError::NotFound | IvsError::Invalid { .. } => return,
-            IvsError::Conflict { .. } => error.kind().to_owned(),
-            IvsError::Throttled
-            | IvsError::Denied { .. }
-            | IvsError::NoCredentials
-            | IvsError::QuotaExceeded { .. }
-            | IvsError::Unavailable { .. }
-            | IvsError::TimedOut => error.to_string(),
+            None | Some(IvsError::NotFound | IvsError::Invalid { .. }) => {
+                if self.outage.ends(now) {
+                    let event = "revocations_recovered";
+                    tracing::info!(event, %region, "viewer-session revocations work again");
+                }
+                return;
+            }
+            Some(error @ IvsError::Conflict { .. }) => error.kind().to_owned(),
+            Some(error) => error.to_string(),
         };
-        let now = self.stopwatch.elapsed();
-        let mut next = self.next_complaint.lock().unwrap_or_else(PoisonError::into_inner);
-        if now >= *next {
-            *next = now + COMPLAINT_PAUSE;
+        if self.outage.begins(now) {
             tracing::warn!(
                 event = "revocations_delayed",
-                region = %self.region,
+                %region,
                 reason,
                 "viewer-session revocations are delayed"
             );

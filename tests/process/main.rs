@@ -7,6 +7,7 @@
     reason = "clippy allows them in tests, but not in the helpers of tests"
 )]
 
+mod audit;
 mod cli;
 mod connection;
 mod doctor;

@@ -81,6 +81,18 @@ impl Server {
         }
     }
 
+    /// The same, where nothing may come before that line.
+    pub(crate) fn start_with_first_line(mut command: Command) -> Self {
+        #[expect(clippy::zombie_processes, reason = "it is waited for when the server is dropped")]
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let url = line.strip_prefix("listening on ").expect(&line).trim_end().to_owned();
+        Self { child, url, stdout, stderr }
+    }
+
     /// `emulator` on a free port.
     pub(crate) fn emulator(data_dir: &Path) -> Self {
         let data_dir = data_dir.display().to_string();
@@ -93,12 +105,18 @@ impl Server {
     }
 
     /// Waits for its end: the exit code, and the rest of what it wrote to either stream.
-    pub(crate) fn wait(mut self) -> (Option<i32>, String) {
+    pub(crate) fn wait(self) -> (Option<i32>, String) {
+        let (code, stdout, stderr) = self.wait_apart();
+        (code, stdout + &stderr)
+    }
+
+    /// The same with both streams apart.
+    pub(crate) fn wait_apart(mut self) -> (Option<i32>, String, String) {
         let status = self.child.wait().unwrap();
-        let mut written = String::new();
-        self.stdout.read_to_string(&mut written).unwrap();
-        self.stderr.read_to_string(&mut written).unwrap();
-        (status.code(), written)
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        self.stdout.read_to_string(&mut stdout).unwrap();
+        self.stderr.read_to_string(&mut stderr).unwrap();
+        (status.code(), stdout, stderr)
     }
 
     /// Fills the pipes of both streams, as if no one read them.

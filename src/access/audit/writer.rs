@@ -1,42 +1,35 @@
-//! The thread that writes audit lines, and goes on trying when it cannot.
+//! The thread that writes audit records, and keeps trying while it cannot.
 
 use std::{
     io::{self, Write},
     sync::{Arc, atomic::Ordering, mpsc::Receiver},
-    time::Duration,
 };
 
 use tokio::sync::{oneshot, watch};
 
-use super::State;
+use super::{RETRY_AFTER, State};
 
 /// A batch is written once it is this large, in bytes.
 const LARGEST_BATCH: usize = 1 << 20;
 
-/// A line that is to be written.
+/// A record that is to be written.
 #[derive(Debug)]
 pub(super) struct Queued {
     pub(super) line: Vec<u8>,
-    /// Who waits for that; dropped where it is lost.
+    /// Notified once that is done; dropped where the record is lost.
     pub(super) waits: Option<oneshot::Sender<()>>,
 }
 
-pub(super) struct Writer<O> {
+pub(super) struct Writer<W> {
     pub(super) lines: Receiver<Queued>,
-    /// Opens the sink, anew for each batch.
-    pub(super) open: O,
+    /// Writes lines to the sink, and removes from them what was written.
+    pub(super) write: W,
     pub(super) state: Arc<State>,
-    /// How many lines have been written.
+    /// How many records were written or lost.
     pub(super) progress: watch::Sender<u64>,
-    /// How long to wait after a failed write.
-    pub(super) retry_after: Duration,
 }
 
-impl<O, W> Writer<O>
-where
-    O: FnMut() -> io::Result<W>,
-    W: Write,
-{
+impl<W: FnMut(&mut &[u8]) -> io::Result<()>> Writer<W> {
     /// Writes until every sender is gone and the queue is empty.
     pub(super) fn run(mut self) {
         while let Ok(first) = self.lines.recv() {
@@ -51,46 +44,50 @@ where
                 count += 1;
             }
             if self.write_batch(&batch) {
+                self.state.metrics.audit_records("written", count);
                 for waits in waiting {
-                    // Who was refused meanwhile, or went away, waits no more.
+                    // The caller may have been refused meanwhile, or may be gone.
                     let _ = waits.send(());
                 }
+            } else {
+                self.state.metrics.audit_records("lost", count);
             }
             self.progress.send_modify(|written| *written += count);
         }
     }
 
-    /// Writes the batch, however often that takes, unless nobody is left to wait for it. Says whether it
-    /// is written.
+    /// Writes the batch, however often that takes, unless the process ends. Returns whether it is written.
     fn write_batch(&mut self, batch: &[u8]) -> bool {
         let mut rest = batch;
-        while let Err(error) = (self.open)().and_then(|mut sink| write_rest(&mut sink, &mut rest)) {
-            if !self.state.broken.send_replace(true) {
-                tracing::error!(
-                    event = "audit_failing",
-                    %error,
-                    "cannot write the audit log; retrying"
-                );
-            }
+        while let Err(error) = self.attempt(&mut rest) {
+            self.state.broken.send_replace(true);
+            self.state.report_failure(&error.to_string());
             if self.state.closed.load(Ordering::Relaxed) {
+                let bytes = rest.len();
                 tracing::error!(
                     event = "audit_records_lost",
-                    bytes = rest.len(),
+                    bytes,
                     "audit records were lost at shutdown"
                 );
                 return false;
             }
-            std::thread::park_timeout(self.retry_after);
+            std::thread::park_timeout(RETRY_AFTER);
         }
-        if self.state.broken.send_replace(false) {
-            tracing::info!(event = "audit_recovered", "the audit log can be written again");
-        }
+        self.state.broken.send_replace(false);
+        self.state.report_recovery();
         true
+    }
+
+    fn attempt(&mut self, rest: &mut &[u8]) -> io::Result<()> {
+        self.state.write_begins();
+        let written = (self.write)(rest);
+        self.state.write_ends();
+        written
     }
 }
 
-/// Writes `rest`, which shrinks by what is written, so that a further try writes nothing twice.
-fn write_rest(sink: &mut impl Write, rest: &mut &[u8]) -> io::Result<()> {
+/// Writes `rest`, which shrinks by what is written, so that a further attempt writes nothing twice.
+pub(super) fn write_rest(sink: &mut impl Write, rest: &mut &[u8]) -> io::Result<()> {
     while !rest.is_empty() {
         match sink.write(rest) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

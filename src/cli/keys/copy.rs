@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::{Context, Failure};
+use super::{Changed, Context, Failure};
 use crate::{
     app::open_store,
     cli::output,
@@ -51,6 +51,7 @@ impl Context<'_> {
         self.announce_at("Copying a keyring", &format!("{} to {}", places.0, places.1));
         let copied = self.runtime.block_on(copy(&*from, &*to, &self.region));
         let copied = copied.map_err(Failure::failed)?;
+        self.record("keyring_copied", &Changed::default())?;
         // Named again: a store may have learned its account.
         let to_place = to.describe(&self.region);
         let (outcome, keys) = match copied {

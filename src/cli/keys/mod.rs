@@ -22,12 +22,15 @@ use super::{
     output::{self, note, span},
 };
 use crate::{
+    access::audit::Record,
     app::{App, KeyAccess},
     clock::Timestamp,
     config::Config,
     ivs::arn::{PlaybackKeyArn, Region},
     keys::{
-        keyring::{KeyVersion, Keyring, Present, RotationId},
+        inventory::KeyPairView,
+        keyring::{KeyVersion, Keyring, Present, RotationId, RotationMode},
+        material::Fingerprint,
         operations::KeyOperations,
         rotator::Rotator,
     },
@@ -113,7 +116,7 @@ pub(super) fn run(global: &Global, command: KeysCommand) -> Result<(), Failure> 
     let rotator = app.api().rotators.get(&region).map(Arc::clone);
     let rotator = rotator.ok_or_else(|| Failure::Failed(format!("{region} is not served")))?;
     let context = Context { global, config: &config, runtime, app, region, rotator };
-    match command {
+    let outcome = match command {
         KeysCommand::List => context.list(),
         KeysCommand::Status => context.status(),
         KeysCommand::Doctor(args) => context.doctor(&args),
@@ -126,7 +129,10 @@ pub(super) fn run(global: &Global, command: KeysCommand) -> Result<(), Failure> 
         KeysCommand::Rollback => context.roll_back(),
         KeysCommand::Release { arn } => context.release(&arn),
         KeysCommand::Copy(args) => context.copy(&args),
-    }
+    };
+    // What the rotator did by itself.
+    context.runtime.block_on(context.app.api().audit.settle());
+    outcome
 }
 
 impl KeysCommand {
@@ -207,6 +213,30 @@ impl Context<'_> {
         output::line(text)
     }
 
+    /// Records a change that was made.
+    fn record(&self, event: &'static str, changed: &Changed<'_>) -> Result<(), Failure> {
+        let (api, operator) = (self.app.api(), crate::cli::operator());
+        let fingerprint = changed.fingerprint.map(|it| it.to_string());
+        let rotation = changed.rotation.map(ToString::to_string);
+        let record = Record {
+            region: Some(&self.region),
+            key_pair_arn: changed.arn,
+            key_fingerprint: fingerprint.as_deref(),
+            rotation_id: rotation.as_deref(),
+            mode: changed.mode.map(RotationMode::word),
+            ..Record::key_change(api.clock.now(), &operator, event)
+        };
+        self.runtime
+            .block_on(api.audit.record(&record))
+            .map_err(|error| Failure::Failed(format!("the change was made, but {error}")))
+    }
+
+    fn record_pair(&self, event: &'static str, pair: &KeyPairView) -> Result<(), Failure> {
+        let changed =
+            Changed { arn: pair.arn.as_ref(), fingerprint: pair.fingerprint, ..Changed::default() };
+        self.record(event, &changed)
+    }
+
     /// Says where something is about to change, before it does.
     fn announce(&self, what: &str) {
         self.announce_at(what, &self.app.store_of(&self.region));
@@ -218,6 +248,15 @@ impl Context<'_> {
             account.map_or_else(|_| "not known yet".to_owned(), |account| account.to_string());
         note(&format!("{what}: account {account}, region {}, store {store}", self.region));
     }
+}
+
+/// What a command changed, for the audit.
+#[derive(Clone, Copy, Debug, Default)]
+struct Changed<'a> {
+    arn: Option<&'a PlaybackKeyArn>,
+    fingerprint: Option<Fingerprint>,
+    rotation: Option<&'a RotationId>,
+    mode: Option<RotationMode>,
 }
 
 /// Whether another signer may use a pair, so that it waits for `keys release`.

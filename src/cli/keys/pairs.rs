@@ -10,7 +10,7 @@ use std::{
 use clap::Args;
 use serde_json::json;
 
-use super::{Context, Failure, confirmed, is_shared, note};
+use super::{Changed, Context, Failure, confirmed, is_shared, note};
 use crate::{
     cli::output::{self, span},
     http::key_pairs::KeyPairsBody,
@@ -97,7 +97,9 @@ impl Context<'_> {
         let label = args.label()?;
         self.announce("Generating a key pair");
         let made = self.operations().generate(GenerateKey { label, idempotency: None });
-        self.show(&self.runtime.block_on(made).map_err(Failure::failed)?)
+        let pair = self.runtime.block_on(made).map_err(Failure::failed)?;
+        self.record_pair("key_pair_created", &pair)?;
+        self.show(&pair)
     }
 
     pub(super) fn import(&self, args: &ImportArgs) -> Result<(), Failure> {
@@ -126,6 +128,7 @@ impl Context<'_> {
             }
         };
         let pair = made.map_err(Failure::failed)?;
+        self.record_pair("key_pair_imported", &pair)?;
         self.show(&pair)?;
         if args.private_key.is_some() && pair.adopted {
             for line in self.after_adoption(&pair)? {
@@ -179,6 +182,7 @@ impl Context<'_> {
         }
         let deleted = self.operations().delete(arn.clone(), *force);
         self.runtime.block_on(deleted).map_err(Failure::failed)?;
+        self.record("key_pair_deleted", &Changed { arn: Some(arn), ..Changed::default() })?;
         if self.global.json() {
             return output::json(&json!({ "arn": arn, "deleted": true }));
         }

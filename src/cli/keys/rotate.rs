@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::{Context, Failure, confirmed, is_shared, moment, note};
+use super::{Changed, Context, Failure, confirmed, is_shared, moment, note};
 use crate::{
     cli::output::{self, span},
     clock::Timestamp,
@@ -130,6 +130,13 @@ impl Context<'_> {
         };
         let begun = self.runtime.block_on(self.operations().begin_rotation(request))?;
         let id = begun.id();
+        if let Begun::New(id) = &begun {
+            let changed = Changed { rotation: Some(id), mode: Some(mode), ..Changed::default() };
+            // The rotation has begun, and must be followed to its end.
+            if let Err(Failure::Failed(message)) = self.record("rotation_started", &changed) {
+                note(&message);
+            }
+        }
         note(&match &begun {
             Begun::New(_) => format!("Rotation {id} is begun."),
             Begun::Known(_) | Begun::UnderWay(_) => {

@@ -1,6 +1,6 @@
 //! `keys cancel|rollback|release`, and a rotation as these commands show it.
 
-use super::{Context, Failure, moment, note};
+use super::{Changed, Context, Failure, moment, note};
 use crate::{
     cli::output::{self, span},
     clock::Timestamp,
@@ -16,6 +16,8 @@ impl Context<'_> {
         self.announce("Cancelling a rotation");
         let cancelled = self.operations().cancel_rotation(id.clone());
         self.runtime.block_on(cancelled).map_err(Failure::failed)?;
+        let changed = Changed { rotation: Some(id), ..Changed::default() };
+        self.record("rotation_cancelled", &changed)?;
         // The key that was made for it goes.
         self.take_steps();
         let view = self.runtime.block_on(self.rotator.rotation(id)).map_err(Failure::failed)?;
@@ -26,6 +28,8 @@ impl Context<'_> {
         self.announce("Rolling back");
         let rolled_back = self.operations().roll_back("cli".to_owned());
         let id = self.runtime.block_on(rolled_back).map_err(Failure::failed)?;
+        let changed = Changed { rotation: Some(&id), ..Changed::default() };
+        self.record("rotation_rolled_back", &changed)?;
         self.take_steps();
         let view = self.runtime.block_on(self.rotator.rotation(&id)).map_err(Failure::failed)?;
         note(&format!(
@@ -40,6 +44,7 @@ impl Context<'_> {
         self.announce("Releasing an adopted key");
         let released = self.operations().release(arn.clone());
         self.runtime.block_on(released).map_err(Failure::failed)?;
+        self.record("key_pair_released", &Changed { arn: Some(arn), ..Changed::default() })?;
         self.take_steps();
         note(&after_release(self.keyring()?.as_deref(), arn));
         self.get(arn.as_str())

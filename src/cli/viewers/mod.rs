@@ -232,7 +232,8 @@ fn revoke(runtime: &Runtime, app: &App, items: Vec<Item>) -> Result<RevocationRe
         let count = some.len();
         let progress = Progress::default();
         let revoked = runtime.block_on(async {
-            let mut revoked = pin!(revoke_judged(app.api(), some, progress.clone()));
+            let mut revoked =
+                pin!(revoke_judged(app.api(), crate::cli::operator(), some, progress.clone()));
             loop {
                 tokio::select! {
                     biased;

@@ -25,10 +25,7 @@ use super::{
     respond::{json, no_store},
 };
 use crate::{
-    access::{
-        ClientId,
-        audit::{Outcome, Revocation},
-    },
+    access::audit::{Actor, Kind, Outcome, Record},
     clock::Timestamp,
     viewers::{
         Admission, Crowded, LeftDenied, MAX_SESSIONS, NotRevoked, Progress, RevokeError, Revoked,
@@ -137,42 +134,34 @@ pub async fn revoke_viewer_sessions(
     let items = parse_items(body.0, "viewerSessions", MAX_SESSIONS)?;
     let items: Vec<_> = items.into_iter().map(|it| judge(&api, it)).collect();
     let admission = api.viewers.admit(&wanted(&items)).map_err(|it| refuse_crowd(&it))?;
-    let caller = Audited {
-        client_id: client.id().clone(),
-        request_id: facts.request_id().to_owned(),
-        trace_id: facts.trace_id().map(ToOwned::to_owned),
-        started: api.clock.monotonic(),
-    };
+    let caller = Audited { actor: client.actor(&facts), started: api.clock.monotonic() };
     let work = {
         let api = api.clone();
-        async move {
-            let (progress, caller) = (Progress::default(), Some(&caller));
-            carry_out(&api, items, admission, progress, caller).await
-        }
+        async move { carry_out(&api, items, admission, Progress::default(), &caller).await }
     };
     let outcome = api.viewers.in_background(work).await.map_err(ApiError::internal)?;
     Ok(no_store(json(&outcome)))
 }
 
-/// The same for a caller on this machine, who needs no credential and leaves no audit line.
+/// The same for an operator on this machine, who needs no credential.
 ///
 /// # Errors
 ///
 /// Too many wait already.
 pub async fn revoke_judged(
     api: &Api,
+    operator: Actor,
     items: Vec<Item>,
     progress: Progress,
 ) -> Result<RevocationResponse, Crowded> {
     let admission = api.viewers.admit(&wanted(&items))?;
-    Ok(carry_out(api, items, admission, progress, None).await)
+    let caller = Audited { actor: operator, started: api.clock.monotonic() };
+    Ok(carry_out(api, items, admission, progress, &caller).await)
 }
 
-/// Who is told of in the audit log.
+/// Whose request the audit log records.
 struct Audited {
-    client_id: ClientId,
-    request_id: String,
-    trace_id: Option<String>,
+    actor: Actor,
     /// By the monotonic clock.
     started: Duration,
 }
@@ -191,7 +180,7 @@ async fn carry_out(
     items: Vec<Item>,
     admission: Admission,
     progress: Progress,
-    caller: Option<&Audited>,
+    caller: &Audited,
 ) -> RevocationResponse {
     let outcomes = api.viewers.revoke(wanted(&items), admission, progress).await;
     let mut outcomes = outcomes.into_iter();
@@ -207,9 +196,7 @@ async fn carry_out(
         };
         let code = ended.as_ref().err().map(|it| it.problem.spec().code);
         api.metrics.revocation(code.unwrap_or("revoked"));
-        if let Some(caller) = caller {
-            audit(api, caller, viewer_id.as_deref(), wanted.as_ref(), &ended);
-        }
+        audit(api, caller, viewer_id.as_deref(), wanted.as_ref(), &ended);
         match ended {
             Ok(Revoked { version, playable_from, denied_until }) => {
                 response.results.push(RevokedSession {
@@ -229,6 +216,8 @@ async fn carry_out(
         }
     }
     response.revoked = response.results.len();
+    // The sessions have ended whether or not this succeeds, so that it fails nothing.
+    api.audit.settle().await;
     response
 }
 
@@ -282,19 +271,18 @@ fn audit(
         },
         Err(Failure { left: None, .. }) => (None, None),
     };
-    api.audit.record_revocation(&Revocation {
-        ts: api.clock.now(),
-        request_id: &caller.request_id,
-        trace_id: caller.trace_id.as_deref(),
-        client_id: &caller.client_id,
+    let outcome = if ended.is_ok() { Outcome::Revoked } else { Outcome::Refused };
+    let event = (Kind::Revocation, "revocation");
+    // A viewer who must go does not stay for the sake of a record.
+    api.audit.record_later(&Record {
         channel_arn: wanted.map(|it| &it.channel),
         region: wanted.map(|it| it.channel.region()),
         // One that no token can have is any text.
         viewer_id: viewer_id.filter(|_| wanted.is_some()),
-        viewer_session_version: version,
+        viewer_session_version: version.map(i64::from),
         denied_until,
-        outcome: if ended.is_ok() { Outcome::Revoked } else { Outcome::Refused },
         code: ended.as_ref().err().map(|it| it.problem.spec().code),
-        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        duration_ms: Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+        ..Record::new(api.clock.now(), &caller.actor, event, outcome)
     });
 }

@@ -105,6 +105,16 @@ pub enum RotationMode {
     Emergency,
 }
 
+impl RotationMode {
+    /// As in JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Graceful => "graceful",
+            Self::Emergency => "emergency",
+        }
+    }
+}
+
 /// How a rotation ended.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

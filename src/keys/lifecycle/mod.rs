@@ -215,6 +215,29 @@ impl Step {
             Self::DeleteStray(..) => "delete_stray",
         }
     }
+
+    /// The key that it is about.
+    pub const fn version(&self) -> Option<&VersionId> {
+        match self {
+            Self::Replace(id)
+            | Self::Import(id)
+            | Self::NoteMissing(id)
+            | Self::Reimport(id)
+            | Self::Recover(id)
+            | Self::Withdraw(id)
+            | Self::ConfirmDrain(id)
+            | Self::Retire(id)
+            | Self::Delete(id)
+            | Self::NoteStray(id, _)
+            | Self::DeleteStray(id, _) => Some(id),
+            Self::Settle | Self::Schedule | Self::Activate(_) => None,
+        }
+    }
+
+    /// The rotation that it is about.
+    pub const fn rotation(&self) -> Option<&RotationId> {
+        if let Self::Activate(id) = self { Some(id) } else { None }
+    }
 }
 
 /// What is waited for.

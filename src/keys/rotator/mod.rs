@@ -32,14 +32,17 @@ use super::{
         plan,
         view::{self, RotationView},
     },
-    material::PrivateKey,
+    material::{Fingerprint, PrivateKey},
     operations::{KeyOperations, OperationError},
     signer::Signer,
     snapshot::SigningKeys,
     survey,
 };
 use crate::{
-    ivs::{IvsError, arn::Region},
+    ivs::{
+        IvsError,
+        arn::{PlaybackKeyArn, Region},
+    },
     secret::system_rng,
     telemetry::metrics::Metrics,
 };
@@ -89,6 +92,27 @@ pub trait Probe: fmt::Debug + Send + Sync {
     ) -> ProbeFuture<'a>;
 }
 
+/// A step that was taken and changed key pairs or a rotation.
+#[derive(Clone, Debug)]
+pub struct StepTaken<'a> {
+    /// Its word in metrics and logs.
+    pub step: &'static str,
+    /// Why it was taken.
+    pub reason: &'a str,
+    /// The key pair that it changed, where the step names one.
+    pub arn: Option<PlaybackKeyArn>,
+    /// The key, likewise.
+    pub fingerprint: Option<Fingerprint>,
+    /// The rotation, likewise.
+    pub rotation: Option<RotationId>,
+}
+
+/// Is shown what the rotator changes by itself: the audit.
+pub trait Witness: fmt::Debug + Send + Sync {
+    /// A step was taken.
+    fn step_taken(&self, region: &Region, taken: &StepTaken<'_>);
+}
+
 /// Rotates and repairs the keys of one region.
 #[derive(Debug)]
 pub struct Rotator {
@@ -96,6 +120,7 @@ pub struct Rotator {
     signing_keys: Arc<SigningKeys>,
     settings: RotatorSettings,
     probe: Option<Arc<dyn Probe>>,
+    witness: Option<Arc<dyn Witness>>,
     metrics: Metrics,
     schedule_delay: Duration,
     memory: Mutex<Memory>,
@@ -152,6 +177,7 @@ impl Rotator {
             signing_keys,
             settings,
             probe: None,
+            witness: None,
             metrics,
             schedule_delay,
             memory: Mutex::default(),
@@ -165,6 +191,13 @@ impl Rotator {
     #[must_use]
     pub fn with_probe(mut self, probe: Arc<dyn Probe>) -> Self {
         self.probe = Some(probe);
+        self
+    }
+
+    /// Shows what this rotator changes to `witness`.
+    #[must_use]
+    pub fn with_witness(mut self, witness: Arc<dyn Witness>) -> Self {
+        self.witness = Some(witness);
         self
     }
 
@@ -363,6 +396,7 @@ impl Rotator {
                 self.metrics.rotation_step(region.as_str(), step, "ok");
                 self.memory().succeeded(&planned.step);
                 self.note_heal(&planned.step);
+                self.show_witness(planned);
             }
             Ok(false) => {
                 tracing::debug!(event = "rotation_step_outdated", %region, step, "step not taken");
@@ -375,6 +409,27 @@ impl Rotator {
                 self.memory().failed(&planned.step, Some(error), now, &mut system_rng());
             }
         }
+    }
+
+    fn show_witness(&self, planned: &Planned) {
+        let Some(witness) = &self.witness else { return };
+        let keyring = self.signing_keys.keyring(self.region());
+        let version = planned.step.version().zip(keyring.as_ref());
+        let version = version.and_then(|(id, keyring)| keyring.version(id));
+        witness.step_taken(
+            self.region(),
+            &StepTaken {
+                step: planned.step.word(),
+                reason: planned.reason,
+                arn: if let Step::NoteStray(_, arn) | Step::DeleteStray(_, arn) = &planned.step {
+                    Some(arn.clone())
+                } else {
+                    version.and_then(|version| version.arn.clone())
+                },
+                fingerprint: version.map(|version| version.fingerprint),
+                rotation: planned.step.rotation().cloned(),
+            },
+        );
     }
 
     fn note_heal(&self, step: &Step) {

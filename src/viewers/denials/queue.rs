@@ -6,7 +6,10 @@
 use std::{
     collections::BTreeMap,
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
@@ -27,6 +30,8 @@ pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     /// Whose turn it is to write.
     turn: Arc<AsyncMutex<()>>,
+    /// The last denials could not be written.
+    is_failing: AtomicBool,
 }
 
 #[derive(Default)]
@@ -117,7 +122,11 @@ impl Denials {
         let (denials, told): (Vec<_>, Vec<_>) =
             entries.into_values().map(|it| (it.denials, it.told)).unzip();
         let written = lock.and_then(|lock| self.add(&lock, denials.into_iter().flatten(), now));
+        if written.is_ok() && self.0.queue.is_failing.swap(false, Ordering::Relaxed) {
+            tracing::info!(event = "denials_written", "viewers can be denied again");
+        }
         let outcome = written.map_err(|error| {
+            self.0.queue.is_failing.store(true, Ordering::Relaxed);
             tracing::error!(event = "denials_not_written", %error, "viewers could not be denied");
             NotDenied { perhaps: matches!(error, DenialsError::Unfinished { .. }) }
         });
