@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::Router;
+use tokio::signal::unix::Signal;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{canary::Canary, clock_watch, error::StartError, preflight, settings};
+use super::{canary::Canary, clock_watch, error::StartError, preflight, settings, tls::ServerTls};
 use crate::{
     access::{
         Clients,
@@ -16,8 +17,12 @@ use crate::{
     clock::Clock,
     config::{Config, CorsOrigin, KeyStore},
     http::{
-        self, Api, Components, access_log::AccessLog, demo::Demo, health::ShutdownFlag,
-        inspect::InspectionTurns, metrics::MetricsPlace,
+        self, Api, Components,
+        access_log::AccessLog,
+        demo::Demo,
+        health::{CertificateStatus, ShutdownFlag},
+        inspect::InspectionTurns,
+        metrics::MetricsPlace,
     },
     ivs::{
         ConnectError, IvsRegions,
@@ -282,6 +287,7 @@ impl App {
             public_channels: config.tokens.public_channels,
             limits: settings::limits(config),
             inspections: InspectionTurns::default(),
+            certificate: CertificateStatus::default(),
             shutdown: ShutdownFlag::default(),
             access_log: AccessLog::default(),
             tasks: tasks.clone(),
@@ -305,6 +311,11 @@ impl App {
     /// What handlers use.
     pub fn api(&self) -> &Api {
         &self.api
+    }
+
+    /// The clock and the metrics of the service.
+    pub(super) fn instruments(&self) -> Instruments {
+        Instruments { clock: self.api.clock.clone(), metrics: self.api.metrics.clone() }
     }
 
     /// Where the keyring of a region is, for people.
@@ -394,6 +405,23 @@ impl App {
         }
     }
 
+    /// Reads the certificate again from time to time, and the clients and the certificate on each SIGHUP.
+    pub(super) fn start_reloading(&self, mut hangups: Signal, tls: Option<Arc<ServerTls>>) {
+        if let Some(tls) = &tls {
+            self.tasks.spawn(Arc::clone(tls).run(self.reload_every, self.stop.clone()));
+        }
+        let (registry, stop) = (Arc::clone(&self.api.registry), self.stop.clone());
+        self.tasks.spawn(async move {
+            while stop.run_until_cancelled(hangups.recv()).await.flatten().is_some() {
+                let (registry, tls) = (Arc::clone(&registry), tls.clone());
+                let reloaded =
+                    tokio::task::spawn_blocking(move || reload(&registry, tls.as_deref()));
+                // A reading that panics is one that failed; the panic was logged.
+                let _ = reloaded.await;
+            }
+        });
+    }
+
     /// From now on the service is not ready.
     pub fn begin_shutdown(&self) {
         self.api.shutdown.set();
@@ -470,6 +498,25 @@ fn record_client_changes(api: &Api, known: &mut Arc<Clients>) {
         record("client_removed", client);
     }
     *known = current;
+}
+
+/// Reloads on SIGHUP. The former clients and the former certificate stay where a new one cannot be used.
+fn reload(registry: &Registry, tls: Option<&ServerTls>) {
+    tracing::info!(event = "reload_requested", "reloading on SIGHUP");
+    match registry.reload() {
+        Ok(changed) => {
+            let clients = registry.clients().len();
+            tracing::info!(event = "clients_reloaded", clients, changed, "clients are up to date");
+        }
+        Err(error) => tracing::error!(
+            event = "clients_not_reloaded",
+            fault = error.to_string(),
+            "cannot reload clients; keeping the old ones"
+        ),
+    }
+    if let Some(tls) = tls {
+        tls.reload();
+    }
 }
 
 /// What drives each region's keys; a scheduled rotation goes through the regions in turn.

@@ -17,10 +17,11 @@ use url::Url;
 use super::{
     App, StartError,
     emulator::{GRACE, connections, warn_if_public},
+    open_files::OpenFiles,
     preflight::preflight,
     serve::Running,
     server::Listener,
-    signals::StopSignals,
+    signals::{self, StopSignals},
 };
 use crate::{
     access::{Client, Credential, Scope, edit::ClientsFile},
@@ -78,6 +79,8 @@ pub struct DevOptions {
 /// A port is taken, the data folder cannot be used, or another `dev` uses it.
 pub async fn run_dev(options: DevOptions, clock: Clock) -> Result<(), StartError> {
     let signals = StopSignals::new().map_err(StartError::Signals)?;
+    let hangups = signals::hangups().map_err(StartError::Signals)?;
+    let open_files = OpenFiles::raise();
     let listener = Listener::bind(options.listen, "--listen")?;
     let emulator_listener = Listener::bind(options.emulator_listen, "--emulator-listen")?;
     warn_if_public(options.listen);
@@ -94,7 +97,9 @@ pub async fn run_dev(options: DevOptions, clock: Clock) -> Result<(), StartError
     )?;
     let channel = emulated.ensure_live_channel(&region(), CHANNEL).await?;
     let emulator_url = loopback_url(emulator_listener.address());
-    let emulator = Running::start_with(emulator_listener, emulated.router(), connections());
+    let instruments = Instruments::new(clock.clone());
+    let connections = connections(open_files.max_connections(0, 2)?, instruments.clone());
+    let emulator = Running::start_with(emulator_listener, emulated.router(), connections);
 
     let credential = folder.credential("api-key", "dev", &Scope::ALL, &clock)?;
     let service_url = loopback_url(listener.address());
@@ -105,7 +110,6 @@ pub async fn run_dev(options: DevOptions, clock: Clock) -> Result<(), StartError
     warn_about_unapplied(&config, options.config.as_deref());
     folder.write("config.toml", &config_file(&config))?;
     folder.write("env", &env_file(&config, &emulator_url))?;
-    let instruments = Instruments::new(clock);
     let ivs = IvsRegions::fixed(
         &emulator_url,
         region(),
@@ -132,8 +136,9 @@ pub async fn run_dev(options: DevOptions, clock: Clock) -> Result<(), StartError
         // A tunnel or proxy has one host for the page and for what it plays.
         router = router.merge(emulated.edge_router());
     }
+    let max_connections = open_files.max_connections(config.server.max_connections, 2)?;
     introduce(&service_url, &emulator_url, &channel, &folder);
-    let service = Running::start(listener, router, &config)?;
+    let service = Running::start(listener, &app, router, &config, max_connections, hangups)?;
     app.log_start(&service_url, None);
     app.start_background();
     service.until_stopped(app, signals, &config).await?;

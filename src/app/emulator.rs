@@ -4,6 +4,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use super::{
     StartError,
+    connection::TimeLimits,
+    open_files::OpenFiles,
     serve::{Running, announce},
     server::{ConnectionSettings, Listener},
     signals::StopSignals,
@@ -11,11 +13,16 @@ use super::{
 use crate::{
     clock::Clock,
     emulator::{Emulator, Options},
-    telemetry::print,
+    http::health::ShutdownFlag,
+    telemetry::{Instruments, print},
 };
 
-/// Idle connections of the emulator are kept this long.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Those of the token service by default.
+const LIMITS: TimeLimits = TimeLimits {
+    keep_alive: Duration::from_secs(75),
+    header: Duration::from_secs(10),
+    write: Duration::from_secs(30),
+};
 
 /// Requests in flight may take this long when the emulator stops.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
@@ -36,12 +43,14 @@ pub struct EmulatorOptions {
 /// Its state cannot be opened, or the port cannot be listened on.
 pub async fn run_emulator(options: EmulatorOptions, clock: Clock) -> Result<(), StartError> {
     let mut signals = StopSignals::new().map_err(StartError::Signals)?;
+    let max_connections = OpenFiles::raise().max_connections(0, 1)?;
     let listener = Listener::bind(options.listen, "--listen")?;
     print("An emulated Amazon IVS, for development and tests; not for production.");
     warn_if_public(options.listen);
+    let connections = connections(max_connections, Instruments::new(clock.clone()));
     let emulator = Emulator::open(options.emulator, clock)?;
-    announce(&listener, &connections());
-    let mut running = Running::start_with(listener, emulator.router(), connections());
+    announce(&listener, &connections);
+    let mut running = Running::start_with(listener, emulator.router(), connections);
     tokio::select! {
         ended = running.ended() => return Err(ended),
         _ = signals.next() => {}
@@ -50,8 +59,16 @@ pub async fn run_emulator(options: EmulatorOptions, clock: Clock) -> Result<(), 
     Ok(())
 }
 
-pub(super) fn connections() -> ConnectionSettings {
-    ConnectionSettings { keep_alive: KEEP_ALIVE, tls: None }
+pub(super) fn connections(max_connections: usize, instruments: Instruments) -> ConnectionSettings {
+    ConnectionSettings {
+        name: "emulator",
+        limits: LIMITS,
+        max_connections,
+        tls: None,
+        problems: false,
+        stopping: ShutdownFlag::default(),
+        instruments,
+    }
 }
 
 pub(super) fn warn_if_public(listen: SocketAddr) {

@@ -59,6 +59,19 @@ pub enum StartError {
         /// The operating system's reason.
         source: io::Error,
     },
+    /// More connections are configured than files may be open.
+    #[error(
+        "server.max_connections is {configured}, but the limit of open files is {limit}, which leaves {available} \
+         for connections; raise the limit (ulimit -n, LimitNOFILE=), lower the key, or leave it at 0"
+    )]
+    OpenFiles {
+        /// `server.max_connections`.
+        configured: usize,
+        /// The limit of open files.
+        limit: u64,
+        /// What it leaves for connections.
+        available: u64,
+    },
     /// The operating system gives no signals.
     #[error("cannot listen for signals: {0}")]
     Signals(io::Error),

@@ -1,7 +1,10 @@
 //! A small HTTP client, for what is asked of other servers than those of AWS: a service's health, a
 //! JWK Set, a playback edge.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -10,6 +13,12 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
+};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
 };
 use url::Url;
 
@@ -26,6 +35,80 @@ const MAX_ANSWER: usize = 1024 * 1024;
 /// A sentence that says what went wrong, without the URL.
 pub(crate) async fn get(url: &Url) -> Result<(u16, String), String> {
     Fetcher::new(MAX_ANSWER)?.get(url).await
+}
+
+/// `GET`s a URL of the service that runs with this machine's configuration: the status, the text, and the
+/// certificate that it presented, if it has one.
+///
+/// A certificate names other hosts than this machine's loopback address and may be signed by its own key, so
+/// that neither its names nor its signer are checked; what is fetched and sent is no secret.
+///
+/// # Errors
+///
+/// A sentence that says what went wrong, without the URL.
+pub(crate) async fn get_own(
+    url: &Url,
+) -> Result<(u16, String, Option<CertificateDer<'static>>), String> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let presented = Arc::new(AnyCertificate { provider, presented: Mutex::default() });
+    let verifier = Arc::clone(&presented) as Arc<dyn ServerCertVerifier>;
+    let tls = ClientConfig::builder_with_provider(Arc::clone(&presented.provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    let connector =
+        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+    let (status, text) = Fetcher::over(connector, MAX_ANSWER).get(url).await?;
+    let presented = presented.presented.lock().unwrap_or_else(PoisonError::into_inner).take();
+    Ok((status, text, presented))
+}
+
+/// Accepts every certificate whose key the server has, and remembers it.
+#[derive(Debug)]
+struct AnyCertificate {
+    provider: Arc<CryptoProvider>,
+    presented: Mutex<Option<CertificateDer<'static>>>,
+}
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let mut presented = self.presented.lock().unwrap_or_else(PoisonError::into_inner);
+        *presented = Some(certificate.clone().into_owned());
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// Fetches what URLs name. Follows no redirect, and reads answers of a bounded size only.
@@ -48,10 +131,14 @@ impl Fetcher {
             .https_or_http()
             .enable_http1()
             .build();
+        Ok(Self::over(connector, max_answer))
+    }
+
+    fn over(connector: HttpsConnector<HttpConnector>, max_answer: usize) -> Self {
         let mut client = Client::builder(TokioExecutor::new());
         // Each request goes where the name points now, and to no server for being connected to it.
         client.pool_max_idle_per_host(0);
-        Ok(Self { client: client.build(connector), max_answer })
+        Self { client: client.build(connector), max_answer }
     }
 
     /// `GET`s a URL: the status and the text.

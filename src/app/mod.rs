@@ -6,11 +6,13 @@
 mod canary;
 mod clock_watch;
 mod compose;
+mod connection;
 mod dev;
 mod drain;
 mod emulator;
 mod error;
 pub(crate) mod fetch;
+mod open_files;
 mod preflight;
 mod serve;
 mod server;
@@ -27,3 +29,4 @@ pub use preflight::{Preflight, check_key_store, preflight};
 pub use serve::serve;
 pub use server::{ListenError, Listener};
 pub use tls::TlsError;
+pub(crate) use tls::configured_certificate;

@@ -6,20 +6,24 @@
 //! background tasks end and the audit log is
 //! written out. A second signal skips what is left of a step.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::Router;
-use axum_server::Handle;
-use tokio::task::JoinHandle;
+use tokio::{signal::unix::Signal, sync::watch, task::JoinHandle};
 
 use super::{
     App, StartError,
+    connection::TimeLimits,
+    open_files::OpenFiles,
     preflight::preflight,
-    server::{self, ConnectionSettings, Listener},
-    signals::StopSignals,
-    tls,
+    server::{self, ConnectionSettings, Listener, Stage},
+    signals::{self, StopSignals},
+    tls::ServerTls,
 };
 use crate::{clock::Clock, config::Config, telemetry};
+
+/// Connections of `server.operations_listen`, of which there need to be few.
+const OPERATIONS_CONNECTIONS: usize = 64;
 
 /// How long a scrape that is under way may take at the end.
 const OPERATIONS_GRACE: Duration = Duration::from_secs(1);
@@ -41,6 +45,8 @@ const LOG_RESERVE: Duration = Duration::from_millis(600);
 /// It cannot start, or its listener breaks.
 pub async fn serve(config: Config, clock: Clock) -> Result<(), StartError> {
     let signals = StopSignals::new().map_err(StartError::Signals)?;
+    let hangups = signals::hangups().map_err(StartError::Signals)?;
+    let max_connections = OpenFiles::raise().max_connections(config.server.max_connections, 1)?;
     preflight(&config).await.into_result()?;
     let listener = Listener::bind(config.server.listen, "--listen")?;
     let operations = config.server.operations_listen;
@@ -48,7 +54,7 @@ pub async fn serve(config: Config, clock: Clock) -> Result<(), StartError> {
     let operations = operations.transpose()?;
     let app = App::for_serve(&config, clock).await?;
     let operations = operations.map(|listener| start_operations(listener, &app, &config));
-    let running = Running::start(listener, app.router(), &config)?;
+    let running = Running::start(listener, &app, app.router(), &config, max_connections, hangups)?;
     app.log_start(&running.url(), operations.as_ref().map(Running::url).as_deref());
     app.start_background();
     let stopped = running.until_stopped(app, signals, &config);
@@ -64,7 +70,11 @@ pub async fn serve(config: Config, clock: Clock) -> Result<(), StartError> {
 
 /// Plain HTTP: what stands there is no secret, and who scrapes it often knows no private authority.
 fn start_operations(listener: Listener, app: &App, config: &Config) -> Running {
-    let settings = ConnectionSettings { keep_alive: config.server.keep_alive, tls: None };
+    let settings = ConnectionSettings {
+        name: "operations",
+        max_connections: OPERATIONS_CONNECTIONS,
+        ..connections(app, config)
+    };
     let operations = Running::start_with(listener, app.operations_router(), settings);
     // Standard output tells one address, that of the API.
     tracing::info!(
@@ -85,10 +95,28 @@ pub(super) fn announce(listener: &Listener, settings: &ConnectionSettings) {
     telemetry::print(&format!("listening on {}", url_of(listener, settings)));
 }
 
+/// How connections of the API are treated, as far as the configuration says.
+fn connections(app: &App, config: &Config) -> ConnectionSettings {
+    let server = &config.server;
+    ConnectionSettings {
+        name: "api",
+        limits: TimeLimits {
+            keep_alive: server.keep_alive,
+            header: server.header_timeout,
+            write: server.write_timeout,
+        },
+        max_connections: 1,
+        tls: None,
+        problems: true,
+        stopping: app.api().shutdown.clone(),
+        instruments: app.instruments(),
+    }
+}
+
 /// A served port.
 pub(super) struct Running {
     url: String,
-    handle: Handle<SocketAddr>,
+    stage: watch::Sender<Stage>,
     task: JoinHandle<std::io::Result<()>>,
 }
 
@@ -97,11 +125,16 @@ impl Running {
     /// the kernel accepts connections already.
     pub(super) fn start(
         listener: Listener,
+        app: &App,
         router: Router,
         config: &Config,
+        max_connections: usize,
+        hangups: Signal,
     ) -> Result<Self, StartError> {
-        let tls = config.server.tls.as_ref().map(tls::load).transpose()?;
-        let settings = ConnectionSettings { keep_alive: config.server.keep_alive, tls };
+        let load = |files| ServerTls::load(files, app.api().certificate.clone(), app.instruments());
+        let tls = config.server.tls.as_ref().map(load).transpose()?.map(Arc::new);
+        app.start_reloading(hangups, tls.clone());
+        let settings = ConnectionSettings { max_connections, tls, ..connections(app, config) };
         announce(&listener, &settings);
         Ok(Self::start_with(listener, router, settings))
     }
@@ -112,10 +145,10 @@ impl Running {
         settings: ConnectionSettings,
     ) -> Self {
         let url = url_of(&listener, &settings);
-        let handle = Handle::new();
+        let (stage, reached) = watch::channel(Stage::Serving);
         #[expect(clippy::disallowed_methods, reason = "the server itself; its end is awaited")]
-        let task = tokio::spawn(server::serve(listener, router, settings, handle.clone()));
-        Self { url, handle, task }
+        let task = tokio::spawn(server::serve(listener, router, settings, reached));
+        Self { url, stage, task }
     }
 
     pub(super) fn url(&self) -> String {
@@ -148,13 +181,15 @@ impl Running {
         let grace = config.server.shutdown_grace;
         let clock = app.api().clock.clone();
         let end = clock.monotonic() + grace;
-        self.handle.graceful_shutdown(Some(grace));
+        self.stage.send_replace(Stage::Closing);
         // A little before connections are cut, so that who still waits is told what is left.
         let drained = app.drain(grace.mul_f64(0.9));
         tokio::select! {
             (_, ()) = async { tokio::join!(&mut self.task, drained) } => {}
-            _ = signals.next() => self.handle.shutdown(),
+            () = tokio::time::sleep(grace) => {}
+            _ = signals.next() => {}
         }
+        self.stage.send_replace(Stage::Cut);
         let left = end.saturating_sub(clock.monotonic());
         let left = left.saturating_sub(LOG_RESERVE);
         app.end(left.clamp(LAST_GRACE, TASKS_GRACE)).await;
@@ -173,9 +208,10 @@ impl Running {
     }
 
     /// Takes no new connection and finishes what is in flight, for at most `grace`.
-    pub(super) async fn stop(self, grace: Duration) {
-        self.handle.graceful_shutdown(Some(grace));
-        // How the listener ended does not matter any more.
-        let _ = self.task.await;
+    pub(super) async fn stop(mut self, grace: Duration) {
+        self.stage.send_replace(Stage::Closing);
+        if tokio::time::timeout(grace, &mut self.task).await.is_err() {
+            self.stage.send_replace(Stage::Cut);
+        }
     }
 }

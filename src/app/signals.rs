@@ -1,6 +1,15 @@
-//! The signals that end a server.
+//! The signals that a server handles.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// SIGHUP, which asks for configuration to be read again. From then on it does not end the process.
+///
+/// # Errors
+///
+/// The operating system refuses the handler.
+pub(super) fn hangups() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
 
 /// SIGTERM and SIGINT, from the moment this is made.
 #[derive(Debug)]

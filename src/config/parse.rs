@@ -103,6 +103,13 @@ pub(super) fn threads(value: &Value) -> Parsed<usize> {
         .ok_or_else(|| "must be a whole number from 0 to 1024".to_owned())
 }
 
+/// How many connections; zero leaves it to the limit of open files. Fewer than 16 serve no one.
+pub(super) fn connections(value: &Value) -> Parsed<usize> {
+    whole_number(value)
+        .filter(|connections| *connections == 0 || (16..=1_000_000).contains(connections))
+        .ok_or_else(|| "must be 0, or a whole number from 16 to 1000000".to_owned())
+}
+
 /// How many entries a cache keeps.
 pub(super) fn capacity(value: &Value) -> Parsed<u64> {
     whole_number(value)

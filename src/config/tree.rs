@@ -24,6 +24,12 @@ pub struct Server {
     pub max_body: usize,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
+    /// How long a request head may take to arrive.
+    pub header_timeout: Duration,
+    /// How long a client may take nothing of an answer.
+    pub write_timeout: Duration,
+    /// The most connections at a time; zero means what the limit of open files allows.
+    pub max_connections: usize,
     /// How long to go on serving after SIGTERM.
     pub drain_delay: Duration,
     /// How long requests in flight may take to finish after that.

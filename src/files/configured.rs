@@ -30,7 +30,6 @@ const READ_DEADLINE: Duration = Duration::from_secs(5);
 pub(crate) enum Content {
     /// A secret. Other users may not read it; a group may where root owns the file, because that is
     /// how a service that runs as another user gets a secret from root.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the TLS key is not read with it yet"))]
     Secret,
     /// No secret, but other users may not change it.
     Public,

@@ -4,7 +4,7 @@
 //! Parts of a request are judged in the order in which a handler names them: first [`Caller`], from
 //! the headers alone, and the body last, so that no byte of it is read for somebody unknown.
 
-use std::{marker::PhantomData, ops::Deref, sync::Arc};
+use std::{marker::PhantomData, ops::Deref, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, HttpBody},
@@ -106,12 +106,25 @@ impl FromRequest<Api> for JsonObject {
             ));
         }
         let query = QueryParameters::of(request.uri());
-        let body = read_body(request.into_body(), api.limits.max_body).await?;
+        // What is left of the request's time is for its handler.
+        let deadline = api.limits.request_timeout.mul_f64(0.9);
+        let body = read_body(request.into_body(), api.limits.max_body);
+        let body = tokio::time::timeout(deadline, body).await.map_err(|_| too_slow(deadline))??;
         let object = parse_object(&body)?;
         // What is asked stands in the body. A `?mode=emergency` that goes unheard does harm.
         query.finish()?;
         Ok(Self(object))
     }
+}
+
+fn too_slow(deadline: Duration) -> ApiError {
+    let seconds = deadline.as_secs_f64();
+    ApiError::new(
+        ProblemType::RequestTimeout,
+        format!(
+            "The body did not arrive within {seconds} s, nine tenths of server.request_timeout."
+        ),
+    )
 }
 
 /// `application/json`, or a type with the suffix `+json`; parameters do not matter.
@@ -141,7 +154,7 @@ async fn read_body(body: Body, max_body: usize) -> Result<bytes::Bytes, ApiError
         Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
         Err(_) => Err(ApiError::new(
             ProblemType::InvalidJson,
-            "The body broke off before its end; send it again.",
+            "The body was interrupted before its end; send it again.",
         )),
     }
 }

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     access::Scope,
+    clock::Timestamp,
     ivs::{IvsError, arn::Region},
     keys::snapshot::{NoSigner, RegionStatus},
 };
@@ -41,8 +42,50 @@ impl ShutdownFlag {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    fn is_set(&self) -> bool {
+    /// Whether it began.
+    pub fn is_set(&self) -> bool {
         self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// The state of the server's certificate, set by the part that loads it. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct CertificateStatus(Arc<Mutex<Option<Certificate>>>);
+
+#[derive(Debug)]
+struct Certificate {
+    expires: Timestamp,
+    fault: Option<String>,
+}
+
+impl CertificateStatus {
+    /// The certificate in use expires at `expires`; a newer one cannot be used because of `fault`.
+    pub fn set(&self, expires: Timestamp, fault: Option<String>) {
+        *self.lock() = Some(Certificate { expires, fault });
+    }
+
+    fn findings(&self, now: Timestamp, may_see_details: bool) -> Vec<FindingBody> {
+        let status = self.lock();
+        let Some(Certificate { expires, fault }) = &*status else { return Vec::new() };
+        let mut findings = Vec::new();
+        if let Some(fault) = fault {
+            let detail = if may_see_details {
+                format!("The certificate cannot be reloaded, so the old one stays in use: {fault}.")
+            } else {
+                "The certificate cannot be reloaded, so the old one stays in use; the log says why."
+                    .to_owned()
+            };
+            findings.push(FindingBody { code: "tls_not_reloaded", detail });
+        }
+        if *expires <= now {
+            let detail = format!("The certificate expired at {expires}; replace it.");
+            findings.push(FindingBody { code: "tls_certificate_expired", detail });
+        }
+        findings
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Certificate>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -150,6 +193,7 @@ fn findings(api: &Api, status: &RegionStatus, may_see_arns: bool) -> Vec<Finding
     findings.extend(outage(api, &status.region));
     findings.extend(clock_skew(api, &status.region));
     findings.extend(audit(api));
+    findings.extend(api.certificate.findings(api.clock.now(), may_see_arns));
     for finding in drift(api, &status.region, may_see_arns) {
         // What the signer tells already is not told again.
         if findings.iter().all(|told| told.code != finding.code) {

@@ -142,15 +142,15 @@ impl Members {
         }
     }
 
-    /// A whole number of 64 bits, written without fraction or exponent.
+    /// A whole number, as JSON Schema means it: `60.0` and `-0` are integers.
     pub(super) fn integer(&mut self, name: &str) -> Option<i64> {
         let value = self.take(name)?;
-        match value.as_i64() {
+        match value.as_i64().or_else(|| whole(&value)) {
             Some(number) => Some(number),
             None if value.is_number() => {
                 let detail = format!(
-                    "{name} must be an integer, written without fraction or exponent, that fits \
-                     into 64 bits."
+                    "{name} must be an integer that fits into 64 bits, or into 53 bits where it is \
+                     written with a fraction or an exponent."
                 );
                 self.violate(format!("/{name}"), detail);
                 None
@@ -263,6 +263,15 @@ impl Members {
         self.violate(pointer, format!("{name} must be {expected}, not {found}."));
         None
     }
+}
+
+/// The whole number that is written with a fraction or an exponent, or as `-0`. Beyond 53 bits, what was
+/// written is no longer known.
+fn whole(value: &Value) -> Option<i64> {
+    const MOST: f64 = 9_007_199_254_740_991.0;
+    let number = value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= MOST)?;
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole and has 53 bits")]
+    Some(number as i64)
 }
 
 /// The longest name of an unknown member that is repeated, in bytes.
@@ -392,6 +401,28 @@ mod tests {
             let faults = parse(body).unwrap_err();
             let told: Vec<_> = faults.iter().map(|it| it.detail.as_str()).collect();
             assert_eq!(told, details);
+        }
+    }
+
+    #[test]
+    fn integers_are_those_of_json_schema() {
+        let integer = |text: &str| {
+            let object = parse_object(format!("{{\"a\": {text}}}").as_bytes()).unwrap();
+            Members::new(object).integer("a")
+        };
+        for (text, number) in [
+            ("-0", 0),
+            ("0.0", 0),
+            ("60.0", 60),
+            ("6e1", 60),
+            ("-1.0", -1),
+            ("9007199254740991.0", 9_007_199_254_740_991),
+            ("9223372036854775807", i64::MAX),
+        ] {
+            assert_eq!(integer(text), Some(number), "{text}");
+        }
+        for text in ["1.5", "9007199254740993.0", "1e300", "9223372036854775808", "\"1\"", "true"] {
+            assert_eq!(integer(text), None, "{text}");
         }
     }
 

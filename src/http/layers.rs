@@ -35,6 +35,7 @@ use super::{
     Api,
     access_log::Answered,
     problem::{ApiError, ProblemType},
+    protocol,
 };
 use crate::{
     access::{
@@ -161,6 +162,7 @@ pub fn around<S: Clone + Send + Sync + 'static>(
     cors_origins: &[CorsOrigin],
     api: Api,
 ) -> Router<S> {
+    let routes = routes.layer(from_fn(protocol::check));
     let routes = routes.layer(CatchPanicLayer::custom(answer_panic));
     let routes = if cors_origins.is_empty() { routes } else { routes.layer(cors(cors_origins)) };
     routes.layer(from_fn_with_state(api, finish))
@@ -189,7 +191,7 @@ fn cors(origins: &[CorsOrigin]) -> CorsLayer {
 async fn finish(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let started = api.clock.monotonic();
     let facts = RequestFacts {
-        request_id: request_id(&request),
+        request_id: caller_id(&request).unwrap_or_else(random_id),
         trace_id: trace_id(&request),
         client: Arc::default(),
         is_audited: Arc::default(),
@@ -254,16 +256,19 @@ async fn record_refusal(
     api.audit.record(&record).await.map_err(ApiError::audit_unavailable)
 }
 
-/// The caller's own id if it is harmless in a log, else a random one.
-fn request_id(request: &Request) -> Arc<str> {
+/// The caller's own id if it is harmless in a log.
+fn caller_id(request: &Request) -> Option<Arc<str>> {
     let harmless = |id: &str| {
         (1..=128).contains(&id.len())
             && id.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
     };
-    match request.headers().get(&X_REQUEST_ID).and_then(|id| id.to_str().ok()) {
-        Some(id) if harmless(id) => id.into(),
-        _ => format!("{:032x}", system_rng().random::<u128>()).into(),
-    }
+    let id = request.headers().get(&X_REQUEST_ID)?.to_str().ok()?;
+    harmless(id).then(|| id.into())
+}
+
+/// A new request id.
+pub(super) fn random_id() -> Arc<str> {
+    format!("{:032x}", system_rng().random::<u128>()).into()
 }
 
 /// The trace id of the caller's `traceparent`. One that breaks the rules is as if it were not there, as

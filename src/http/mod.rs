@@ -50,6 +50,7 @@ pub mod layers;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;
+pub mod protocol;
 mod regions;
 mod respond;
 pub mod rotations;
@@ -142,6 +143,8 @@ pub struct Components {
     pub limits: Limits,
     /// How many inspections are computed at a time.
     pub inspections: inspect::InspectionTurns,
+    /// The state of the server's certificate, if it has one.
+    pub certificate: health::CertificateStatus,
     /// Whether the process is shutting down.
     pub shutdown: health::ShutdownFlag,
     /// What was logged of requests lately.

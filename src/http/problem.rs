@@ -79,6 +79,18 @@ macro_rules! problems {
 }
 
 problems! {
+    /// The request is not valid HTTP.
+    BadRequest "bad_request" BAD_REQUEST Info "Not a valid HTTP request"
+        "The request breaks a rule of HTTP (RFC 9112): its head cannot be parsed, its framing is contradictory, or it does not have exactly one valid `Host` header. The detail names the rule.";
+    /// The head is larger than the service reads.
+    HeadTooLarge "head_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE Info "The request head is too large"
+        "The request line and the headers together may have 64 KiB, and there may be 100 headers. Send large input in the body.";
+    /// A transfer coding that the service does not support.
+    NotImplemented "not_implemented" NOT_IMPLEMENTED Info "The transfer coding is not supported"
+        "The only transfer coding that the service supports is `chunked`. Send the body without another one.";
+    /// The body did not arrive in time.
+    RequestTimeout "request_timeout" REQUEST_TIMEOUT Info "The body was too slow"
+        "The body took longer than nine tenths of `server.request_timeout` to arrive. The connection is closed. Send the request again on a faster connection, or split a batch.";
     /// The body cannot be read as a JSON object.
     InvalidJson "invalid_json" BAD_REQUEST Info "The body is not a JSON object"
         "The body is not JSON, is not an object, or holds the same member twice. Send one JSON object in UTF-8.";
@@ -111,7 +123,7 @@ problems! {
         "The body exceeds `server.max_body`. Split a batch into several.";
     /// The body is not declared as JSON.
     UnsupportedMediaType "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE Info "The body is not declared as JSON"
-        "Send `content-type: application/json`.";
+        "Send `content-type: application/json`, and the body without a content coding such as `gzip`.";
     /// The channel plays without a token.
     ChannelNotPrivate "channel_not_private" CONFLICT Info "The channel is public"
         "The channel plays without a token, so a token for it would protect nothing. Make it private with `aws ivs update-channel --arn ARN --authorized`, or set `tokens.public_channels = \"mint\"` while you do.";

@@ -61,6 +61,12 @@ struct Families {
     ivs_clock_offset: Family<Labels<1>, Gauge<f64, AtomicU64>>,
     audit_records: Family<Labels<1>, Counter>,
     audit_failing: Gauge,
+    certificate_expiry: Family<Labels<0>, Gauge>,
+    certificate_not_reloaded: Family<Labels<0>, Gauge>,
+    connections: Family<Labels<1>, Gauge>,
+    max_connections: Family<Labels<1>, Gauge>,
+    connections_ended: Family<Labels<2>, Counter>,
+    accept_failures: Family<Labels<1>, Counter>,
 }
 
 /// A text format of metrics. Both have the same sample names and values.
@@ -210,6 +216,34 @@ impl Metrics {
         self.0.audit_failing.set(i64::from(failing));
     }
 
+    /// When the server's certificate expires, in Unix seconds, and whether a newer one cannot be used.
+    pub fn set_certificate(&self, expires: i64, not_reloaded: bool) {
+        self.0.certificate_expiry.get_or_create(&[]).set(expires);
+        self.0.certificate_not_reloaded.get_or_create(&[]).set(i64::from(not_reloaded));
+    }
+
+    /// The gauge of a listener's open connections.
+    pub fn connections(&self, listener: &str) -> Gauge {
+        self.0.connections.get_or_create_owned(&[("listener", listener.to_owned())])
+    }
+
+    /// A listener takes at most so many connections.
+    pub fn set_max_connections(&self, listener: &str, most: usize) {
+        let labels = [("listener", listener.to_owned())];
+        self.0.max_connections.get_or_create(&labels).set(i64::try_from(most).unwrap_or(i64::MAX));
+    }
+
+    /// A connection was ended because its client was too slow, or to make room for another.
+    pub fn connection_ended(&self, listener: &str, reason: &'static str) {
+        let labels = [("listener", listener.to_owned()), ("reason", reason.to_owned())];
+        self.0.connections_ended.get_or_create(&labels).inc();
+    }
+
+    /// A listener could not accept a connection.
+    pub fn accept_failure(&self, listener: &str) {
+        self.0.accept_failures.get_or_create(&[("listener", listener.to_owned())]).inc();
+    }
+
     /// Everything, in one of the two text formats.
     ///
     /// # Errors
@@ -259,6 +293,12 @@ impl Default for Families {
             ivs_clock_offset: Family::default(),
             audit_records: Family::default(),
             audit_failing: Gauge::default(),
+            certificate_expiry: Family::default(),
+            certificate_not_reloaded: Family::default(),
+            connections: Family::default(),
+            max_connections: Family::default(),
+            connections_ended: Family::default(),
+            accept_failures: Family::default(),
         };
         families.register();
         families
@@ -378,6 +418,32 @@ impl Families {
             "Log lines lost because standard error was too slow or failed",
             super::output::DROPPED.clone(),
         );
+        registry.register(
+            "tls_certificate_expiry_timestamp_seconds",
+            "Unix time at which the first certificate of the server's chain expires",
+            self.certificate_expiry.clone(),
+        );
+        registry.register(
+            "tls_not_reloaded",
+            "1 while the files of the certificate cannot be used and the old one stays in use, otherwise 0",
+            self.certificate_not_reloaded.clone(),
+        );
+        registry.register("connections", "Open connections", self.connections.clone());
+        registry.register(
+            "max_connections",
+            "Connections that a listener takes at most",
+            self.max_connections.clone(),
+        );
+        registry.register(
+            "connections_ended",
+            "Connections ended by the service for a slow client or for lack of room",
+            self.connections_ended.clone(),
+        );
+        registry.register(
+            "accept_failures",
+            "Failures to accept a connection",
+            self.accept_failures.clone(),
+        );
         #[cfg(target_os = "linux")]
         process.register_collector(Box::new(process::ProcessMetrics));
     }
@@ -463,6 +529,11 @@ mod tests {
         metrics.revocation("revoked");
         metrics.set_ivs_clock_offset("us-west-2", -1500);
         metrics.audit_records("written", 1);
+        metrics.set_certificate(0, false);
+        metrics.connections("api").inc();
+        metrics.set_max_connections("api", 768);
+        metrics.connection_ended("api", "header_timeout");
+        metrics.accept_failure("api");
         metrics
     }
 

@@ -12,7 +12,7 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    http::{HeaderMap, Request, StatusCode},
+    http::{HeaderMap, HeaderValue, Request, StatusCode},
 };
 use http_body_util::BodyExt;
 use ivs_playback_auth::{
@@ -283,7 +283,9 @@ impl TestApp {
         !answer["operations"][operation].is_null()
     }
 
-    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, mut request: Request<Body>) -> Answer {
+        let host = HeaderValue::from_static("service.test");
+        request.headers_mut().entry("host").or_insert(host);
         let answer = ask(self.router.clone(), request).await;
         assert!(answer.header("x-request-id").is_some(), "{answer:?}");
         answer

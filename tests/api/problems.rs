@@ -108,13 +108,15 @@ async fn unknown_paths_and_methods_are_problems() {
 #[tokio::test]
 async fn a_slow_body_ends_as_a_timeout() {
     let app = TestApp::start_with(&[("server.request_timeout", "50ms")], false).await;
-    let endless = futures_util::stream::pending::<Result<Bytes, Infallible>>();
-    let request = app
-        .request("POST", "/v1/tokens")
-        .header("content-type", "application/json")
-        .body(Body::from_stream(endless))
-        .unwrap();
-    app.send(request).await.problem(504, "timeout");
+    for path in WITH_BODY {
+        let endless = futures_util::stream::pending::<Result<Bytes, Infallible>>();
+        let request = app
+            .request("POST", path)
+            .header("content-type", "application/json")
+            .body(Body::from_stream(endless))
+            .unwrap();
+        app.send(request).await.problem(408, "request_timeout");
+    }
 }
 
 #[tokio::test]

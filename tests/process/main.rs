@@ -10,6 +10,7 @@
 mod audit;
 mod cli;
 mod connection;
+mod connections;
 mod doctor;
 mod emulator;
 mod keys;
@@ -22,3 +23,4 @@ mod secrets_manager;
 mod serve;
 #[path = "../signer/mod.rs"]
 mod signer;
+mod tls;
