@@ -199,10 +199,9 @@ fn warn_about_unapplied(config: &Config, file: Option<&Path>) {
     if let (Some(file), false) = (file, config.not_applied.is_empty()) {
         tracing::warn!(
             event = "settings_not_applied",
-            "dev uses its own IVS, key store, listeners and clients, and does not apply these \
-             settings of {}: {}",
-            file.display(),
-            config.not_applied.join(", ")
+            file = %file.display(),
+            settings = config.not_applied.join(", "),
+            "dev does not apply some settings of the configuration file"
         );
     }
 }

@@ -38,7 +38,8 @@ impl Preflight {
     /// There is a problem.
     pub(super) fn into_result(self) -> Result<(), ConfigError> {
         for warning in &self.warnings {
-            tracing::warn!(event = "configuration_warning", "{warning}");
+            let event = "configuration_warning";
+            tracing::warn!(event, problem = %warning, "the configuration may be wrong");
         }
         let Self { problems, .. } = self;
         if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
