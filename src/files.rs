@@ -7,6 +7,7 @@
 //! (`keys::store::dir`).
 
 mod configured;
+mod owner;
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -16,11 +17,21 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use self::configured::{ConfiguredFile, Content};
+use rand::RngExt as _;
+use rustix::fs::OFlags;
+
+pub(crate) use self::{
+    configured::{ConfiguredFile, Content, check_owner, open_regular, read_open},
+    owner::{Owner, explained},
+};
+use crate::secret::system_rng;
 
 /// Writes take milliseconds. Who holds a lock this long is stopped or hangs on its disk.
 const LOCK_ATTEMPTS: u32 = 500;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often a file is created that others remove.
+const CREATE_ATTEMPTS: usize = 5;
 
 /// A file that no other process and no other thread replaces as long as this lives. It need not
 /// exist.
@@ -41,8 +52,9 @@ impl Locked {
     /// The folder cannot be made, opened or locked.
     pub(crate) fn lock(path: &Path, folder_mode: u32) -> io::Result<Self> {
         create_folder(folder_of(path), folder_mode)?;
-        let path = behind_links(path)?;
-        let lock = File::open(folder_of(&path))?;
+        let path = behind_links(path).map_err(|error| explained(error, path))?;
+        let folder = folder_of(&path);
+        let lock = File::open(folder).map_err(|error| explained(error, folder))?;
         wait_for_lock(&lock).map_err(|error| match error {
             TryLockError::WouldBlock => io::Error::new(
                 io::ErrorKind::TimedOut,
@@ -58,8 +70,8 @@ impl Locked {
         &self.path
     }
 
-    /// Replaces the file, or makes it, and returns once that is on disk. It keeps its mode; a new one
-    /// only the owner may read.
+    /// Replaces the file, or creates it, and returns once that is on disk. The file keeps its mode,
+    /// owner and group; a new one gets mode 0600 and the owner and group of its folder.
     ///
     /// # Errors
     ///
@@ -70,7 +82,7 @@ impl Locked {
         if let Err(error) = fs::remove_file(&temporary)
             && error.kind() != io::ErrorKind::NotFound
         {
-            return Err(error);
+            return Err(explained(error, folder_of(&temporary)));
         }
         let replaced =
             self.write(&temporary, content).and_then(|()| fs::rename(&temporary, &self.path));
@@ -83,21 +95,67 @@ impl Locked {
     }
 
     fn write(&self, temporary: &Path, content: &[u8]) -> io::Result<()> {
-        // `create_new` neither follows a link nor opens what somebody put there.
         let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
-        file.write_all(content)?;
-        match fs::metadata(&self.path) {
+            create_new(temporary).map_err(|error| explained(error, folder_of(temporary)))?;
+        Owner::of_replaced(&self.path)?.give(&file)?;
+        match fs::symlink_metadata(&self.path) {
             Ok(existing) => file.set_permissions(existing.permissions())?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
+        file.write_all(content)?;
         file.sync_all()
     }
 
     fn temporary(&self) -> PathBuf {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         self.path.with_file_name(format!(".{name}.tmp"))
+    }
+}
+
+/// Creates a file that only its owner may read, for writing. Fails where there is one, and does not
+/// follow a link.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)
+}
+
+/// Opens a file for appending, or creates it empty, with mode 0600 and the owner and group of its
+/// folder. Several processes, and several users, may do so at once.
+pub(crate) fn open_shared(path: &Path) -> io::Result<File> {
+    let open = || OpenOptions::new().append(true).open(path);
+    for _ in 0..CREATE_ATTEMPTS {
+        match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create_shared(path)?,
+            opened => return opened.map_err(|error| explained(error, path)),
+        }
+    }
+    // Such as a link that leads nowhere.
+    open()
+}
+
+/// Creates an empty file unless there is one. It never has another owner than it keeps: a process
+/// that is killed in between would lock the others out.
+fn create_shared(path: &Path) -> io::Result<()> {
+    let folder = folder_of(path);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let random = system_rng().random::<u64>();
+    let temporary = path.with_file_name(format!(".{name}.{random:016x}.tmp"));
+    let file = create_new(&temporary).map_err(|error| explained(error, folder))?;
+    let linked = Owner::of_replaced(path)
+        .and_then(|owner| owner.give(&file))
+        .and_then(|()| fs::hard_link(&temporary, path));
+    let removed = fs::remove_file(&temporary);
+    match linked {
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        // Another process cleaned up.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && removed.is_err() => Ok(()),
+        linked => linked,
     }
 }
 
@@ -117,8 +175,8 @@ pub(crate) fn wait_for_lock(file: &File) -> Result<(), TryLockError> {
     file.try_lock()
 }
 
-/// Makes a folder, and those that lead to it, and returns once they are on disk. One that is there
-/// stays as it is.
+/// Creates a folder, and those that lead to it, and returns once they are on disk. Each gets the owner
+/// and group of the one that it is in; a folder that exists stays as it is.
 ///
 /// # Errors
 ///
@@ -129,7 +187,7 @@ pub(crate) fn create_folder(path: &Path, mode: u32) -> io::Result<()> {
         .take_while(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
         .collect();
     for folder in missing.into_iter().rev() {
-        match DirBuilder::new().mode(mode).create(folder) {
+        match make_folder(folder, mode) {
             // Another process was faster.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
             result => result?,
@@ -137,6 +195,23 @@ pub(crate) fn create_folder(path: &Path, mode: u32) -> io::Result<()> {
         sync_entry(folder)?;
     }
     Ok(())
+}
+
+/// Creates one folder, which gets the owner and group of the one that it is in.
+pub(crate) fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    let parent = folder_of(path);
+    DirBuilder::new().mode(mode).create(path).map_err(|error| explained(error, parent))?;
+    let flags = OFlags::NOFOLLOW | OFlags::DIRECTORY;
+    let given = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+        .and_then(|folder| Owner::of_new(parent)?.give(&folder));
+    if given.is_err() {
+        // It is empty, and the next attempt creates it again.
+        let _ = fs::remove_dir(path);
+    }
+    given
 }
 
 /// Makes durable that its folder lists a file, and that the folder itself is listed: whoever made that

@@ -20,7 +20,7 @@ use std::{
 use rustix::{fs::OFlags, process};
 use zeroize::Zeroizing;
 
-use super::quoted;
+use super::{Owner, explained, quoted};
 
 /// How long one attempt waits for a disk or a mount.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
@@ -78,7 +78,7 @@ pub(crate) fn read(path: &Path, content: Content, limit: usize) -> io::Result<Ze
 }
 
 /// Opens a regular file for reading, without waiting for anything else that may be there.
-pub(super) fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
+pub(crate) fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
     // Opening a device can have effects, so that the path is looked at first.
     check_regular(&fs::metadata(path).map_err(|error| explained(error, path))?)?;
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -94,7 +94,7 @@ pub(super) fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
 }
 
 /// Reads all of an open file.
-pub(super) fn read_open(
+pub(crate) fn read_open(
     file: &File,
     metadata: &Metadata,
     limit: usize,
@@ -114,12 +114,13 @@ pub(super) fn read_open(
 
 /// Accepts root's files and those of the process's user. Root accepts those of every user, because
 /// it works on the files of services that run as others.
-pub(super) fn check_owner(path: &Path, metadata: &Metadata) -> io::Result<()> {
+pub(crate) fn check_owner(path: &Path, metadata: &Metadata) -> io::Result<()> {
     let (owner, user) = (metadata.uid(), process::geteuid().as_raw());
     if user == 0 || owner == 0 || owner == user {
         return Ok(());
     }
-    let fault = Fault::Owner { owner, user, path: quoted(path) };
+    let run = Owner::of(metadata).command();
+    let fault = Fault::Owner { owner, user, run, path: quoted(path) };
     Err(io::Error::new(io::ErrorKind::PermissionDenied, fault))
 }
 
@@ -158,24 +159,6 @@ fn check_regular(metadata: &Metadata) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, Fault::Irregular(name)))
 }
 
-/// Adds to a refusal of the operating system who was refused and what to do.
-pub(crate) fn explained(error: io::Error, path: &Path) -> io::Error {
-    if error.kind() != io::ErrorKind::PermissionDenied {
-        return error;
-    }
-    let user = process::geteuid().as_raw();
-    let fault = match fs::metadata(path) {
-        Ok(metadata) => Fault::Closed {
-            user,
-            owner: metadata.uid(),
-            mode: metadata.mode() & 0o7777,
-            path: quoted(path),
-        },
-        Err(_) => Fault::FolderClosed { user },
-    };
-    io::Error::new(io::ErrorKind::PermissionDenied, fault)
-}
-
 /// Why a file is not read.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
@@ -185,18 +168,11 @@ enum Fault {
     TooLarge { limit: usize },
     #[error(
         "it belongs to user {owner}, but must belong to root or to the user of this process, {user}; \
-         run `chown {user} {path}`"
+         run the command as `{run}`, or give the file to the service's user with `chown {user} {path}`"
     )]
-    Owner { owner: u32, user: u32, path: String },
+    Owner { owner: u32, user: u32, run: String, path: String },
     #[error("other users may read or change it (mode {mode:o}); run `chmod {fix} {path}`")]
     Mode { mode: u32, fix: &'static str, path: String },
-    #[error(
-        "user {user} may not read it (it belongs to user {owner} and has mode {mode:o}); run \
-         `chown {user} {path}` as root"
-    )]
-    Closed { user: u32, owner: u32, mode: u32, path: String },
-    #[error("user {user} may not enter its folder; make the folder accessible to this user")]
-    FolderClosed { user: u32 },
     #[error("the disk did not answer within {} s; check the mount", .0.as_secs())]
     Hung(Duration),
     #[error("the attempt to read it was interrupted")]

@@ -126,9 +126,9 @@ impl DenialsFile {
             return Ok(News::None);
         }
         let mut content = Vec::new();
-        let mut file = File::open(&self.path).map_err(unreadable)?;
-        // Before the content: what is appended meanwhile is noticed the next time.
-        let version = Version::of(&file.metadata().map_err(unreadable)?);
+        // The metadata is read before the content: what is appended meanwhile is noticed the next time.
+        let (mut file, metadata) = files::open_regular(&self.path).map_err(unreadable)?;
+        let version = Version::of(&metadata);
         file.read_to_end(&mut content).map_err(unreadable)?;
         let (denied, lines, end) = parse(&content, now)
             .map_err(|line| DenialsError::Damaged { path: self.path.clone(), line })?;

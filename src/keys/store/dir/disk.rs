@@ -5,27 +5,27 @@
 
 use std::{
     fmt,
-    fs::{self, DirBuilder, File, Metadata, OpenOptions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    fs::{self, File, Metadata},
+    io::{self, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
 };
 
 use zeroize::Zeroizing;
 
 use super::super::StoreError;
-use crate::files::quoted;
+use crate::files::{self, Owner, quoted};
 
 /// The permission bits of everyone but the owner.
 const OTHERS: u32 = 0o077;
 
 /// The steps that change the disk.
 pub(super) trait Disk: fmt::Debug + Send + Sync {
-    /// Makes a folder that only the owner may enter. Its parent must exist.
+    /// Makes a folder that only the owner may enter, who is that of its parent. The parent must exist.
     fn make_dir(&self, path: &Path) -> io::Result<()>;
-    /// Writes a file that does not exist yet and only the owner may read, and returns when its
-    /// content is durable.
-    fn write_new(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+    /// Writes a file that does not exist yet, that belongs to `owner` and that only the owner may
+    /// read, and returns when its content is durable.
+    fn write_new(&self, path: &Path, content: &[u8], owner: Owner) -> io::Result<()>;
     /// Puts one file into the place of another, at once.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes durable what a folder lists.
@@ -40,12 +40,12 @@ pub(super) struct SystemDisk;
 
 impl Disk for SystemDisk {
     fn make_dir(&self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().mode(0o700).create(path)
+        files::make_folder(path, 0o700)
     }
 
-    fn write_new(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        // `create_new` neither follows a link nor opens what somebody put there.
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    fn write_new(&self, path: &Path, content: &[u8], owner: Owner) -> io::Result<()> {
+        let mut file = files::create_new(path)?;
+        owner.give(&file)?;
         file.write_all(content)?;
         file.sync_all()
     }
@@ -76,23 +76,10 @@ pub(super) fn read_private(
         Err(error) => return Err(failed(&error)),
         Ok(_) => {}
     }
-    // Opening a pipe would wait for its other end.
-    if !fs::metadata(path).map_err(|error| failed(&error))?.is_file() {
-        return Err(failed(&io::Error::other("it is not a regular file")));
-    }
-    let file = File::open(path).map_err(|error| failed(&error))?;
-    // Asked of the open file, so that nobody can exchange it between the question and the reading.
-    let metadata = file.metadata().map_err(|error| failed(&error))?;
+    let (file, metadata) = files::open_regular(path).map_err(|error| failed(&error))?;
+    files::check_owner(path, &metadata).map_err(|error| failed(&error))?;
     check_private(path, &metadata)?;
-    let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
-    if length > limit {
-        return Err(failed(&io::Error::other("it is too large")));
-    }
-    // Room for all of it and the byte that proves its end: a buffer that grows leaves copies behind.
-    let mut content = Zeroizing::new(Vec::with_capacity(length + 1));
-    let take = u64::try_from(limit).unwrap_or(u64::MAX);
-    file.take(take).read_to_end(&mut content).map_err(|error| failed(&error))?;
-    Ok(Some(content))
+    files::read_open(&file, &metadata, limit).map(Some).map_err(|error| failed(&error))
 }
 
 /// Refuses what others than the owner may read, write or enter.
@@ -120,7 +107,10 @@ pub(super) fn check_holder(path: &Path) -> Result<(), StoreError> {
 }
 
 pub(super) fn io_error(action: &'static str, path: &Path, error: &io::Error) -> StoreError {
-    StoreError::Io { action, path: show(path), reason: error.to_string() }
+    let explained = error.raw_os_error().map(io::Error::from_raw_os_error);
+    let explained = explained.map(|error| files::explained(error, path));
+    let reason = explained.as_ref().unwrap_or(error).to_string();
+    StoreError::Io { action, path: show(path), reason }
 }
 
 pub(super) fn show(path: &Path) -> String {

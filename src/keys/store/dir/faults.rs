@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::disk::{Disk, SystemDisk};
+use crate::files::Owner;
 
 /// What happens at the chosen step.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,7 +82,8 @@ impl FaultyDisk {
             let _ = fs::remove_file(&path);
             let _ = fs::remove_dir(&path);
             if let Before::File(content) = before {
-                SystemDisk.write_new(&path, &content).unwrap();
+                let owner = Owner::of_replaced(&path).unwrap();
+                SystemDisk.write_new(&path, &content, owner).unwrap();
             }
         }
     }
@@ -115,16 +117,16 @@ impl Disk for FaultyDisk {
         SystemDisk.make_dir(path)
     }
 
-    fn write_new(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+    fn write_new(&self, path: &Path, content: &[u8], owner: Owner) -> io::Result<()> {
         let step = self.step();
         self.remember(path);
         if step.is_err() {
             // Half of it arrived.
             let half = content.get(..content.len() / 2).unwrap_or_default();
-            let _ = SystemDisk.write_new(path, half);
+            let _ = SystemDisk.write_new(path, half, owner);
             return step;
         }
-        SystemDisk.write_new(path, content)
+        SystemDisk.write_new(path, content, owner)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

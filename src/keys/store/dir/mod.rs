@@ -32,6 +32,7 @@ use sha2::{Digest as _, Sha256};
 use self::disk::{Disk, SystemDisk, check_holder, check_private, io_error, read_private, show};
 use super::{Revision, Store, StoreError, StoreFuture, document};
 use crate::{
+    files,
     ivs::arn::Region,
     keys::{
         keyring::{KeyVersion, Keyring, VersionId},
@@ -273,6 +274,7 @@ fn check_folder(folder: &Path) -> Result<bool, StoreError> {
         return Err(failed(&io::Error::other("it is not a folder")));
     }
     check_private(folder, &metadata)?;
+    files::check_owner(folder, &metadata).map_err(|error| failed(&error))?;
     check_holder(holder(folder))?;
     Ok(true)
 }

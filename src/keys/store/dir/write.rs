@@ -9,9 +9,8 @@
 //! next writer removes; one after it leaves the new keyring.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     io,
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -23,7 +22,7 @@ use super::{
     document, holder, list, read_document, revision_of,
 };
 use crate::{
-    files,
+    files::{self, Owner},
     ivs::arn::Region,
     keys::{
         keyring::{KeyVersion, Keyring, VersionId},
@@ -130,8 +129,8 @@ impl Inner {
         self.sync(folder)
     }
 
-    /// Puts a file with this content into the place of the one at `path`, or of none. A failure
-    /// leaves the old one; a crash may leave the temporary file beside it.
+    /// Puts a file with this content into the place of the one at `path`, whose owner it keeps, or of
+    /// none. A failure leaves the old one; a crash may leave the temporary file beside it.
     fn exchange(&self, path: &Path, content: &[u8]) -> Result<(), StoreError> {
         let temporary = temporary_of(path);
         // Nobody else writes while we hold the lock, so this can only be what a crash left.
@@ -141,9 +140,8 @@ impl Inner {
             }
             Ok(()) | Err(_) => {}
         }
-        let written = self
-            .disk
-            .write_new(&temporary, content)
+        let written = Owner::of_replaced(path)
+            .and_then(|owner| self.disk.write_new(&temporary, content, owner))
             .map_err(|error| io_error("write", &temporary, &error))
             .and_then(|()| {
                 self.disk
@@ -261,13 +259,7 @@ fn temporary_of(path: &Path) -> PathBuf {
 fn lock(folder: &Path) -> Result<File, StoreError> {
     let path = folder.join(LOCK);
     let failed = |error: &io::Error| io_error("lock", &path, error);
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|error| failed(&error))?;
+    let file = files::open_shared(&path).map_err(|error| failed(&error))?;
     match files::wait_for_lock(&file) {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Busy { place: show(folder) }),
