@@ -74,7 +74,7 @@ pub struct Registry {
 #[derive(Debug)]
 struct Reading {
     text: Box<str>,
-    /// What was wrong with it, so that it is told once.
+    /// Why the last attempt failed, if it did.
     fault: Option<String>,
 }
 
@@ -151,17 +151,18 @@ impl Registry {
         while shutdown.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
             let registry = Arc::clone(&self);
             // A reading that panics is one that failed; the next one may not.
-            let _ = tokio::task::spawn_blocking(move || registry.reload_and_tell()).await;
+            let _ = tokio::task::spawn_blocking(move || registry.reload_and_report()).await;
         }
     }
 
-    fn reload_and_tell(&self) {
+    /// Reloads the clients and logs an outcome that differs from the last one. Blocks on the file.
+    pub fn reload_and_report(&self) {
         let outcome = self.reload();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
             Ok(changed) => {
-                let mended = last.fault.take().is_some();
-                if changed || mended {
+                let recovered = last.fault.take().is_some();
+                if changed || recovered {
                     tracing::info!(
                         event = "clients_reloaded",
                         clients = self.clients().len(),
@@ -181,6 +182,11 @@ impl Registry {
                 }
             }
         }
+    }
+
+    /// Why the last attempt to reload the clients failed.
+    pub fn fault(&self) -> Option<String> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).fault.clone()
     }
 }
 

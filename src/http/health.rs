@@ -194,6 +194,7 @@ fn findings(api: &Api, status: &RegionStatus, may_see_arns: bool) -> Vec<Finding
     findings.extend(clock_skew(api, &status.region));
     findings.extend(audit(api));
     findings.extend(api.certificate.findings(api.clock.now(), may_see_arns));
+    findings.extend(clients_not_reloaded(api, may_see_arns));
     for finding in drift(api, &status.region, may_see_arns) {
         // What the signer tells already is not told again.
         if findings.iter().all(|told| told.code != finding.code) {
@@ -231,6 +232,18 @@ fn clock_skew(api: &Api, region: &Region) -> Option<FindingBody> {
          viewer out on other replicas for as long as the clocks differ."
     );
     Some(FindingBody { code: "clock_skew", detail })
+}
+
+/// Until the file can be used, a client that was revoked in it can still call.
+fn clients_not_reloaded(api: &Api, may_see_details: bool) -> Option<FindingBody> {
+    let fault = api.registry.fault()?;
+    let detail = if may_see_details {
+        format!("The clients cannot be reloaded, so the old ones stay in effect. {fault}")
+    } else {
+        "The clients cannot be reloaded, so the old ones stay in effect; the log says why."
+            .to_owned()
+    };
+    Some(FindingBody { code: "clients_not_reloaded", detail })
 }
 
 /// Records wait and are lost in the end; under `audit.on_failure = "deny"` nothing is minted meanwhile.

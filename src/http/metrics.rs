@@ -77,6 +77,7 @@ fn write_metrics(api: &Api, headers: &HeaderMap) -> Result<Response, ApiError> {
             api.metrics.set_ivs_clock_offset(region.as_str(), offset);
         }
     }
+    api.metrics.set_clients_not_reloaded(api.registry.fault().is_some());
     api.metrics.set_audit_failing(api.audit.is_failing());
     let format = accepted_format(headers);
     let content_type = match format {

@@ -67,6 +67,7 @@ struct Families {
     max_connections: Family<Labels<1>, Gauge>,
     connections_ended: Family<Labels<2>, Counter>,
     accept_failures: Family<Labels<1>, Counter>,
+    clients_not_reloaded: Gauge,
 }
 
 /// A text format of metrics. Both have the same sample names and values.
@@ -244,6 +245,11 @@ impl Metrics {
         self.0.accept_failures.get_or_create(&[("listener", listener.to_owned())]).inc();
     }
 
+    /// Sets whether the old clients stay in effect because the clients file cannot be used.
+    pub fn set_clients_not_reloaded(&self, not_reloaded: bool) {
+        self.0.clients_not_reloaded.set(i64::from(not_reloaded));
+    }
+
     /// Everything, in one of the two text formats.
     ///
     /// # Errors
@@ -299,6 +305,7 @@ impl Default for Families {
             max_connections: Family::default(),
             connections_ended: Family::default(),
             accept_failures: Family::default(),
+            clients_not_reloaded: Gauge::default(),
         };
         families.register();
         families
@@ -412,6 +419,11 @@ impl Families {
             "audit_failing",
             "Whether audit records cannot be written or are lost: 1 or 0",
             self.audit_failing.clone(),
+        );
+        registry.register(
+            "clients_not_reloaded",
+            "1 while the clients file cannot be used and the old clients stay in effect, otherwise 0",
+            self.clients_not_reloaded.clone(),
         );
         registry.register(
             "log_lines_dropped",
