@@ -32,6 +32,7 @@ use crate::{
         material::{Fingerprint, PublicKey},
         operations::{GenerateKey, ImportPublicKey, Label, OperationError},
         snapshot::NoSigner,
+        store::StoreError,
     },
     prose::sentence,
 };
@@ -408,11 +409,26 @@ pub(super) fn refuse_operation(error: OperationError) -> ApiError {
              in its store; `keys rotate` on the service's machine names them and the ways out.",
         )
         .caused_by(error),
-        // Their sentences name files and accounts, which are for the log.
+        OperationError::Store(StoreError::TooLarge { .. }) => ApiError::new(
+            ProblemType::KeyPairQuota,
+            "The keyring has no room for this key pair. Use fewer or shorter tags, or delete key \
+             pairs that no one signs with.",
+        )
+        .caused_by(error),
+        // Their error messages name files and accounts, which are for the log. The store's own defects
+        // come before its failures.
         OperationError::OtherAccount { .. }
         | OperationError::Unsafe(_)
         | OperationError::FingerprintMismatch { .. }
         | OperationError::BrokenOff
-        | OperationError::Store(_) => ApiError::internal(error),
+        | OperationError::Store(
+            StoreError::Unsound(_) | StoreError::Discontinuous(_) | StoreError::Encoding(_),
+        ) => ApiError::internal(error),
+        OperationError::Store(_) => ApiError::new(
+            ProblemType::StoreUnavailable,
+            "The key store cannot be read or written; the log says why. Try again later.",
+        )
+        .retry_after(RETRY_AFTER)
+        .caused_by(error),
     }
 }

@@ -166,6 +166,9 @@ problems! {
     /// The audit log cannot be written, and nothing may go unrecorded.
     AuditUnavailable "audit_unavailable" SERVICE_UNAVAILABLE Warn "The audit log cannot be written"
         "`audit.on_failure` is `deny`, and the audit log cannot be written. The log of the service says why. Try again after `retry-after`.";
+    /// The key store or the deny list cannot be used.
+    StoreUnavailable "store_unavailable" SERVICE_UNAVAILABLE Warn "The store is unavailable"
+        "The key store, or the file of denied viewers, cannot be read or written, for example because its disk is full. The log names the file and the cause. Try again after `retry-after`.";
     /// The request took longer than `server.request_timeout`.
     Timeout "timeout" GATEWAY_TIMEOUT Warn "Timed out"
         "The request took longer than `server.request_timeout`, or a viewer session was not revoked within 60 s. Again is safe: a mint makes another token, and to revoke twice does no harm.";

@@ -241,7 +241,8 @@ impl From<NotRevoked> for Failure {
             RevokeError::Invalid => ProblemType::InvalidRequest,
             RevokeError::Denied | RevokeError::Unavailable => ProblemType::IvsUnavailable,
             RevokeError::Overdue | RevokeError::Stopped => ProblemType::Timeout,
-            RevokeError::Clock | RevokeError::NotDenied => ProblemType::Internal,
+            RevokeError::NotDenied => ProblemType::StoreUnavailable,
+            RevokeError::Clock => ProblemType::Internal,
         };
         let mut message = left.error.to_string();
         match left.denial {
