@@ -13,6 +13,7 @@ mod connection;
 mod connections;
 mod doctor;
 mod emulator;
+mod files;
 mod keys;
 #[path = "../moto/mod.rs"]
 mod moto;

@@ -99,6 +99,11 @@ impl Server {
         Self::start(program(&["emulator", "--listen", "127.0.0.1:0", "--data-dir", &data_dir]))
     }
 
+    /// The id of the process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
@@ -171,14 +176,43 @@ impl Server {
 
 /// The status and body of a request without a client library.
 pub(crate) fn get(url: &str, path: &str) -> std::io::Result<(u16, String)> {
+    let (status, _, body) = exchange(url, "GET", path, "", "")?;
+    Ok((status, body))
+}
+
+/// The status, head and body of a request with a credential and a JSON body.
+pub(crate) fn send(
+    url: &str,
+    method: &str,
+    path: &str,
+    credential: &str,
+    body: &str,
+) -> (u16, String, String) {
+    let headers =
+        format!("authorization: Bearer {credential}\r\ncontent-type: application/json\r\n");
+    exchange(url, method, path, &headers, body).unwrap()
+}
+
+fn exchange(
+    url: &str,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> std::io::Result<(u16, String, String)> {
     let address = url.strip_prefix("http://").unwrap();
     let mut stream = std::net::TcpStream::connect(address)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
-    Ok((status.unwrap(), body.unwrap()))
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    Ok((status.unwrap(), head.to_ascii_lowercase(), body.to_owned()))
 }
 
 impl Drop for Server {

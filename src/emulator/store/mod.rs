@@ -9,6 +9,7 @@
 //! adds live streams and their metadata, [`viewers`] spent ids and revoked sessions.
 
 pub(crate) mod collection;
+mod database;
 pub(crate) mod records;
 pub(crate) mod streams;
 pub(crate) mod viewers;
@@ -21,12 +22,14 @@ use std::{
 };
 
 use redb::{
-    Builder, CommitError, Database, DatabaseError, Durability, Key, ReadTransaction,
-    ReadableDatabase, ReadableTable, SetDurabilityError, StorageError, TableDefinition, TableError,
-    TransactionError, Value, WriteTransaction,
+    CommitError, Database, DatabaseError, Durability, Key, ReadTransaction, ReadableDatabase,
+    ReadableTable, SetDurabilityError, StorageError, TableDefinition, TableError, TransactionError,
+    Value, WriteTransaction,
 };
 
+use self::database::DatabaseFile;
 use super::ids::{self, IdError};
+use crate::files;
 
 /// The version of the layout. A file of a later version is refused.
 const FORMAT: u128 = 1;
@@ -42,7 +45,7 @@ const PAGE_KEY: &str = "page-key";
 
 /// The open state. Only one process can open it at a time.
 pub(crate) struct Store {
-    database: Database,
+    database: DatabaseFile,
     page_key: u128,
     /// Locked while the state is open.
     _lock: fs::File,
@@ -52,8 +55,8 @@ impl Store {
     /// Opens the state in `data_dir`. Creates both if they do not exist.
     pub(crate) fn open(data_dir: &Path) -> Result<Self, StoreError> {
         let at = |error: io::Error| StoreError::DataDir { path: data_dir.to_owned(), error };
-        create_private_dir(data_dir).map_err(at)?;
-        let lock = create_private_file(&data_dir.join(LOCK_NAME)).map_err(at)?;
+        files::create_folder(data_dir, 0o700).map_err(at)?;
+        let lock = files::open_shared(&data_dir.join(LOCK_NAME)).map_err(at)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -67,13 +70,14 @@ impl Store {
             // only when it is complete.
             let unfinished = data_dir.join(UNFINISHED_NAME);
             remove_if_exists(&unfinished).map_err(at)?;
-            create_private_file(&unfinished).map_err(at)?;
-            prepare(&open_database(&unfinished)?)?;
+            // It contains stream keys, so that it is created for its owner alone.
+            files::open_shared(&unfinished).map_err(at)?;
+            DatabaseFile::open(&unfinished)?.with(prepare)?;
             fs::rename(&unfinished, &path).map_err(at)?;
             sync_dir(data_dir).map_err(at)?;
         }
-        let database = open_database(&path)?;
-        let page_key = prepare(&database)?;
+        let database = DatabaseFile::open(&path)?;
+        let page_key = database.with(prepare)?;
         Ok(Self { database, page_key, _lock: lock })
     }
 
@@ -87,8 +91,10 @@ impl Store {
         &self,
         read: impl FnOnce(&ReadTransaction) -> Result<T, E>,
     ) -> Result<T, E> {
-        let transaction = self.database.begin_read().map_err(StoreError::from)?;
-        read(&transaction)
+        self.database.with(|database| {
+            let transaction = database.begin_read().map_err(StoreError::from)?;
+            read(&transaction)
+        })
     }
 
     /// Runs one write at a time. When this returns, all of it is on disk or, after an error, none.
@@ -96,10 +102,14 @@ impl Store {
         &self,
         write: impl FnOnce(&WriteTransaction) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut transaction = self.database.begin_write().map_err(StoreError::from)?;
-        transaction.set_durability(Durability::Immediate).map_err(StoreError::from)?;
-        let output = write(&transaction)?;
-        transaction.commit().map_err(StoreError::from)?;
+        let output = self.database.with(|database| -> Result<T, E> {
+            let mut transaction = database.begin_write().map_err(StoreError::from)?;
+            transaction.set_durability(Durability::Immediate).map_err(StoreError::from)?;
+            let output = write(&transaction)?;
+            transaction.commit().map_err(StoreError::from)?;
+            Ok(output)
+        })?;
+        self.database.wrote();
         Ok(output)
     }
 }
@@ -164,28 +174,6 @@ fn prepare(database: &Database) -> Result<u128, StoreError> {
     transaction.open_table(viewers::REVOKED)?;
     transaction.commit()?;
     Ok(page_key)
-}
-
-fn open_database(path: &Path) -> Result<Database, StoreError> {
-    let opened = Builder::new().create(path);
-    opened.map_err(|error| StoreError::Open { path: path.to_owned(), error })
-}
-
-fn create_private_dir(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
-}
-
-/// The file contains stream keys, which other users of the machine must not read.
-fn create_private_file(path: &Path) -> io::Result<fs::File> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 fn remove_if_exists(path: &Path) -> io::Result<()> {
