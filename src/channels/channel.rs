@@ -54,7 +54,7 @@ pub struct Channel {
 }
 
 /// How far a lookup can be trusted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Freshness {
     /// Fetched within `channels.fresh_for`.

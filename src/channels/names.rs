@@ -59,9 +59,9 @@ impl ChannelNames {
         let _ = self.account.set(account);
     }
 
-    /// Whether it was told whose channels this service signs for.
-    pub fn knows_account(&self) -> bool {
-        self.account.get().is_some()
+    /// Returns the account whose channels this service signs for, once it is known.
+    pub fn account(&self) -> Option<&AccountId> {
+        self.account.get()
     }
 
     /// The aliases with their channels.

@@ -4,5 +4,5 @@ use super::{Failure, output};
 use crate::http::openapi::document;
 
 pub(super) fn run() -> Result<(), Failure> {
-    output::line(document())
+    output::line(&document(None))
 }

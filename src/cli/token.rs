@@ -118,7 +118,7 @@ fn run_mint(global: &Global, args: MintArgs) -> Result<(), Failure> {
     output::line(&format!("channel       {}", minted.channel_arn))?;
     output::line(&format!("signed by     {}", minted.key_pair_arn))?;
     for warning in &minted.warnings {
-        output::line(&format!("warning       {}: {}", warning.code, warning.detail))?;
+        output::line(&format!("warning       {}: {}", warning.code.as_str(), warning.detail))?;
     }
     Ok(())
 }

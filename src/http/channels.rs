@@ -12,29 +12,35 @@ use super::{
 };
 use crate::{
     access::Client,
-    channels::{ChannelRefError, Lookup, LookupError, Requester},
+    channels::{ChannelRefError, Freshness, Lookup, LookupError, Requester},
     clock::Timestamp,
     ivs::arn::{AccountId, ChannelArn},
 };
 
 /// A channel as this service knows it.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "arn": "arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGh1234", "name": "demo",
+    "authorized": true, "type": "STANDARD", "latencyMode": "LOW",
+    "playbackUrl": "https://a1b2c3.us-west-2.playback.live-video.net/api/video/v1/us-west-2.123456789012.channel.AbCdEfGh1234.m3u8",
+    "fetchedAt": "2026-11-22T08:55:00Z", "freshness": "fresh"
+}))]
 #[serde(rename_all = "camelCase")]
 pub struct ChannelBody {
     arn: String,
     name: String,
-    /// Whether playback demands a token: a private channel.
+    /// Whether the channel is private: playback needs a token.
     authorized: bool,
     #[schema(example = "STANDARD")]
     r#type: String,
     #[schema(example = "LOW")]
     latency_mode: String,
     playback_url: String,
-    /// When Amazon IVS said so.
+    /// When Amazon IVS returned this.
     #[schema(value_type = String, format = DateTime)]
     fetched_at: Timestamp,
     /// `fresh`, or `stale` where it is older than `channels.fresh_for`.
-    freshness: &'static str,
+    freshness: Freshness,
 }
 
 impl From<&Lookup> for ChannelBody {
@@ -48,15 +54,16 @@ impl From<&Lookup> for ChannelBody {
             latency_mode: channel.latency_mode.clone(),
             playback_url: channel.playback_url.clone(),
             fetched_at: channel.fetched_at,
-            freshness: lookup.freshness.as_str(),
+            freshness: lookup.freshness,
         }
     }
 }
 
-/// Read a channel from the cache, or from Amazon IVS where it is not there.
+/// Read a channel from the cache, or from Amazon IVS if it is not cached.
 #[utoipa::path(
     get, path = "/v1/channels/{channel}", operation_id = "getChannel", tag = "Channels",
-    params(("channel" = String, Path, description = "A channel ARN, percent-encoded, or an alias")),
+    security(("credential" = ["channels:read"])),
+    params(("channel" = String, Path, description = "A channel ARN, percent-encoded, or an alias", example = "demo")),
     responses((status = 200, description = "The channel", body = ChannelBody))
 )]
 pub async fn get_channel(
@@ -69,10 +76,11 @@ pub async fn get_channel(
     answer(api.channels.lookup(&arn, requester(&client)).await)
 }
 
-/// Read a channel from Amazon IVS now, at most once a second a channel.
+/// Read a channel from Amazon IVS now, at most once per second per channel.
 #[utoipa::path(
     post, path = "/v1/channels/{channel}/refresh", operation_id = "refreshChannel", tag = "Channels",
-    params(("channel" = String, Path, description = "A channel ARN, percent-encoded, or an alias")),
+    security(("credential" = ["channels:read"])),
+    params(("channel" = String, Path, description = "A channel ARN, percent-encoded, or an alias", example = "demo")),
     responses((status = 200, description = "The channel", body = ChannelBody))
 )]
 pub async fn refresh_channel(

@@ -18,11 +18,12 @@ use axum::{
     response::Response,
 };
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{ToSchema, openapi::ObjectBuilder};
 
 use super::{
     Api,
     extract::may_also,
+    openapi::one_of,
     respond::{json, json_with, no_store},
 };
 use crate::{
@@ -91,15 +92,20 @@ impl CertificateStatus {
 
 /// The process is alive.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"status": "ok", "version": "0.1.0", "commit": "b5a053b"}))]
 pub struct HealthBody {
-    /// Always `ok`.
+    #[schema(schema_with = ok)]
     status: &'static str,
     version: &'static str,
     /// The commit that it was built from, or `unknown`.
     commit: &'static str,
 }
 
-/// The process is alive; reads nothing else.
+fn ok() -> ObjectBuilder {
+    one_of(["ok"])
+}
+
+/// The process is alive. The response does not depend on anything else.
 #[utoipa::path(
     get, path = "/healthz", operation_id = "getHealth", tag = "Operations", security(()),
     responses((status = 200, description = "Alive", body = HealthBody))
@@ -115,8 +121,11 @@ pub async fn healthz() -> Response {
 
 /// Whether this process can do its work.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"status": "degraded", "regions": {"us-west-2": {
+    "status": "degraded",
+    "findings": [{"code": "ivs_unavailable", "detail": "Amazon IVS could not be reached at the last call."}]
+}}}))]
 pub struct ReadyBody {
-    /// `ready`, `degraded` or `unready`.
     status: Status,
     /// By region.
     regions: BTreeMap<String, RegionBody>,
@@ -141,6 +150,7 @@ pub struct FindingBody {
 /// From best to worst.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = Readiness)]
 pub enum Status {
     /// Signs, and nothing is wrong.
     Ready,
@@ -152,9 +162,9 @@ pub enum Status {
 
 /// 503 only while this process can sign for no configured region, or is shutting down.
 #[utoipa::path(
-    get, path = "/readyz", operation_id = "getReadiness", tag = "Operations", security((), ("credential" = [])),
+    get, path = "/readyz", operation_id = "getReadiness", tag = "Operations", security((), ("credential" = ["keys:read"])),
     responses(
-        (status = 200, description = "Ready, or degraded", body = ReadyBody),
+        (status = 200, description = "Ready, or degraded. With keys:read, details name ARNs", body = ReadyBody),
         (status = 503, description = "Cannot sign, is shutting down, or cannot write audit records that must not be lost", body = ReadyBody)
     )
 )]

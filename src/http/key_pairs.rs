@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{
@@ -28,9 +29,13 @@ use crate::{
         arn::{ArnError, PlaybackKeyArn, Region},
     },
     keys::{
-        inventory::KeyPairView,
+        inventory::{KeyPairState, KeyPairView},
+        keyring::RESERVED_TAG_PREFIX,
         material::{Fingerprint, PublicKey},
-        operations::{GenerateKey, ImportPublicKey, Label, OperationError},
+        operations::{
+            GenerateKey, ImportPublicKey, Label, MAX_TAG_KEY, MAX_TAG_VALUE, MAX_TAGS,
+            OperationError,
+        },
         snapshot::NoSigner,
         store::StoreError,
     },
@@ -40,50 +45,65 @@ use crate::{
 /// What a client that meets a busy or unreachable IVS or store is told to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// A key pair, from keyring and IVS together.
+/// A key pair, as the keyring and IVS together know it.
 #[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase", example = json!({
+    "arn": "arn:aws:ivs:us-west-2:123456789012:playback-key/IjKlMnOp5678",
+    "name": "ivs-playback-auth-52b7cda3",
+    "fingerprint": "98:0d:1a:a0:19:96:1e:ea:0a:0a:2c:9a:42:19:2b:e7",
+    "region": "us-west-2", "tags": {"team": "video"}, "state": "active", "adopted": false,
+    "createdAt": "2026-11-22T08:40:00Z", "activatedAt": "2026-11-22T08:50:00Z", "retiresAt": null
+}))]
 #[expect(dead_code, reason = "the schema of what keys::inventory serialises")]
 pub struct KeyPairBody {
-    /// Absent before it is imported.
+    /// Null before the pair is imported.
+    #[schema(required)]
     arn: Option<String>,
     name: String,
-    /// MD5 of the `SubjectPublicKeyInfo`, as Amazon IVS shows it.
+    /// The MD5 of the `SubjectPublicKeyInfo`, as Amazon IVS shows it. Null for a foreign pair that was
+    /// not read yet.
+    #[schema(required)]
     fingerprint: Option<String>,
     region: String,
     tags: BTreeMap<String, String>,
-    /// `pending`, `active`, `draining`, `retiring`, `foreign` (IVS has it, the keyring does not) or
-    /// `missing` (the reverse).
-    #[schema(example = "active")]
-    state: String,
-    /// Brought by somebody: another signer may use it, too.
+    state: KeyPairState,
+    /// The key was imported from elsewhere, so another signer may use it too.
     adopted: bool,
-    #[schema(format = DateTime)]
+    /// Null for a foreign pair.
+    #[schema(required, format = DateTime)]
     created_at: Option<String>,
-    #[schema(format = DateTime)]
+    /// Null before the pair signs.
+    #[schema(required, format = DateTime)]
     activated_at: Option<String>,
-    /// From when on it may be deleted.
-    #[schema(format = DateTime)]
+    /// The time from which the pair may be deleted; null where that is not known.
+    #[schema(required, format = DateTime)]
     retires_at: Option<String>,
 }
 
 /// Key pairs, and when Amazon IVS last listed them.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"keyPairs": [{
+    "arn": "arn:aws:ivs:us-west-2:123456789012:playback-key/IjKlMnOp5678", "name": "stage",
+    "fingerprint": "98:0d:1a:a0:19:96:1e:ea:0a:0a:2c:9a:42:19:2b:e7", "region": "us-west-2",
+    "tags": {}, "state": "foreign", "adopted": false,
+    "createdAt": null, "activatedAt": null, "retiresAt": null
+}], "checkedAt": "2026-11-22T08:55:00Z"}))]
 #[serde(rename_all = "camelCase")]
 pub struct KeyPairsBody {
     #[schema(value_type = Vec<KeyPairBody>)]
     pub(crate) key_pairs: Vec<KeyPairView>,
-    /// Null while IVS was not asked yet. With several regions, the oldest.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    /// Null before the first listing. With several regions, the oldest.
+    #[schema(required, value_type = Option<String>, format = DateTime)]
     pub(crate) checked_at: Option<Timestamp>,
 }
 
-/// List key pairs: what keyring and IVS say together.
+/// List key pairs, as the keyring and IVS together know them.
 #[utoipa::path(
     get, path = "/v1/key-pairs", operation_id = "listKeyPairs", tag = "Key pairs",
+    security(("credential" = ["keys:read"])),
     params(
-        ("region" = Option<String>, Query, description = "One region; without it all that are served"),
-        ("refresh" = Option<bool>, Query, description = "Ask IVS now, at most once in 2 s")
+        ("region" = Option<String>, Query, description = "One region. Without it, all configured regions"),
+        ("refresh" = Option<bool>, Query, description = "Query IVS now, at most once every 2 s")
     ),
     responses((status = 200, description = "Key pairs", body = KeyPairsBody))
 )]
@@ -108,27 +128,57 @@ pub async fn list_key_pairs(
 
 /// What to generate or import.
 #[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase", example = json!({"name": "stage", "tags": {"team": "video"}}))]
 #[expect(dead_code, reason = "the schema of a body that is read member by member")]
 pub struct CreateKeyPairRequest {
-    /// May be left out where one region is served.
+    /// May be omitted if only one region is configured.
     #[schema(nullable = false)]
     region: Option<String>,
-    /// `[a-zA-Z0-9-_]`, at most 128 characters.
-    #[schema(nullable = false)]
+    /// Without a name, or with an empty one, the service chooses a name.
+    #[schema(nullable = false, max_length = 128, pattern = "^[A-Za-z0-9_-]*$")]
     name: Option<String>,
+    /// Tags of the pair in IVS, in addition to those that the service sets. Letters, digits and spaces of
+    /// every script are allowed.
     #[schema(nullable = false)]
     tags: Option<BTreeMap<String, String>>,
-    /// A P-384 public key in PEM. Without it a pair is generated, and the next rotation uses it.
-    #[schema(nullable = false)]
+    /// A P-384 public key in PEM. Without it, the service generates a pair, and the next rotation
+    /// starts signing with it.
+    #[schema(
+        nullable = false,
+        min_length = 1,
+        example = "-----BEGIN PUBLIC KEY-----\nMHYwEAYHKoZIzj0CAQYFK4EEACIDYgAEFQEeRx/nmXbpUiB432X7eu8q45230HAz\nJJOcnkuCYue3bzez9WISAbLvGXckAnkNb1dBEjWU/lQwBjRU8t/7kuvtfkXlajd2\n4iTAuglEDM3I6w9VQXsvoeoj9Jp9V2fC\n-----END PUBLIC KEY-----\n"
+    )]
     public_key_material: Option<String>,
+}
+
+impl CreateKeyPairRequest {
+    /// IVS's rules for tags, for the OpenAPI document.
+    pub(super) fn refinement() -> Value {
+        let characters = r"^[\w .:/=+@-]*$";
+        json!({"properties": {"tags": {
+            "maxProperties": MAX_TAGS,
+            "propertyNames": {
+                "minLength": 1, "maxLength": MAX_TAG_KEY, "pattern": characters,
+                "not": {"pattern": format!("^([Aa][Ww][Ss]:|{RESERVED_TAG_PREFIX})")}
+            },
+            "additionalProperties": {"maxLength": MAX_TAG_VALUE, "pattern": characters}
+        }}})
+    }
 }
 
 /// Generate a key pair, or import a public key.
 #[utoipa::path(
     post, path = "/v1/key-pairs", operation_id = "createKeyPair", tag = "Key pairs",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key with the same body makes one pair")),
-    request_body = CreateKeyPairRequest, responses((status = 201, description = "Made", body = KeyPairBody))
+    security(("credential" = ["keys:write"])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "A retry with the same key and body returns the pair of the first request")),
+    request_body = CreateKeyPairRequest,
+    responses((
+        status = 201, description = "The new key pair", body = KeyPairBody,
+        links(
+            ("read" = (operation_id = "getKeyPair", parameters(("keyPair" = "$response.body#/arn")))),
+            ("delete" = (operation_id = "deleteKeyPair", parameters(("keyPair" = "$response.body#/arn"))))
+        )
+    ))
 )]
 pub async fn create_key_pair(
     State(api): State<Api>,
@@ -196,7 +246,9 @@ pub(super) async fn to_the_end<T: Send + 'static>(
 /// Read one key pair.
 #[utoipa::path(
     get, path = "/v1/key-pairs/{keyPair}", operation_id = "getKeyPair", tag = "Key pairs",
-    params(("keyPair" = String, Path, description = "An ARN, percent-encoded, or a fingerprint")),
+    security(("credential" = ["keys:read"])),
+    params(("keyPair" = String, Path, description = "An ARN, percent-encoded, or a fingerprint",
+        example = "arn:aws:ivs:us-west-2:123456789012:playback-key/IjKlMnOp5678")),
     responses((status = 200, description = "The key pair", body = KeyPairBody))
 )]
 pub async fn get_key_pair(
@@ -210,12 +262,14 @@ pub async fn get_key_pair(
     Ok(no_store(json(&pair)))
 }
 
-/// Delete a key pair. Tokens that it signed start playback no more.
+/// Delete a key pair. Tokens that it signed can no longer start playback.
 #[utoipa::path(
     delete, path = "/v1/key-pairs/{keyPair}", operation_id = "deleteKeyPair", tag = "Key pairs",
+    security(("credential" = ["keys:write"])),
     params(
-        ("keyPair" = String, Path, description = "An ARN, percent-encoded"),
-        ("force" = Option<bool>, Query, description = "Also a draining pair, whose tokens end")
+        ("keyPair" = String, Path, description = "An ARN, percent-encoded",
+            example = "arn:aws:ivs:us-west-2:123456789012:playback-key/IjKlMnOp5678"),
+        ("force" = Option<bool>, Query, description = "Delete a draining pair too; its tokens can then no longer start playback")
     ),
     responses((status = 204, description = "Deleted"))
 )]

@@ -37,6 +37,7 @@ pub enum MetricsPlace {
 /// `server.operations_listen`, they are served there alone, without a credential, and this is 404.
 #[utoipa::path(
     get, path = "/metrics", operation_id = "getMetrics", tag = "Operations",
+    security(("credential" = ["metrics:read"])),
     responses((
         status = 200, description = "The metrics",
         content(

@@ -85,7 +85,7 @@ impl Api {
     ///
     /// It names none, or one that this service cannot mint for.
     pub fn resolve(&self, text: &str) -> Result<ChannelArn, ChannelRefError> {
-        if !self.names.knows_account() {
+        if self.names.account().is_none() {
             let mut keyrings =
                 self.ivs.names().iter().filter_map(|region| self.keys.keyring(region));
             if let Some(account) = keyrings.find_map(|it| it.account_id.clone()) {
@@ -198,13 +198,14 @@ pub fn router(
         MetricsPlace::Api => get(metrics::get_metrics),
         MetricsPlace::Operations => get(metrics::served_elsewhere),
     };
+    let document = openapi::document_of(&api);
     let routes = bounded
         .merge(demo)
         .route("/.well-known/jwks.json", get(jwks::get_jwks))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", metrics)
-        .route("/openapi.json", get(openapi::get_openapi))
+        .route("/openapi.json", get(move || openapi::get_openapi(document)))
         .route("/docs", get(docs::overview))
         .route("/docs/errors/{code}", get(docs::problem))
         .fallback(no_such_path)

@@ -1,27 +1,40 @@
 //! `/openapi.json`, generated from the handlers.
+//!
+//! `utoipa` derives the operations and bodies. [`document`] then adds what the derive cannot express:
+//! rules between members, patterns of items, and what depends on the configuration of this process.
 
-use std::sync::LazyLock;
+use std::{borrow::Cow, time::Duration};
 
 use axum::{
+    body::Bytes,
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
+use serde_json::{Value, json};
 use utoipa::{
     Modify, OpenApi,
     openapi::{
-        Content, Ref, RefOr, ResponseBuilder, Schema,
-        schema::AdditionalProperties,
+        Content, ObjectBuilder, Ref, RefOr, ResponseBuilder, Schema,
+        schema::{AdditionalProperties, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
 
 use super::{
-    channels, health, inspect, jwks, key_pairs, metrics,
+    Api, channels, health, inspect, jwks, key_pairs, metrics,
     problem::{FieldError, Problem, ProblemType},
     rotations, tokens, viewer_sessions,
 };
+use crate::{
+    inspection::FindingCode,
+    ivs::arn::{AccountId, Region},
+};
 
-/// The document's source: every handler of the API.
+/// The region and account of the examples. A configured process replaces them by its own.
+const EXAMPLE_REGION: &str = "us-west-2";
+const EXAMPLE_ACCOUNT: &str = "123456789012";
+
+/// Every handler of the API.
 #[derive(Debug, OpenApi)]
 #[openapi(
     info(
@@ -41,23 +54,215 @@ use super::{
         metrics::get_metrics
     ),
     components(schemas(Problem, FieldError)),
-    security(("credential" = [])),
     modifiers(&Credential, &Problems, &StrictRequests)
 )]
 pub struct ApiDoc;
 
-/// The document in JSON, pretty-printed.
-pub fn document() -> &'static str {
-    static DOCUMENT: LazyLock<String> =
-        LazyLock::new(|| ApiDoc::openapi().to_pretty_json().unwrap_or_default());
-    &DOCUMENT
+/// The part of a configuration that the document depends on.
+#[derive(Debug)]
+pub struct Served<'a> {
+    /// The regions that requests may name (`ivs.regions`).
+    pub regions: &'a [Region],
+    /// The account whose key pairs this service manages, where it is known.
+    pub account: Option<&'a AccountId>,
+    /// The longest lifetime of a token (`tokens.max_ttl`).
+    pub max_ttl: Duration,
 }
 
-/// Serves [`document`].
-pub async fn get_openapi() -> Response {
-    let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    ([content_type], document()).into_response()
+/// Returns the document in JSON, pretty-printed; without `served`, that of any service.
+pub fn document(served: Option<&Served<'_>>) -> String {
+    let mut document = json!(ApiDoc::openapi());
+    // The examples first: the regions and accounts of the refinements are real.
+    if let Some(first) = served.and_then(|served| served.regions.first()) {
+        replace_in_texts(&mut document, EXAMPLE_REGION, first.as_str());
+    }
+    if let Some(account) = served.and_then(|served| served.account) {
+        replace_in_texts(&mut document, EXAMPLE_ACCOUNT, account.as_str());
+    }
+    refine_schemas(&mut document, served);
+    refine_operations(&mut document, served);
+    document["components"]["headers"] = headers();
+    document["servers"] = match served {
+        Some(_) => json!([{"url": "/", "description": "The service that serves this document"}]),
+        None => json!([{
+            "url": "http://127.0.0.1:8080",
+            "description": "A service with the default of server.listen"
+        }]),
+    };
+    if let Some(served) = served {
+        document["components"]["schemas"]["MintRequest"]["properties"]["ttlSeconds"]["maximum"] =
+            json!(served.max_ttl.as_secs());
+    }
+    format!("{document:#}")
 }
+
+/// Serves the [`document`] of this process.
+pub async fn get_openapi(document: Bytes) -> Response {
+    let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    ([content_type], document).into_response()
+}
+
+/// The [`document`] of the process that `api` belongs to.
+pub(super) fn document_of(api: &Api) -> Bytes {
+    let (regions, account) = (api.ivs.names(), api.names.account());
+    document(Some(&Served { regions, account, max_ttl: api.policy.max_ttl })).into()
+}
+
+fn refine_schemas(document: &mut Value, served: Option<&Served<'_>>) {
+    let schemas = &mut document["components"]["schemas"];
+    for (name, refinement) in [
+        ("MintRequest", tokens::MintRequest::refinement()),
+        ("InspectRequest", inspect::InspectRequest::refinement()),
+        ("CreateKeyPairRequest", key_pairs::CreateKeyPairRequest::refinement()),
+    ] {
+        merge(&mut schemas[name], refinement);
+    }
+    for schema in schemas.as_object_mut().into_iter().flat_map(|schemas| schemas.values_mut()) {
+        if let Some(region) = schema.pointer_mut("/properties/region") {
+            merge(region, region_schema(served));
+        }
+    }
+}
+
+fn refine_operations(document: &mut Value, served: Option<&Served<'_>>) {
+    let paths = document["paths"].as_object_mut().into_iter().flat_map(|paths| paths.values_mut());
+    for operation in paths.flat_map(|item| item.as_object_mut()).flat_map(|it| it.values_mut()) {
+        let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+        let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+        for parameter in parameters.into_iter().flatten() {
+            if let Some(schema) = parameter_schema(&id, &parameter["name"], served) {
+                parameter["schema"] = schema;
+            }
+        }
+        let responses = operation["responses"].as_object_mut();
+        for (status, response) in responses.into_iter().flatten() {
+            merge(response, json!({"headers": headers_of(status)}));
+        }
+    }
+}
+
+/// The schema of a parameter, where its Rust type says too little.
+fn parameter_schema(operation: &str, name: &Value, served: Option<&Served<'_>>) -> Option<Value> {
+    match (operation, name.as_str()?) {
+        (_, "region") => Some(region_schema(served)),
+        (_, "Idempotency-Key") => Some(json!({
+            "type": "string", "minLength": 1, "maxLength": 255,
+            "pattern": "^[!-~]([ -~]*[!-~])?$"
+        })),
+        (_, "channel") => Some(json!({"type": "string", "minLength": 1})),
+        (_, "id") => Some(json!({"type": "string", "format": "uuid"})),
+        ("deleteKeyPair", "keyPair") => {
+            Some(json!({"type": "string", "pattern": format!("^{}$", key_pair_arn(served))}))
+        }
+        (_, "keyPair") => {
+            let fingerprint = "([0-9A-Fa-f]{2}:){15}[0-9A-Fa-f]{2}";
+            let pattern = format!("^({}|{fingerprint})$", key_pair_arn(served));
+            Some(json!({"type": "string", "pattern": pattern}))
+        }
+        _ => None,
+    }
+}
+
+fn region_schema(served: Option<&Served<'_>>) -> Value {
+    let mut schema = json!({"type": "string", "minLength": 1});
+    let values = match served {
+        Some(served) => json!({"enum": served.regions}),
+        None => json!({"maxLength": 64, "pattern": "^[a-z0-9-]+$", "example": EXAMPLE_REGION}),
+    };
+    merge(&mut schema, values);
+    schema
+}
+
+/// A pattern without anchors.
+fn key_pair_arn(served: Option<&Served<'_>>) -> String {
+    let regions = served.map_or("[a-z0-9-]{1,64}".to_owned(), |served| {
+        format!("({})", served.regions.iter().map(Region::as_str).collect::<Vec<_>>().join("|"))
+    });
+    let account = served.and_then(|served| served.account).map_or("[0-9]{12}", AccountId::as_str);
+    format!("arn:aws:ivs:{regions}:{account}:playback-key/[a-zA-Z0-9-]{{1,64}}")
+}
+
+/// The headers that responses refer to.
+fn headers() -> Value {
+    json!({
+        "RequestId": {
+            "description": "Identifies the request in the log and the audit. The caller's own value is kept if it matches the pattern.",
+            "required": true,
+            "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+            "example": "4e0c3c2a9d3f4c63a7a4e5d0c1b2a3f4"
+        },
+        "RetryAfter": {
+            "description": "How many seconds to wait before the next attempt.",
+            "schema": {"type": "integer", "minimum": 1},
+            "example": 5
+        },
+        "WwwAuthenticate": {
+            "description": "`Bearer` without a credential; with one that is not valid, also `error=\"invalid_token\"`.",
+            "required": true,
+            "schema": {"type": "string"},
+            "example": "Bearer"
+        }
+    })
+}
+
+fn headers_of(status: &str) -> Value {
+    let header = |name: &str| json!({"$ref": format!("#/components/headers/{name}")});
+    let mut headers = json!({"x-request-id": header("RequestId")});
+    match status {
+        "401" => headers["www-authenticate"] = header("WwwAuthenticate"),
+        "409" | "503" => headers["retry-after"] = header("RetryAfter"),
+        _ => {}
+    }
+    headers
+}
+
+/// Adds the members of `refinement` to `target`, and to the objects in it.
+fn merge(target: &mut Value, refinement: Value) {
+    match (target, refinement) {
+        (Value::Object(target), Value::Object(refinement)) => {
+            for (name, value) in refinement {
+                merge(target.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (target, refinement) => *target = refinement,
+    }
+}
+
+fn replace_in_texts(value: &mut Value, from: &str, to: &str) {
+    match value {
+        Value::String(text) => *text = text.replace(from, to),
+        Value::Array(items) => items.iter_mut().for_each(|item| replace_in_texts(item, from, to)),
+        Value::Object(members) => {
+            members.values_mut().for_each(|member| replace_in_texts(member, from, to));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// A schema of strings that allows these words.
+pub(super) fn one_of(words: impl IntoIterator<Item = &'static str>) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words))
+}
+
+/// A body's `code` that is one of a table; a component of its own, since several bodies have it.
+macro_rules! codes {
+    ($type:ty, $name:literal, $codes:expr) => {
+        impl utoipa::PartialSchema for $type {
+            fn schema() -> RefOr<Schema> {
+                one_of($codes).description(Some("Stable, to branch on.")).into()
+            }
+        }
+
+        impl utoipa::ToSchema for $type {
+            fn name() -> Cow<'static, str> {
+                $name.into()
+            }
+        }
+    };
+}
+
+codes!(ProblemType, "ProblemCode", ProblemType::ALL.iter().map(|problem| problem.spec().code));
+codes!(FindingCode, "InspectFindingCode", FindingCode::ALL.iter().map(|code| code.as_str()));
 
 /// How a client proves who it is.
 struct Credential;
@@ -108,6 +313,9 @@ impl Modify for Problems {
     }
 }
 
+/// The `code`s that a response can carry, for programs.
+const PROBLEM_CODES: &str = "x-problem-codes";
+
 fn add(operation: &mut utoipa::openapi::path::Operation, problem: ProblemType) {
     let spec = problem.spec();
     let status = spec.status.as_u16().to_string();
@@ -115,20 +323,26 @@ fn add(operation: &mut utoipa::openapi::path::Operation, problem: ProblemType) {
     if let Some(RefOr::T(known)) = responses.get_mut(&status) {
         if known.content.contains_key("application/problem+json") {
             known.description = format!("{}, `{}`", known.description, spec.code);
+            let codes = known.extensions.as_mut().and_then(|known| known.get_mut(PROBLEM_CODES));
+            if let Some(Value::Array(codes)) = codes {
+                codes.push(spec.code.into());
+            }
         }
         return;
     }
     let response = ResponseBuilder::new()
         .description(format!("`{}`", spec.code))
+        .extensions(Some([(PROBLEM_CODES, json!([spec.code]))].into_iter().collect()))
         .content("application/problem+json", Content::new(Some(Ref::from_schema_name("Problem"))))
         .build();
     responses.insert(status, RefOr::T(response));
 }
 
-/// What an operation can answer beside its success. `http` tests walk the routes and hold it.
+/// Returns the problems that an operation can answer with. The tests call every operation and fail on a
+/// problem that is not listed here.
 pub fn problems_of(operation_id: &str) -> Vec<ProblemType> {
     use ProblemType as P;
-    let caller = [P::Unauthenticated, P::Forbidden, P::RateLimited];
+    let caller = [P::Unauthenticated, P::Forbidden];
     let everywhere = [P::Overloaded, P::Timeout, P::Internal];
     let body = [P::InvalidJson, P::BodyTooLarge, P::UnsupportedMediaType, P::InvalidRequest];
     let ivs = [P::IvsThrottled, P::IvsUnavailable];
@@ -143,32 +357,59 @@ pub fn problems_of(operation_id: &str) -> Vec<ProblemType> {
                 P::NoActiveKey,
                 P::SessionVersionsExhausted,
                 P::ViewerDenied,
+                P::AuditUnavailable,
             ],
         ],
         "mintTokenBatch" | "revokeViewerSessions" => &[&caller, &body],
         "inspectToken" => &[&caller, &body, &[P::ChannelNotFound]],
         "getChannel" | "refreshChannel" => {
-            &[&caller, &ivs, &[P::InvalidRequest, P::ChannelNotFound]]
+            &[&caller, &ivs, &[P::InvalidRequest, P::ChannelNotFound, P::NotFound]]
         }
         "listKeyPairs" => &[&caller, &ivs, &[P::InvalidRequest]],
-        "createKeyPair" => {
-            &[&caller, &body, &ivs, &[P::KeyPairQuota, P::KeyPairInUse, P::IdempotencyKeyReused]]
-        }
-        "getKeyPair" => &[&caller, &ivs, &[P::InvalidRequest, P::KeyPairNotFound]],
-        "deleteKeyPair" => {
-            &[&caller, &ivs, &[P::InvalidRequest, P::KeyPairNotFound, P::KeyPairInUse]]
-        }
-        // As the probes, it is answered by a busy process too.
+        "createKeyPair" => &[
+            &caller,
+            &body,
+            &ivs,
+            &[P::KeyPairQuota, P::KeyPairInUse, P::IdempotencyKeyReused, P::AuditUnavailable],
+        ],
+        "getKeyPair" => &[&caller, &ivs, &[P::InvalidRequest, P::KeyPairNotFound, P::NotFound]],
+        "deleteKeyPair" => &[
+            &caller,
+            &ivs,
+            &[
+                P::InvalidRequest,
+                P::KeyPairNotFound,
+                P::NotFound,
+                P::KeyPairInUse,
+                P::AuditUnavailable,
+            ],
+        ],
+        // A busy process answers it too, like the probes.
         "getMetrics" => return [&caller[..], &[P::NotFound, P::Internal]].concat(),
         "startRotation" => &[
             &caller,
             &body,
             &ivs,
-            &[P::RotationInProgress, P::KeyPairQuota, P::KeyPairInUse, P::IdempotencyKeyReused],
+            &[
+                P::RotationInProgress,
+                P::KeyPairQuota,
+                P::KeyPairInUse,
+                P::IdempotencyKeyReused,
+                P::AuditUnavailable,
+            ],
         ],
         "listRotations" => &[&caller, &[P::InvalidRequest]],
-        "getRotation" => &[&caller, &[P::InvalidRequest, P::RotationNotFound]],
-        "cancelRotation" => &[&caller, &[P::InvalidRequest, P::RotationNotFound, P::KeyPairInUse]],
+        "getRotation" => &[&caller, &[P::InvalidRequest, P::RotationNotFound, P::NotFound]],
+        "cancelRotation" => &[
+            &caller,
+            &[
+                P::InvalidRequest,
+                P::RotationNotFound,
+                P::NotFound,
+                P::KeyPairInUse,
+                P::AuditUnavailable,
+            ],
+        ],
         _ => return vec![P::Internal],
     };
     own.iter().copied().flatten().chain(&everywhere).copied().collect()

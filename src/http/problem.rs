@@ -189,30 +189,40 @@ impl ProblemType {
 /// The wire form of a problem.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "type": "/docs/errors/invalid_request", "title": "The request is invalid", "status": 422,
+    "detail": "viewerId has more than 40 characters.", "code": "invalid_request",
+    "requestId": "4e0c3c2a9d3f4c63a7a4e5d0c1b2a3f4",
+    "errors": [{"pointer": "/viewerId", "detail": "viewerId has more than 40 characters."}]
+}))]
 pub struct Problem {
     /// A URI reference that names the kind of problem and is served as a page.
-    #[schema(example = "/docs/errors/invalid_request")]
+    #[schema(format = "uri-reference")]
     pub r#type: String,
     /// One line, the same for every occurrence.
     pub title: &'static str,
     /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
     /// What happened here and what to do next.
     pub detail: String,
-    /// The stable code to branch on.
-    #[schema(example = "invalid_request")]
+    /// Stable, to branch on.
+    #[schema(value_type = ProblemType)]
     pub code: &'static str,
-    /// The thread to this service's log. Absent within batch results.
+    /// Identifies the request in this service's log.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub request_id: Option<String>,
-    /// Every faulty member at once.
+    /// Every member that breaks a rule.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
-    /// Seconds to wait, within batch results, where a header would be.
+    /// How many seconds to wait. Only in the results of a batch; elsewhere it is the header `retry-after`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub retry_after: Option<u64>,
-    /// Which rotation is in the way.
+    /// The rotation in progress.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub rotation_id: Option<String>,
 }
 

@@ -29,49 +29,49 @@ use crate::keys::{
     keyring::{RotationId, RotationMode},
     lifecycle::{
         requests::{Begin, Begun},
-        view::RotationView,
+        view::{NextStep, Phase, RotationView},
     },
     operations::OperationError,
     rotator::Rotator,
 };
 
-/// A rotation: the exchange of the key that signs.
+/// A rotation: the replacement of the key that signs.
 #[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase", example = json!({
+    "id": "6ed47698-a0e6-4e7e-b290-9ca4e8c91ff8", "region": "us-west-2", "mode": "graceful",
+    "phase": "propagating", "since": "2026-11-22T08:40:00Z",
+    "nextStep": "activate", "nextAt": "2026-11-22T08:50:00Z",
+    "newKeyPairArn": "arn:aws:ivs:us-west-2:123456789012:playback-key/QrStUvWx9012",
+    "oldKeyPairArn": "arn:aws:ivs:us-west-2:123456789012:playback-key/IjKlMnOp5678", "error": null
+}))]
 #[expect(dead_code, reason = "the schema of what keys::lifecycle serialises")]
 pub struct RotationBody {
-    /// A UUID.
+    #[schema(format = "uuid")]
     id: String,
     region: String,
-    /// `graceful` or `emergency`.
-    #[schema(example = "graceful")]
-    mode: String,
-    /// `generating`, `importing`, `propagating`, `draining`, `retiring`, `done`, `cancelled` or
-    /// `failed`. From `draining` on the new key signs.
-    #[schema(example = "propagating")]
-    phase: String,
-    /// Since when it is in this phase.
+    mode: RotationMode,
+    phase: Phase,
+    /// When the phase began.
     #[schema(format = DateTime)]
     since: String,
-    /// `import`, `activate`, `release` (somebody has to), `retire` or `delete`; null where nothing
-    /// is left to do.
+    /// Null where nothing is left to do.
     #[schema(required)]
-    next_step: Option<String>,
-    /// Null where that is not known.
+    next_step: Option<NextStep>,
+    /// When the next step is due; null where that is not known.
     #[schema(required, format = DateTime)]
     next_at: Option<String>,
-    /// Null before it is imported.
+    /// Null before the new pair is imported.
     #[schema(required)]
     new_key_pair_arn: Option<String>,
     /// Null for a region's first key.
     #[schema(required)]
     old_key_pair_arn: Option<String>,
-    /// Why it failed, or does not go on.
+    /// Why the rotation failed or is stuck; null otherwise.
     #[schema(required)]
     error: Option<RotationErrorBody>,
 }
 
-/// Why a rotation failed, or does not go on.
+/// Why a rotation failed or is stuck.
 #[derive(Debug, ToSchema)]
 #[schema(as = RotationError)]
 #[expect(dead_code, reason = "the schema of what keys::lifecycle serialises")]
@@ -81,32 +81,45 @@ pub struct RotationErrorBody {
     detail: String,
 }
 
-/// Rotations, by region, the latest first.
+/// Rotations by region, the latest first.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"rotations": [{
+    "id": "6ed47698-a0e6-4e7e-b290-9ca4e8c91ff8", "region": "us-west-2", "mode": "graceful",
+    "phase": "done", "since": "2026-11-22T08:50:00Z", "nextStep": null, "nextAt": null,
+    "newKeyPairArn": "arn:aws:ivs:us-west-2:123456789012:playback-key/IjKlMnOp5678",
+    "oldKeyPairArn": null, "error": null
+}]}))]
 pub struct RotationsBody {
     #[schema(value_type = Vec<RotationBody>)]
     rotations: Vec<RotationView>,
 }
 
-/// Which rotation is asked for.
+/// The rotation to start.
 #[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase", example = json!({"mode": "graceful"}))]
 #[expect(dead_code, reason = "the schema of a body that is read member by member")]
 pub struct StartRotationRequest {
-    /// May be left out where one region is served.
+    /// May be omitted if only one region is configured.
     #[schema(nullable = false)]
     region: Option<String>,
-    /// `graceful`, the default: the old key is kept until its tokens have expired. `emergency`: it
-    /// leaked, so its tokens end at once.
-    #[schema(nullable = false, example = "graceful")]
-    mode: Option<String>,
+    /// `graceful` by default.
+    #[schema(nullable = false)]
+    mode: Option<RotationMode>,
 }
 
-/// Start a rotation: a new key pair is imported, signs once IVS knows it, and the old one goes when its tokens have expired.
+/// Start a rotation. The service imports a new key pair, signs with it once IVS knows it, and deletes the old pair when its tokens have expired.
 #[utoipa::path(
     post, path = "/v1/key-pairs/rotations", operation_id = "startRotation", tag = "Key pairs",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key with the same body starts one rotation")),
-    request_body = StartRotationRequest, responses((status = 202, description = "Written down, and under way", body = RotationBody))
+    security(("credential" = ["keys:write"])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "A retry with the same key and body returns the rotation of the first request")),
+    request_body = StartRotationRequest,
+    responses((
+        status = 202, description = "The rotation is recorded and has started", body = RotationBody,
+        links(
+            ("read" = (operation_id = "getRotation", parameters(("id" = "$response.body#/id")))),
+            ("cancel" = (operation_id = "cancelRotation", parameters(("id" = "$response.body#/id"))))
+        )
+    ))
 )]
 pub async fn start_rotation(
     State(api): State<Api>,
@@ -155,10 +168,11 @@ pub async fn start_rotation(
     Ok(no_store(json_with(StatusCode::ACCEPTED, &rotation)))
 }
 
-/// List rotations: those under way and the last ones that ended.
+/// List the rotations in progress and the last ones that ended.
 #[utoipa::path(
     get, path = "/v1/key-pairs/rotations", operation_id = "listRotations", tag = "Key pairs",
-    params(("region" = Option<String>, Query, description = "One region; without it all that are served")),
+    security(("credential" = ["keys:read"])),
+    params(("region" = Option<String>, Query, description = "One region. Without it, all configured regions")),
     responses((status = 200, description = "Rotations", body = RotationsBody))
 )]
 pub async fn list_rotations(
@@ -179,7 +193,8 @@ pub async fn list_rotations(
 /// Read one rotation.
 #[utoipa::path(
     get, path = "/v1/key-pairs/rotations/{id}", operation_id = "getRotation", tag = "Key pairs",
-    params(("id" = String, Path, description = "The id of the rotation")),
+    security(("credential" = ["keys:read"])),
+    params(("id" = String, Path, description = "The id of the rotation", example = "6ed47698-a0e6-4e7e-b290-9ca4e8c91ff8")),
     responses((status = 200, description = "The rotation", body = RotationBody))
 )]
 pub async fn get_rotation(
@@ -196,7 +211,8 @@ pub async fn get_rotation(
 /// Cancel a rotation whose new key does not sign yet.
 #[utoipa::path(
     delete, path = "/v1/key-pairs/rotations/{id}", operation_id = "cancelRotation", tag = "Key pairs",
-    params(("id" = String, Path, description = "The id of the rotation")),
+    security(("credential" = ["keys:write"])),
+    params(("id" = String, Path, description = "The id of the rotation", example = "6ed47698-a0e6-4e7e-b290-9ca4e8c91ff8")),
     responses((status = 200, description = "The rotation, cancelled", body = RotationBody))
 )]
 pub async fn cancel_rotation(

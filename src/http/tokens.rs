@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{extract::State, response::Response};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use url::Url;
 use utoipa::ToSchema;
 
@@ -22,14 +22,15 @@ use crate::{
         Client,
         audit::{Actor, Kind, Outcome, Record},
     },
-    channels::{LookupForMint, Requester},
+    channels::{Freshness, LookupForMint, Requester},
     clock::{Moment, Timestamp},
     config::PublicChannels,
     keys::signer::Signer,
     secret::system_rng,
     tokens::{
+        claims::{CAPPED_TTL, MAX_STRICT_ORIGINS},
         grant::{Grant, Terms, TermsRequest, Violation},
-        mint::{Issue, MintError, Minted, Warning, check_size, mint},
+        mint::{Issue, MintError, Minted, Warning, WarningCode, check_size, mint},
         playback_url,
     },
 };
@@ -43,7 +44,9 @@ const BATCH_CONCURRENCY: usize = 500;
 
 /// What to mint a token for.
 #[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase", example = json!({
+    "channel": "demo", "viewerId": "alice", "allowedOrigins": ["https://www.example.com"]
+}))]
 #[expect(dead_code, reason = "the schema of a body that is read member by member")]
 pub struct MintRequest {
     /// A channel ARN, or a configured alias.
@@ -56,8 +59,9 @@ pub struct MintRequest {
     /// was just revoked.
     #[schema(nullable = false, minimum = 0, maximum = 2_147_483_647)]
     viewer_session_version: Option<i64>,
-    /// `scheme://host[:port]`, the host may begin with `*.`; or the single entry `*`.
-    /// The token may have at most 8 KiB.
+    /// Each is `scheme://host[:port]`, where the host may begin with `*.`; or the single entry `*`. The
+    /// service also takes internationalised host names and writes them in punycode. The token may have
+    /// at most 8 KiB.
     #[schema(nullable = false, min_items = 1, max_items = 1000)]
     allowed_origins: Option<Vec<String>>,
     /// Checks the origin of every request of the player; needs 1 to 5 allowedOrigins without `*`.
@@ -74,6 +78,58 @@ pub struct MintRequest {
     ttl_seconds: Option<i64>,
 }
 
+impl MintRequest {
+    /// The patterns and the rules between members, for the OpenAPI document.
+    pub(super) fn refinement() -> Value {
+        let is_true =
+            |member: &str| json!({"required": [member], "properties": {member: {"const": true}}});
+        json!({
+            "properties": {
+                "allowedOrigins": {
+                    "items": {"pattern": origin_pattern(), "maxLength": 270},
+                    // The bare * stands alone.
+                    "if": {"contains": {"const": "*"}}, "then": {"maxItems": 1}
+                }
+            },
+            "dependentRequired": {"viewerSessionVersion": ["viewerId"]},
+            "allOf": [
+                {
+                    "if": {"anyOf": [{"required": ["viewerId"]}, is_true("singleUse")]},
+                    "then": {"properties": {"ttlSeconds": {"maximum": CAPPED_TTL.as_secs()}}}
+                },
+                {
+                    "if": is_true("strictOriginEnforcement"),
+                    "then": {
+                        "required": ["allowedOrigins"],
+                        "properties": {"allowedOrigins": {
+                            "maxItems": MAX_STRICT_ORIGINS, "items": {"not": {"const": "*"}}
+                        }}
+                    }
+                }
+            ]
+        })
+    }
+}
+
+/// An entry of `allowedOrigins` in ASCII, as [`AllowedOrigin`](crate::tokens::origin::AllowedOrigin)
+/// reads it. A host that ends in a number is an IPv4 address.
+fn origin_pattern() -> String {
+    let label = "[A-Za-z0-9_-]{1,63}";
+    let last_label = "([A-Za-z_-]|[1-9][0-9]{0,20}[A-Za-z_-])[A-Za-z0-9_-]{0,41}";
+    let byte = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
+    let group = "[0-9A-Fa-f]{1,4}";
+    let mut ipv6 =
+        vec![format!("({group}:){{7}}{group}"), format!(":(:{group}){{1,7}}"), "::".to_owned()];
+    ipv6.extend((1..=6).map(|n| format!("({group}:){{1,{n}}}(:{group}){{1,{}}}", 7 - n)));
+    ipv6.push(format!("({group}:){{1,7}}:"));
+    let ipv6 = ipv6.join("|");
+    let port =
+        "(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})";
+    format!(
+        "^(\\*|[Hh][Tt][Tt][Pp][Ss]?://((\\*\\.)?({label}\\.){{0,3}}{last_label}\\.?|({byte}\\.){{3}}{byte}|\\[({ipv6})\\])(:{port})?)$"
+    )
+}
+
 /// The values of `maximumResolution`.
 #[derive(Debug, ToSchema)]
 #[schema(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -88,6 +144,17 @@ pub enum Resolution {
 
 /// A minted token.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "token": "eyJhbGciOiJFUzM4NCIsInR5cCI6IkpXVCJ9.eyJhd3M6Y2hhbm5lbC1hcm4i.c2lnbmF0dXJl",
+    "tokenId": "9f2c4be1a07d3358",
+    "issuedAt": "2026-11-22T08:55:00Z", "expiresAt": "2026-11-22T09:00:00Z", "expiresIn": 300,
+    "refreshAfter": "2026-11-22T08:58:20Z",
+    "channelArn": "arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGh1234",
+    "channelFreshness": "fresh",
+    "playbackUrl": "https://a1b2c3.us-west-2.playback.live-video.net/api/video/v1/us-west-2.123456789012.channel.AbCdEfGh1234.m3u8?token=eyJhbGciOiJFUzM4NCIsInR5cCI6IkpXVCJ9.eyJhd3M6Y2hhbm5lbC1hcm4i.c2lnbmF0dXJl",
+    "keyPairArn": "arn:aws:ivs:us-west-2:123456789012:playback-key/IjKlMnOp5678",
+    "viewerId": "alice", "viewerSessionVersion": 1_795_337_700, "warnings": []
+}))]
 #[serde(rename_all = "camelCase")]
 pub struct MintResponse {
     /// The token: an ES384 JWT.
@@ -108,41 +175,80 @@ pub struct MintResponse {
     refresh_after: Timestamp,
     /// The channel that it plays.
     pub(crate) channel_arn: String,
-    /// `fresh`, `stale` (older than `channels.fresh_for`) or `unverified` (never seen).
-    channel_freshness: &'static str,
+    /// How far the service could rely on what it knows of the channel.
+    channel_freshness: ChannelFreshness,
     /// Where to play, the token included. Absent where the channel is unverified.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) playback_url: Option<String>,
     /// The key pair that signed.
     pub(crate) key_pair_arn: String,
+    /// As in the request.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     viewer_id: Option<String>,
+    /// The version that a revocation up to it ends.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     viewer_session_version: Option<i64>,
     /// The random id of a single-use token.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     single_use_uuid: Option<String>,
-    /// What is legal but probably not meant.
+    /// What is allowed but probably not intended.
     pub(crate) warnings: Vec<WarningBody>,
 }
 
-/// Something legal that is probably not meant.
+/// How far the service could rely on what it knows of the channel: `stale` is older than
+/// `channels.fresh_for`, and of an `unverified` channel it knows nothing.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelFreshness {
+    /// Amazon IVS answered within `channels.fresh_for`.
+    Fresh,
+    /// The answer is older.
+    Stale,
+    /// Amazon IVS never answered.
+    Unverified,
+}
+
+impl ChannelFreshness {
+    /// Returns the word of responses and the audit.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Stale => "stale",
+            Self::Unverified => "unverified",
+        }
+    }
+}
+
+impl From<Freshness> for ChannelFreshness {
+    fn from(freshness: Freshness) -> Self {
+        match freshness {
+            Freshness::Fresh => Self::Fresh,
+            Freshness::Stale => Self::Stale,
+        }
+    }
+}
+
+/// Something that is allowed but probably not intended.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WarningBody {
-    /// `channel_not_private`, `token_over_2kb`, `clock_skew` or `session_revoked`.
-    pub(crate) code: &'static str,
+    pub(crate) code: WarningCode,
     pub(crate) detail: String,
 }
 
 impl From<Warning> for WarningBody {
     fn from(warning: Warning) -> Self {
-        Self { code: warning.code.as_str(), detail: warning.detail }
+        Self { code: warning.code, detail: warning.detail }
     }
 }
 
-/// Mint one viewer token. Safe to retry: a retry is another token.
+/// Mint one viewer token. It is safe to retry: a retry mints another token.
 #[utoipa::path(
     post, path = "/v1/tokens", operation_id = "mintToken", tag = "Tokens",
+    security(("credential" = ["tokens:mint"])),
     request_body = MintRequest, responses((status = 200, description = "A token", body = MintResponse))
 )]
 pub async fn mint_token(
@@ -161,14 +267,20 @@ pub async fn mint_token(
 
 /// Several mint requests.
 #[derive(Debug, ToSchema)]
+#[schema(example = json!({"requests": [{"channel": "demo", "viewerId": "alice"}, {"channel": "demo", "singleUse": true}]}))]
 #[expect(dead_code, reason = "the schema of a body that is read member by member")]
 pub struct BatchRequest {
+    /// An item that is not valid is answered with an error in its place.
     #[schema(min_items = 1, max_items = 500)]
     requests: Vec<MintRequest>,
 }
 
 /// One answer for each request, in the same order.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"results": [{"error": {
+    "type": "/docs/errors/channel_not_found", "title": "No such channel", "status": 404,
+    "detail": "Amazon IVS has no such channel in this account and region.", "code": "channel_not_found"
+}}]}))]
 pub struct BatchResponse {
     results: Vec<BatchItem>,
 }
@@ -186,9 +298,10 @@ pub enum BatchItem {
     },
 }
 
-/// Mint up to 500 tokens. One bad item never fails the others.
+/// Mint up to 500 tokens. An invalid item never fails the others.
 #[utoipa::path(
     post, path = "/v1/tokens/batch", operation_id = "mintTokenBatch", tag = "Tokens",
+    security(("credential" = ["tokens:mint"])),
     request_body = BatchRequest, responses((status = 200, description = "An answer for each request", body = BatchResponse))
 )]
 pub async fn mint_token_batch(
@@ -269,7 +382,7 @@ pub async fn mint_one(
             key_fingerprint: fingerprint.as_deref(),
             ttl_seconds: granted.map(|it| it.terms.ttl().as_secs()),
             code: outcome.as_ref().err().map(|it| it.problem().spec().code),
-            channel_freshness: issued.map(|it| it.freshness),
+            channel_freshness: issued.map(|it| it.freshness.as_str()),
             duration_ms: Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
             ..Record::new(api.clock.now(), actor, (Kind::Mint, "mint"), decision)
         })
@@ -343,7 +456,7 @@ fn at_its_place(fault: Violation, places: &[usize]) -> Violation {
 struct Issued {
     minted: Minted,
     signer: Arc<Signer>,
-    freshness: &'static str,
+    freshness: ChannelFreshness,
     /// Absent where the channel was never seen.
     playback_url: Option<Url>,
     warnings: Vec<Warning>,
@@ -392,7 +505,7 @@ async fn issue(api: &Api, requester: Requester<'_>, grant: &Grant) -> Result<Iss
         .map_err(ApiError::internal)?;
     warnings.extend(minted.warnings.iter().cloned());
     Ok(Issued {
-        freshness: lookup.map_or("unverified", |it| it.freshness.as_str()),
+        freshness: lookup.map_or(ChannelFreshness::Unverified, |it| it.freshness.into()),
         minted,
         signer,
         playback_url,

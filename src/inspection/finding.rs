@@ -73,7 +73,8 @@ impl Finding {
 }
 
 /// How much a finding matters.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, utoipa::ToSchema)]
+#[schema(as = InspectFindingSeverity)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// IVS refuses playback, or a restriction that the issuer intended has no effect.

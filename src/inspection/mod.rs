@@ -88,7 +88,7 @@ pub struct Inspection {
 }
 
 /// Something that could make IVS refuse the token and that was not checked.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum NotChecked {
     /// There was no token.

@@ -91,8 +91,8 @@ impl Warning {
     }
 }
 
-/// The code of a [`Warning`].
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+/// The code of a warning.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, utoipa::ToSchema)]
 pub enum WarningCode {
     /// The channel plays without a token.
     #[serde(rename = "channel_not_private")]

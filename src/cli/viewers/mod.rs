@@ -18,7 +18,7 @@ use self::list::{BadLine, Entry};
 use super::{Failure, Global, output};
 use crate::{
     app::{App, KeyAccess},
-    http::viewer_sessions::{Item, RevocationResponse, judge, revoke_judged},
+    http::viewer_sessions::{Denied, Item, RevocationResponse, judge, revoke_judged},
     viewers::{MAX_SESSIONS, Progress, Wanted},
 };
 
@@ -285,7 +285,7 @@ fn tell(response: &RevocationResponse, args: &RevokeArgs) -> Result<(), Failure>
     }
     let (revoked, denied) = (
         response.revoked,
-        response.results.iter().filter(|session| session.denied != "no").count(),
+        response.results.iter().filter(|session| session.denied != Denied::No).count(),
     );
     let playable_from = response.results.iter().map(|session| session.playable_from).max();
     let playable_from = playable_from.map(|at| at.to_string()).unwrap_or_default();

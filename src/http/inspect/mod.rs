@@ -6,6 +6,7 @@ use std::{num::NonZeroUsize, sync::Arc, thread};
 
 use axum::{extract::State, response::Response};
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     access::{Client, Scope},
     channels::ChannelRefError,
-    inspection::{Context, Input, Questions, Subject, inspect},
+    inspection::{Context, FindingCode, Input, NotChecked, Questions, Severity, Subject, inspect},
     ivs::arn::ChannelArn,
 };
 
@@ -37,12 +38,15 @@ impl Default for InspectionTurns {
     }
 }
 
-/// What to inspect.
+/// What to inspect: `token` or `playbackUrl`, or `edgeError` either alone or with one of them.
 #[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase", example = json!({
+    "playbackUrl": "https://a1b2c3.us-west-2.playback.live-video.net/api/video/v1/us-west-2.123456789012.channel.AbCdEfGh1234.m3u8?token=eyJhbGciOiJFUzM4NCIsInR5cCI6IkpXVCJ9.e30.c2lnbmF0dXJl",
+    "origin": "https://www.example.com"
+}))]
 #[expect(dead_code, reason = "the schema of a body that is read member by member")]
 pub struct InspectRequest {
-    /// A viewer token; or `playbackUrl`, or `edgeError` alone or beside one of them.
+    /// A viewer token.
     #[schema(nullable = false)]
     token: Option<String>,
     /// The URL that a player loads, the token included.
@@ -51,8 +55,8 @@ pub struct InspectRequest {
     /// The body of a 403 from the playback edge, as text.
     #[schema(nullable = false)]
     edge_error: Option<String>,
-    /// The channel that it should play: an ARN, or an alias. Clients with neither `channels:read` nor
-    /// `tokens:mint` are told nothing of channels and know no aliases.
+    /// The channel that the token should play: an ARN, or an alias. Without `channels:read` and
+    /// `tokens:mint`, the inspection does not look up channels and knows no aliases.
     #[schema(nullable = false)]
     channel: Option<String>,
     /// The web origin of the page that plays; empty for a player that sends none.
@@ -60,41 +64,75 @@ pub struct InspectRequest {
     origin: Option<String>,
 }
 
+impl InspectRequest {
+    /// The rules between members, for the OpenAPI document.
+    pub(super) fn refinement() -> Value {
+        json!({
+            "anyOf": [
+                {"required": ["token"]}, {"required": ["playbackUrl"]}, {"required": ["edgeError"]}
+            ],
+            "not": {"required": ["token", "playbackUrl"]}
+        })
+    }
+}
+
 /// What was found.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({
+    "valid": false,
+    "findings": [{
+        "code": "exp_in_milliseconds", "severity": "warning", "claim": "exp",
+        "detail": "exp is in milliseconds. Divide by 1000 and round down: `Math.floor(Date.now() / 1000) + 300`."
+    }, {
+        "code": "wrong_algorithm", "severity": "error",
+        "detail": "The token is signed with RS256, but IVS accepts ES384 only."
+    }],
+    "notChecked": ["signature"],
+    "header": {"alg": "RS256", "typ": "JWT"},
+    "claims": {
+        "aws:channel-arn": "arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGh1234",
+        "exp": 1_795_337_700_000_i64
+    },
+    "tokenId": "9f2c4be1a07d3358"
+}))]
 pub struct InspectResponse {
-    /// False with any error; null while something that could refuse it was not checked.
+    /// False with any error; null if something that could cause a refusal was not checked.
+    #[schema(required)]
     valid: Option<bool>,
     findings: Vec<FindingBody>,
-    /// `token`, `signature`, `keyPair`, `channel`, `origin`, `session`, `singleUse`, `edgeError`.
-    not_checked: Vec<String>,
-    header: Option<serde_json::Map<String, serde_json::Value>>,
-    /// As written in the token; nothing in them is proven.
-    claims: Option<serde_json::Map<String, serde_json::Value>>,
+    not_checked: Vec<NotChecked>,
+    /// Null where it cannot be read.
+    #[schema(required)]
+    header: Option<Map<String, Value>>,
+    /// As written in the token; none of it is verified. Null where they cannot be read.
+    #[schema(required)]
+    claims: Option<Map<String, Value>>,
+    /// Null without a token.
+    #[schema(required)]
     token_id: Option<String>,
     /// The key pair that signed, where it is known.
+    #[schema(nullable = false)]
     key_pair_arn: Option<String>,
 }
 
-/// One thing that is wrong, or probably not meant.
+/// One thing that is wrong, or probably not intended.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = InspectFinding)]
 pub struct FindingBody {
-    /// Stable, to branch on.
-    #[schema(example = "exp_in_milliseconds")]
-    code: String,
-    /// `error` or `warning`.
-    severity: String,
+    code: FindingCode,
+    severity: Severity,
     detail: String,
-    /// The claim that it is about.
+    /// The claim concerned.
+    #[schema(nullable = false)]
     claim: Option<String>,
 }
 
-/// Find out why a token is refused. Compares it with the keyring and with what Amazon IVS says of its
-/// key pairs and the channel, and fetches nothing else from the network.
+/// Find out why IVS refuses a token. Compares it with the keyring, and with IVS's key pairs and
+/// channel; it makes no other network requests.
 #[utoipa::path(
     post, path = "/v1/tokens/inspect", operation_id = "inspectToken", tag = "Tokens",
+    security(("credential" = ["tokens:inspect"])),
     request_body = InspectRequest, responses((status = 200, description = "What was found", body = InspectResponse))
 )]
 pub async fn inspect_token(

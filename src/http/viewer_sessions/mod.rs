@@ -35,9 +35,10 @@ use crate::{
 
 /// Which sessions to revoke.
 #[derive(Debug, ToSchema)]
-#[schema(rename_all = "camelCase")]
+#[schema(rename_all = "camelCase", example = json!({"viewerSessions": [{"channel": "demo", "viewerId": "alice"}]}))]
 #[expect(dead_code, reason = "the schema of a body that is read member by member")]
 pub struct RevocationRequest {
+    /// An item that is not valid is answered in `errors`.
     #[schema(min_items = 1, max_items = 500)]
     viewer_sessions: Vec<ViewerSessionRequest>,
 }
@@ -53,18 +54,29 @@ pub struct ViewerSessionRequest {
     /// The viewer, as in the token.
     #[schema(min_length = 1, max_length = 40)]
     viewer_id: String,
-    /// Sessions of this version and of lower ones end. Absent: all until now, which is the time in Unix
-    /// seconds plus `viewers.clock_allowance`, or one above the last version that was revoked.
+    /// Sessions up to this version end. By default all sessions until now end: the version is the time in
+    /// Unix seconds plus `viewers.clock_allowance`, or one above the last version that was revoked.
     #[schema(nullable = false, minimum = 0, maximum = 2_147_483_647)]
     viewer_session_versions_less_than_or_equal_to: Option<i32>,
-    /// For how many seconds the viewer gets no new token for the channel, at most 366 days. Absent: a
-    /// new token can be had at once. Of two denials the longer one counts.
+    /// For how many seconds the viewer is denied new tokens for the channel, at most 366 days. By default
+    /// the viewer can get a new token at once. Of two denials, the longer one counts.
     #[schema(nullable = false, minimum = 1, maximum = 31_622_400)]
     deny_for: Option<i64>,
 }
 
-/// What became of each viewer session. Both lists are in the order of the request.
+/// What happened to each viewer session. Both lists are in the order of the request.
 #[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(example = json!({
+    "revoked": 1,
+    "results": [{
+        "channel": "demo", "viewerId": "alice", "version": 1_795_337_705,
+        "playableFrom": "2026-11-22T08:55:06Z", "denied": "no"
+    }],
+    "errors": [{
+        "channel": "stage", "viewerId": "bob", "code": "channel_not_found",
+        "message": "This is neither the ARN of a channel nor an alias in channels.aliases."
+    }]
+}))]
 pub struct RevocationResponse {
     /// How many were revoked: the length of results.
     pub(crate) revoked: usize,
@@ -90,37 +102,49 @@ pub struct RevokedSession {
     viewer_id: String,
     /// Sessions of this version and of lower ones have ended.
     version: i32,
-    /// From when on new tokens play that another replica mints, which does not know of the revocation.
-    /// Tokens that this process mints play at once. RFC 3339, UTC.
+    /// The time from which tokens of replicas that do not know of the revocation play. Tokens that this
+    /// process mints play at once.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) playable_from: Timestamp,
-    /// Who refuses the viewer a new token: `shared`, all replicas; `local`, this one; or `no`.
-    #[schema(example = "no")]
-    pub(crate) denied: &'static str,
+    /// Which replicas deny the viewer new tokens.
+    pub(crate) denied: Denied,
 }
 
-/// A viewer session that was not revoked, or is not known to be.
+/// Which replicas deny the viewer new tokens: all of them, the one that answered, or none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Denied {
+    /// All replicas.
+    Shared,
+    /// The one that answered.
+    Local,
+    /// None.
+    No,
+}
+
+/// A viewer session that was not revoked, or may not have been.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionError {
-    /// As in the request; null where it was no string.
+    /// As in the request; null where it was not a string.
     #[schema(required)]
     pub(crate) channel: Option<String>,
+    /// As in the request; null where it was not a string.
     #[schema(required)]
     pub(crate) viewer_id: Option<String>,
-    /// As that of a problem.
-    #[schema(example = "channel_not_found")]
+    #[schema(value_type = ProblemType)]
     pub(crate) code: &'static str,
     /// What happened, and what to do next.
     pub(crate) message: String,
 }
 
-/// Revoke up to 500 viewer sessions, and deny their viewers new tokens for a while. The same call again does no harm.
+/// Revoke up to 500 viewer sessions, and optionally deny the viewers new tokens. It is safe to retry.
 ///
-/// Takes about 12 s for 500 and at most 60 s; what is not done by then comes back as `timeout`.
+/// It takes about 12 s for 500 sessions and at most 60 s. Items not finished by then are returned as `timeout`.
 #[utoipa::path(
     post, path = "/v1/viewer-sessions/revocations", operation_id = "revokeViewerSessions", tag = "Viewer sessions",
-    request_body = RevocationRequest, responses((status = 200, description = "What became of each", body = RevocationResponse))
+    security(("credential" = ["viewers:revoke"])),
+    request_body = RevocationRequest, responses((status = 200, description = "What happened to each session", body = RevocationResponse))
 )]
 pub async fn revoke_viewer_sessions(
     State(api): State<Api>,
@@ -204,7 +228,7 @@ async fn carry_out(
                     viewer_id: viewer_id.unwrap_or_default(),
                     version,
                     playable_from,
-                    denied: if denied_until.is_some() { "local" } else { "no" },
+                    denied: if denied_until.is_some() { Denied::Local } else { Denied::No },
                 });
             }
             Err(Failure { problem, message, .. }) => {

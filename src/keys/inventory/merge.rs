@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     clock::Timestamp,
@@ -47,8 +48,8 @@ impl KeyPairView {
     }
 }
 
-/// Where a key pair stands, by keyring and IVS together.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+/// The state of a key pair. IVS has a `foreign` pair and the keyring does not; `missing` is the reverse.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum KeyPairState {
     /// It may sign one day; IVS has it or is about to.

@@ -95,8 +95,9 @@ impl Rotation {
     }
 }
 
-/// How much time a rotation gives the old key.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+/// How much time a rotation gives the old key: `graceful` keeps it until its tokens have expired;
+/// `emergency` ends them at once, because the key leaked.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum RotationMode {
     /// Until every token that it signed has expired.

@@ -1,6 +1,7 @@
 //! A rotation as people and programs are shown it.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Policy;
 use crate::{
@@ -38,8 +39,9 @@ pub struct RotationView {
     pub error: Option<RotationFailure>,
 }
 
-/// How far a rotation is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+/// How far a rotation is. From `draining` on the new key signs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
+#[schema(as = RotationPhase)]
 #[serde(rename_all = "camelCase")]
 pub enum Phase {
     /// The new key is being made.
@@ -86,8 +88,9 @@ impl Phase {
     }
 }
 
-/// What happens next in a rotation.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+/// What happens next in a rotation; `release` waits for `keys release`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
+#[schema(as = RotationStep)]
 #[serde(rename_all = "camelCase")]
 pub enum NextStep {
     /// The new key is imported.

@@ -6,11 +6,12 @@ use crate::keys::keyring::RESERVED_TAG_PREFIX;
 
 /// The longest name, in characters (service model, `PlaybackKeyPairName`).
 const MAX_NAME: usize = 128;
-/// The longest key and value of a tag, in characters (service model, `TagKey`, `TagValue`).
-const MAX_TAG_KEY: usize = 128;
-const MAX_TAG_VALUE: usize = 256;
+/// The longest key of a tag, in characters (service model, `TagKey`, `TagValue`).
+pub const MAX_TAG_KEY: usize = 128;
+/// The same for a value.
+pub const MAX_TAG_VALUE: usize = 256;
 /// IVS allows 50 tags a resource; two are ours.
-const MAX_TAGS: usize = 48;
+pub const MAX_TAGS: usize = 48;
 
 /// A name and tags that IVS accepts.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

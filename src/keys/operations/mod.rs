@@ -39,7 +39,7 @@ use crate::{
 };
 
 pub use error::{AccountSource, Full, InUse, OperationError};
-pub use label::{Label, LabelFault};
+pub use label::{Label, LabelFault, MAX_TAG_KEY, MAX_TAG_VALUE, MAX_TAGS};
 
 /// How often a write of the keyring is tried anew because others wrote in between.
 const WRITE_ATTEMPTS: usize = 50;
