@@ -20,7 +20,6 @@ mod settings;
 mod signals;
 mod tls;
 
-pub(crate) use compose::open_store;
 pub use compose::{App, KeyAccess};
 pub use dev::{DevOptions, is_not_applied, run_dev};
 pub use emulator::{EmulatorOptions, run_emulator};
@@ -30,3 +29,4 @@ pub use serve::serve;
 pub use server::{ListenError, Listener};
 pub use tls::TlsError;
 pub(crate) use tls::configured_certificate;
+pub(crate) use {compose::open_store, settings::key_limits};

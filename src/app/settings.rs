@@ -1,14 +1,15 @@
 //! What each component is given of the configuration, which it never sees itself.
 
-use std::time::Duration;
-
 use super::KeyAccess;
 use crate::{
     channels::Settings as ChannelSettings,
     config::Config,
     http::Limits,
     ivs::AwsSettings,
-    keys::{lifecycle::Policy as RotationPolicy, snapshot::SigningKeysSettings},
+    keys::{
+        keyring::Limits as KeyLimits, lifecycle::Policy as RotationPolicy,
+        snapshot::SigningKeysSettings,
+    },
     tokens::grant::Policy as TokenPolicy,
     viewers::Settings as ViewerSettings,
 };
@@ -35,23 +36,31 @@ pub(super) fn signing_keys(config: &Config, access: KeyAccess) -> SigningKeysSet
     SigningKeysSettings {
         refresh_every: config.keys.refresh_every,
         max_staleness: config.keys.max_staleness,
-        max_ttl: match access {
-            KeyAccess::Managed => config.tokens.max_ttl,
-            // Who signs nothing asks nothing of the keyring.
-            KeyAccess::LookOnly => Duration::ZERO,
+        limits: match access {
+            KeyAccess::Managed => key_limits(config),
+            // A process that signs nothing requires nothing of the keyring.
+            KeyAccess::LookOnly => KeyLimits::default(),
         },
         manage: manages(config, access),
         heal_wait: config.rotation.heal_wait,
     }
 }
 
+/// What the keyring records the largest value of.
+pub(crate) fn key_limits(config: &Config) -> KeyLimits {
+    let limits = KeyLimits {
+        max_ttl: config.tokens.max_ttl,
+        max_staleness: config.keys.max_staleness,
+        drain_margin: config.rotation.drain_margin,
+    };
+    limits.in_whole_seconds()
+}
+
 /// What rotations of a region depend on; the canary, where there is one, tells of its own region.
 pub(super) fn rotation(config: &Config, has_canary: bool) -> RotationPolicy {
     RotationPolicy {
         propagation_wait: config.rotation.propagation_wait,
-        drain_margin: config.rotation.drain_margin,
-        max_staleness: config.keys.max_staleness,
-        max_ttl: config.tokens.max_ttl,
+        limits: key_limits(config),
         heal: config.keys.heal,
         every: config.rotation.every,
         has_canary,

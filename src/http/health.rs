@@ -30,7 +30,7 @@ use crate::{
     access::Scope,
     clock::Timestamp,
     ivs::{IvsError, arn::Region},
-    keys::snapshot::{NoSigner, RegionStatus},
+    keys::snapshot::{NoSigner, RefreshError, RegionStatus},
 };
 
 /// Set once, when the process begins to shut down. Cheap to clone.
@@ -287,6 +287,16 @@ fn outage(api: &Api, region: &Region) -> Option<FindingBody> {
     Some(FindingBody { code, detail: detail.to_owned() })
 }
 
+/// Names the reason why a keyring is not used.
+fn unreadable(cause: &RefreshError) -> &'static str {
+    match cause {
+        RefreshError::UnrecordedLimit(limit) => limit.code,
+        RefreshError::Store(_) | RefreshError::TimedOut | RefreshError::NotTried => {
+            "keyring_unreadable"
+        }
+    }
+}
+
 /// Whether there is a signer, and whether its keyring can still be read.
 fn signing(status: &RegionStatus, may_see_arns: bool) -> Vec<FindingBody> {
     let mut findings = Vec::new();
@@ -295,7 +305,7 @@ fn signing(status: &RegionStatus, may_see_arns: bool) -> Vec<FindingBody> {
             NoSigner::EmptyKeyring { .. } | NoSigner::NoActiveKey { .. } => "no_active_key",
             NoSigner::FingerprintMismatch { .. } => "fingerprint_mismatch",
             NoSigner::PairMissing { .. } => "active_key_pair_missing",
-            NoSigner::NotRead { .. } => "keyring_unreadable",
+            NoSigner::NotRead { cause, .. } => unreadable(cause),
             NoSigner::TooOld { .. } => "keyring_too_old",
             NoSigner::Unusable { .. } => "key_unusable",
             NoSigner::UnknownRegion { .. } => "region_not_served",
@@ -306,8 +316,8 @@ fn signing(status: &RegionStatus, may_see_arns: bool) -> Vec<FindingBody> {
     }
     if let (Ok(_), Some((since, error))) = (&status.signer, &status.failing) {
         findings.push(FindingBody {
-            code: "keyring_unreadable",
-            detail: if may_see_arns {
+            code: unreadable(error),
+            detail: if may_see_arns || matches!(error, RefreshError::UnrecordedLimit(_)) {
                 format!("The keyring cannot be read since {since}: {error}.")
             } else {
                 format!("The keyring cannot be read since {since}; the log says why.")

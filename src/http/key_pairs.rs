@@ -36,7 +36,7 @@ use crate::{
             GenerateKey, ImportPublicKey, Label, MAX_TAG_KEY, MAX_TAG_VALUE, MAX_TAGS,
             OperationError,
         },
-        snapshot::NoSigner,
+        snapshot::{NoSigner, RefreshError},
         store::StoreError,
     },
     prose::sentence,
@@ -367,7 +367,11 @@ pub(super) fn public_reason(reason: &NoSigner) -> String {
     match reason {
         NoSigner::EmptyKeyring { .. }
         | NoSigner::NoActiveKey { .. }
-        | NoSigner::UnknownRegion { .. } => sentence(&reason.to_string()),
+        | NoSigner::UnknownRegion { .. }
+        | NoSigner::NotRead { cause: RefreshError::UnrecordedLimit(_), .. }
+        | NoSigner::TooOld { cause: RefreshError::UnrecordedLimit(_), .. } => {
+            sentence(&reason.to_string())
+        }
         NoSigner::FingerprintMismatch { .. } => {
             "The active key pair has another fingerprint in Amazon IVS than in the keyring; \
              `keys list` says which."

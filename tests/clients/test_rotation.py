@@ -589,3 +589,45 @@ def test_credentials_of_another_account_change_nothing(start):
     assert refused.returncode != 0
     assert "999999999999" in refused.stderr and ACCOUNT in refused.stderr
     assert {pair["arn"] for pair in fleet.pairs()} == arns
+
+
+def test_command_with_shorter_times_does_not_retire_a_pair_early(start):
+    fleet = start({"keys": {"max_staleness": "1h"}, "rotation": {"drain_margin": "2h"}})
+    server = fleet.serve()
+    first_key(fleet)
+    wait_for(lambda: fleet.mint(server).status == 200, what="a signer")
+    shorter = {
+        "IVS_PLAYBACK_AUTH__KEYS__MAX_STALENESS": "1s",
+        "IVS_PLAYBACK_AUTH__ROTATION__DRAIN_MARGIN": "1s",
+    }
+    fleet.cli("keys", "rotate", env=shorter)
+    keyring = json.loads((fleet.keys_dir / REGION / "keyring.json").read_text())
+    (old,) = [key for key in keyring["keys"] if key["state"] == "draining"]
+    (new,) = [key for key in keyring["keys"] if key["state"] == "active"]
+    drains = seconds(old["retiresAt"]) - seconds(new["activatedAt"])
+    assert drains >= 3 * 3600, keyring
+
+    def recorded_again():
+        keyring = json.loads((fleet.keys_dir / REGION / "keyring.json").read_text())
+        return (keyring.get("maxStaleness"), keyring.get("drainMargin")) == (3600, 7200)
+
+    wait_for(recorded_again, what="the limits of the server in the keyring")
+
+
+def test_process_without_write_access_refuses_limits_that_the_keyring_lacks(start):
+    fleet = start()
+    first_key(fleet)
+    server = fleet.serve(
+        {"IVS_PLAYBACK_AUTH__KEYS__MANAGE": "false", "IVS_PLAYBACK_AUTH__KEYS__MAX_STALENESS": "9h"}
+    )
+    answer = fleet.call(server, "GET", "/readyz")
+    assert answer.status == 503, answer.text
+    (finding,) = [
+        it
+        for it in answer.json["regions"][REGION]["findings"]
+        if it["code"] == "max_staleness_not_recorded"
+    ]
+    assert "keys.max_staleness is 32400 s in this process and 1 s in the keyring" in finding["detail"]
+    assert "keys.manage = true" in finding["detail"]
+    assert fleet.mint(server).status == 503
+    assert "keys.max_staleness is 32400 s" in server.log_path.read_text()

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Context, Failure, note};
 use crate::{
+    app::key_limits,
     cli::output,
     config::KeyStore,
     ivs::arn::{AccountId, Region},
@@ -72,7 +73,7 @@ impl Context<'_> {
             clock: api.clock.clone(),
             setup: Setup {
                 manage: self.config.keys.manage,
-                max_ttl: self.config.tokens.max_ttl,
+                limits: key_limits(self.config),
                 reconcile_every: self.config.rotation.reconcile_every,
                 store: self.app.store_of(&self.region),
                 secret_arn: self.secret_arn(account),

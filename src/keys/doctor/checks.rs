@@ -55,7 +55,7 @@ pub(super) struct Facts<'a> {
 /// Everything about keys that is worth a line.
 pub(super) fn judge(facts: &Facts<'_>) -> Vec<Finding> {
     let mut findings = keyring(facts);
-    findings.extend(max_ttl(facts));
+    findings.extend(unrecorded_limits(facts));
     findings.extend(reported(facts));
     findings.extend(missing(facts));
     findings.extend(stalled(facts));
@@ -83,10 +83,10 @@ fn keyring(facts: &Facts<'_>) -> Vec<Finding> {
     if let Err(failure) = &facts.read {
         let code = match failure {
             RefreshError::Store(StoreError::WidePermissions { .. }) => "wide_permissions",
-            RefreshError::Store(_)
-            | RefreshError::TimedOut
-            | RefreshError::MaxTtl { .. }
-            | RefreshError::NotTried => "keyring_unreadable",
+            RefreshError::UnrecordedLimit(limit) => limit.code,
+            RefreshError::Store(_) | RefreshError::TimedOut | RefreshError::NotTried => {
+                "keyring_unreadable"
+            }
         };
         return vec![error(code, failure.to_string())];
     }
@@ -107,12 +107,13 @@ fn keyring(facts: &Facts<'_>) -> Vec<Finding> {
     findings
 }
 
-/// A process that may not write refuses to sign where it would have to raise `maxTtl` first.
-fn max_ttl(facts: &Facts<'_>) -> Option<Finding> {
-    let (configured, recorded) = (facts.setup.max_ttl, facts.keyring.as_ref()?.max_ttl);
-    (!facts.setup.manage && configured > recorded).then(|| {
-        error("max_ttl_not_recorded", RefreshError::MaxTtl { configured, recorded }.to_string())
-    })
+/// A process that may not write refuses to sign where it would have to raise a recorded limit first.
+fn unrecorded_limits(facts: &Facts<'_>) -> Vec<Finding> {
+    let Some(keyring) = facts.keyring.as_ref().filter(|_| !facts.setup.manage) else {
+        return Vec::new();
+    };
+    let unrecorded = facts.setup.limits.beyond(keyring.limits());
+    unrecorded.map(|limit| error(limit.code, limit.to_string())).collect()
 }
 
 /// What the comparison of keyring and IVS found.
@@ -270,7 +271,11 @@ fn quota(facts: &Facts<'_>) -> Option<Finding> {
 fn clock(facts: &Facts<'_>) -> Option<Finding> {
     let skew = facts.skew?;
     let detail = format!("this machine's clock is {} s from that of IVS", skew.as_secs());
-    let is_too_far = skew > lifecycle::drain::skew_limit(facts.policy);
+    let drain_margin = facts
+        .keyring
+        .as_ref()
+        .map_or(facts.policy.limits.drain_margin, |keyring| keyring.drain_margin);
+    let is_too_far = skew > lifecycle::drain::skew_limit(drain_margin);
     Some(if is_too_far {
         error("clock_skew", format!("{detail}, so no rotation goes on here; set it by NTP"))
     } else if skew > SKEW_ERROR {

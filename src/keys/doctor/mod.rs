@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::{
     inventory::{Inventory, KeyPairState},
+    keyring::Limits,
     rotator::Rotator,
     snapshot::SigningKeys,
 };
@@ -31,8 +32,8 @@ pub use permissions::{Answer, Permission};
 pub struct Setup {
     /// `keys.manage`, whatever the rotator may do.
     pub manage: bool,
-    /// `tokens.max_ttl`
-    pub max_ttl: Duration,
+    /// What the keyring must record before such a process signs.
+    pub limits: Limits,
     /// `rotation.reconcile_every`
     pub reconcile_every: Duration,
     /// Where the keyring is, for people.

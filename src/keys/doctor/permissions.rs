@@ -233,7 +233,7 @@ mod tests {
     use super::*;
     use crate::{
         keys::{
-            keyring::{Rotation, RotationFailure, RotationMode, RotationOutcome},
+            keyring::{Limits, Rotation, RotationFailure, RotationMode, RotationOutcome},
             store::samples,
         },
         secret::system_rng,
@@ -242,7 +242,7 @@ mod tests {
     fn setup(manage: bool, secret: Option<&str>) -> Setup {
         Setup {
             manage,
-            max_ttl: Duration::from_hours(1),
+            limits: Limits::default(),
             reconcile_every: Duration::from_mins(1),
             store: "dir keys/us-west-2".to_owned(),
             secret_arn: secret.map(str::to_owned),

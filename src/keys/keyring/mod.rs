@@ -11,6 +11,7 @@
 
 mod idempotency;
 mod ids;
+mod limits;
 mod rotation;
 mod rules;
 mod seconds;
@@ -31,6 +32,7 @@ use crate::{
 
 pub use idempotency::{Asked, IdempotencyRecord, KeyReused};
 pub use ids::{DriverId, IdError, KeyringId, RotationId, VersionId};
+pub use limits::{Limits, UnrecordedLimit};
 pub use rotation::{Rotation, RotationFailure, RotationMode, RotationOutcome};
 pub use rules::{KeyringFault, SuccessionFault};
 pub use version::{CLAIM_LIFETIME, Claim, ClaimOp, KeyState, KeyVersion};
@@ -73,6 +75,22 @@ pub struct Keyring<P = PrivateKey> {
     /// The largest `tokens.max_ttl` of any process that signs with these keys, in seconds.
     #[serde(with = "seconds")]
     pub max_ttl: Duration,
+    /// The largest `keys.max_staleness` of any process that signs with these keys, in seconds. Not
+    /// written while it is the default: version 0.1 refuses unknown members.
+    #[serde(
+        default = "seconds::max_staleness",
+        skip_serializing_if = "seconds::is_max_staleness",
+        with = "seconds"
+    )]
+    pub max_staleness: Duration,
+    /// The largest `rotation.drain_margin` of any process that signs with these keys, in seconds.
+    /// Not written while it is the default.
+    #[serde(
+        default = "seconds::drain_margin",
+        skip_serializing_if = "seconds::is_drain_margin",
+        with = "seconds"
+    )]
+    pub drain_margin: Duration,
     /// The versions, oldest first.
     pub keys: Vec<KeyVersion<P>>,
     /// The last [`ROTATIONS_KEPT`] rotations, oldest first.
@@ -93,6 +111,8 @@ impl<P> Keyring<P> {
             region,
             id: KeyringId::random(rng),
             max_ttl,
+            max_staleness: limits::MAX_STALENESS,
+            drain_margin: limits::DRAIN_MARGIN,
             keys: Vec::new(),
             rotations: Vec::new(),
         }
@@ -159,6 +179,7 @@ impl<P> Keyring<P> {
             version.private_key = None;
             version.claim = None;
             version.tags.clear();
+            version.longest_drain = None;
             version.retired_at = Some(now.floor_to_second());
         }
         self.keys.retain(|version| {
@@ -236,6 +257,8 @@ impl<P> Keyring<P> {
             region: self.region,
             id: self.id,
             max_ttl: self.max_ttl,
+            max_staleness: self.max_staleness,
+            drain_margin: self.drain_margin,
             rotations: self.rotations,
         })
     }

@@ -63,9 +63,9 @@ pub enum SuccessionFault {
     /// It is of another account.
     #[error("it is of another account")]
     OtherAccount,
-    /// `maxTtl` falls although no version was activated.
-    #[error("maxTtl falls without an activation")]
-    MaxTtlFalls,
+    /// `maxTtl`, `maxStaleness` or `drainMargin` is lowered although no version was activated.
+    #[error("the recorded {0} is lowered without an activation")]
+    LimitLowered(&'static str),
     /// A version that is not retired is missing.
     #[error("version {0} is missing and was not retired")]
     VersionLost(VersionId),
@@ -168,8 +168,11 @@ impl<P> Keyring<P> {
             return Err(SuccessionFault::OtherAccount);
         }
         let activated = next.active().map(|it| &it.id) != self.active().map(|it| &it.id);
-        if next.max_ttl < self.max_ttl && !activated && next.id == self.id {
-            return Err(SuccessionFault::MaxTtlFalls);
+        if !activated
+            && next.id == self.id
+            && let Some(lowered) = self.limits().beyond(next.limits()).next()
+        {
+            return Err(SuccessionFault::LimitLowered(lowered.key));
         }
         for version in &self.keys {
             check_version_successor(version, next.version(&version.id))?;
@@ -330,7 +333,7 @@ mod tests {
     #[test]
     fn each_rule_of_succession_is_checked() {
         type Case = (fn(&mut Keyring), fn(&SuccessionFault) -> bool);
-        let cases: [Case; 10] = [
+        let cases: [Case; 12] = [
             (
                 |it| it.id = KeyringId::random(&mut system_rng()),
                 |fault| matches!(fault, SuccessionFault::OtherKeyring),
@@ -342,7 +345,15 @@ mod tests {
             (|it| it.account_id = None, |fault| matches!(fault, SuccessionFault::OtherAccount)),
             (
                 |it| it.max_ttl = Duration::from_secs(1),
-                |fault| matches!(fault, SuccessionFault::MaxTtlFalls),
+                |fault| matches!(fault, SuccessionFault::LimitLowered("tokens.max_ttl")),
+            ),
+            (
+                |it| it.max_staleness = Duration::from_secs(1),
+                |fault| matches!(fault, SuccessionFault::LimitLowered("keys.max_staleness")),
+            ),
+            (
+                |it| it.drain_margin = Duration::from_secs(1),
+                |fault| matches!(fault, SuccessionFault::LimitLowered("rotation.drain_margin")),
             ),
             (
                 |it| it.keys.retain(|version| version.state != KeyState::Retiring),
@@ -390,11 +401,13 @@ mod tests {
     }
 
     #[test]
-    fn max_ttl_falls_at_an_activation_only() {
+    fn limits_are_lowered_at_an_activation_only() {
         let before = keyring();
         let mut after = before.clone();
         let now = Timestamp::from_unix_seconds(strategies::EPOCH);
         after.max_ttl = Duration::from_mins(1);
+        after.max_staleness = Duration::from_mins(1);
+        after.drain_margin = Duration::from_mins(1);
         let old = in_state(&mut after, KeyState::Active);
         (old.state, old.retires_at) = (KeyState::Draining, Some(now));
         in_state(&mut after, KeyState::Imported).state = KeyState::Active;

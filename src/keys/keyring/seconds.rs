@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize as _, Deserializer, Serializer};
 
+use super::limits::{DRAIN_MARGIN, MAX_STALENESS};
 use crate::clock::whole_seconds;
 
 pub(super) fn serialize<S: Serializer>(
@@ -17,6 +18,26 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_secs)
+}
+
+/// For `#[serde(default)]` of `maxStaleness`.
+pub(super) const fn max_staleness() -> Duration {
+    MAX_STALENESS
+}
+
+/// For `#[serde(skip_serializing_if)]` of `maxStaleness`.
+pub(super) fn is_max_staleness(duration: &Duration) -> bool {
+    *duration == MAX_STALENESS
+}
+
+/// For `#[serde(default)]` of `drainMargin`.
+pub(super) const fn drain_margin() -> Duration {
+    DRAIN_MARGIN
+}
+
+/// For `#[serde(skip_serializing_if)]` of `drainMargin`.
+pub(super) fn is_drain_margin(duration: &Duration) -> bool {
+    *duration == DRAIN_MARGIN
 }
 
 /// The same for a duration that may be absent.

@@ -32,43 +32,52 @@ pub(crate) fn keyring() -> impl Strategy<Value = Keyring> {
         timestamp(),
         prop::option::of(timestamp()),
     );
-    prop::collection::vec(version, 0..KEYS.len()).prop_map(|versions| {
-        let region = "us-west-2".parse().unwrap();
-        let mut keyring = Keyring::new(region, Duration::from_hours(1), &mut system_rng());
-        keyring.account_id = Some("123456789012".parse().unwrap());
-        let mut active_seen = false;
-        for (position, (state, (public_only, adopted, compromised, claimed), at, end)) in
-            versions.into_iter().enumerate()
-        {
-            let key = &KEYS[position];
-            let mut version =
-                KeyVersion::new(key.public_key().clone(), Some(key.clone()), at, &mut system_rng());
-            version.state = state;
-            if state == KeyState::Active && std::mem::replace(&mut active_seen, true) {
-                version.state = KeyState::Imported;
+    let versions = prop::collection::vec(version, 0..KEYS.len());
+    (versions, 1..100_000_u64, 1..100_000_u64).prop_map(
+        |(versions, max_staleness, drain_margin)| {
+            let region = "us-west-2".parse().unwrap();
+            let mut keyring = Keyring::new(region, Duration::from_hours(1), &mut system_rng());
+            keyring.max_staleness = Duration::from_secs(max_staleness);
+            keyring.drain_margin = Duration::from_secs(drain_margin);
+            keyring.account_id = Some("123456789012".parse().unwrap());
+            let mut active_seen = false;
+            for (position, (state, (public_only, adopted, compromised, claimed), at, end)) in
+                versions.into_iter().enumerate()
+            {
+                let key = &KEYS[position];
+                let mut version = KeyVersion::new(
+                    key.public_key().clone(),
+                    Some(key.clone()),
+                    at,
+                    &mut system_rng(),
+                );
+                version.state = state;
+                if state == KeyState::Active && std::mem::replace(&mut active_seen, true) {
+                    version.state = KeyState::Imported;
+                }
+                version.adopted = adopted;
+                version.compromised = compromised && version.state != KeyState::Active;
+                let retired = version.state == KeyState::Retired;
+                if retired || public_only && version.state != KeyState::Active {
+                    version.private_key = None;
+                }
+                if version.state != KeyState::Pending {
+                    version.arn = Some(arn(position));
+                    version.imported_at = Some(at);
+                }
+                version.retires_at = end;
+                if version.state == KeyState::Draining {
+                    version.retires_at = Some(end.unwrap_or(at));
+                }
+                if claimed && !retired {
+                    let by = super::DriverId::random(&mut system_rng());
+                    version.claim = Some(Claim { op: ClaimOp::Import, by, until: at });
+                }
+                keyring.keys.push(version);
             }
-            version.adopted = adopted;
-            version.compromised = compromised && version.state != KeyState::Active;
-            let retired = version.state == KeyState::Retired;
-            if retired || public_only && version.state != KeyState::Active {
-                version.private_key = None;
-            }
-            if version.state != KeyState::Pending {
-                version.arn = Some(arn(position));
-                version.imported_at = Some(at);
-            }
-            version.retires_at = end;
-            if version.state == KeyState::Draining {
-                version.retires_at = Some(end.unwrap_or(at));
-            }
-            if claimed && !retired {
-                let by = super::DriverId::random(&mut system_rng());
-                version.claim = Some(Claim { op: ClaimOp::Import, by, until: at });
-            }
-            keyring.keys.push(version);
-        }
-        keyring
-    })
+            keyring
+        },
+    )
 }
 
 /// A version id that no keyring has.

@@ -50,6 +50,10 @@ pub struct KeyVersion<P = PrivateKey> {
     /// adopted key's other signer, or those of the time before `maxTtl` fell. In seconds.
     #[serde(default, with = "seconds::optional", skip_serializing_if = "Option::is_none")]
     pub longest_ttl: Option<Duration>,
+    /// How long it drains at least: what `maxStaleness`, `maxTtl` and `drainMargin` came to before
+    /// they were lowered. In seconds.
+    #[serde(default, with = "seconds::optional", skip_serializing_if = "Option::is_none")]
+    pub longest_drain: Option<Duration>,
     /// The private half is known to someone who should not know it.
     #[serde(default)]
     pub compromised: bool,
@@ -117,6 +121,7 @@ impl<P> KeyVersion<P> {
             adopted: false,
             released: false,
             longest_ttl: None,
+            longest_drain: None,
             compromised: false,
             created_at: now.floor_to_second(),
             imported_at: None,
@@ -212,6 +217,7 @@ impl<P> KeyVersion<P> {
             adopted: self.adopted,
             released: self.released,
             longest_ttl: self.longest_ttl,
+            longest_drain: self.longest_drain,
             compromised: self.compromised,
             created_at: self.created_at,
             imported_at: self.imported_at,

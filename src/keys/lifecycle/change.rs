@@ -4,8 +4,8 @@ use super::{Now, Policy, Step, drain};
 use crate::{
     clock::Timestamp,
     keys::keyring::{
-        KeyState, Keyring, Rotation, RotationFailure, RotationId, RotationMode, RotationOutcome,
-        VersionId,
+        KeyState, Keyring, Limits, Rotation, RotationFailure, RotationId, RotationMode,
+        RotationOutcome, VersionId,
     },
 };
 
@@ -14,9 +14,9 @@ use crate::{
 pub fn apply<P>(step: &Step, keyring: &mut Keyring<P>, now: Now, policy: &Policy) {
     let at = now.latest();
     match step {
-        Step::Activate(rotation) => activate(keyring, rotation, at, policy),
+        Step::Activate(rotation) => activate(keyring, rotation, at, policy.limits),
         Step::Withdraw(id) => withdraw(keyring, id, at),
-        Step::ConfirmDrain(id) => confirm_drain(keyring, id, at, policy),
+        Step::ConfirmDrain(id) => confirm_drain(keyring, id, at),
         Step::Retire(id) => retire(keyring, id, at),
         Step::NoteMissing(id) => {
             if let Some(version) = keyring.version_mut(id) {
@@ -104,14 +104,14 @@ fn ending<P>(keyring: &Keyring<P>, rotation: &Rotation, now: Timestamp) -> Optio
     })
 }
 
-fn activate<P>(keyring: &mut Keyring<P>, id: &RotationId, now: Timestamp, policy: &Policy) {
+fn activate<P>(keyring: &mut Keyring<P>, id: &RotationId, now: Timestamp, limits: Limits) {
     let Some(rotation) = keyring.rotations.iter_mut().find(|it| it.id == *id) else { return };
     let is_emergency = rotation.mode == RotationMode::Emergency;
     rotation.activated_at = Some(now);
     let to = rotation.to.clone();
     let from = keyring.active().map(|version| version.id.clone());
     if let Some(from) = &from {
-        begin_drain(keyring, from, now, policy);
+        begin_drain(keyring, from, now, limits);
     }
     if is_emergency {
         leaked(keyring, now);
@@ -121,17 +121,19 @@ fn activate<P>(keyring: &mut Keyring<P>, id: &RotationId, now: Timestamp, policy
         version.activated_at = Some(now);
         version.claim = None;
     }
-    lower_max_ttl(keyring, policy);
+    exchange_limits(keyring, limits);
 }
 
-/// Lets the active version sign no more, and its tokens live.
+/// Stops signing with the active version, and keeps its pair for as long as its tokens live by the
+/// recorded limits and those of this process.
 pub(super) fn begin_drain<P>(
     keyring: &mut Keyring<P>,
     id: &VersionId,
     now: Timestamp,
-    policy: &Policy,
+    limits: Limits,
 ) {
-    let end = keyring.version(id).map(|version| drain::end(keyring, version, now, policy));
+    keyring.raise_limits(limits);
+    let end = keyring.version(id).map(|version| drain::end(keyring, version, now));
     if let Some(version) = keyring.version_mut(id) {
         version.state = KeyState::Draining;
         version.retires_at = end;
@@ -139,19 +141,27 @@ pub(super) fn begin_drain<P>(
     }
 }
 
-/// At an activation `maxTtl` may fall to what is configured now. Those that drain keep what their
-/// tokens may have had.
-fn lower_max_ttl<P>(keyring: &mut Keyring<P>, policy: &Policy) {
-    let before = keyring.max_ttl;
-    if policy.max_ttl >= before {
-        return;
-    }
-    for version in &mut keyring.keys {
-        if version.state == KeyState::Draining {
-            version.longest_ttl = version.longest_ttl.max(Some(before));
+/// Sets the recorded limits to those of this process, which is allowed at an activation only. The
+/// versions that drain keep what the earlier limits mean for them.
+fn exchange_limits<P>(keyring: &mut Keyring<P>, limits: Limits) {
+    let before = keyring.limits();
+    let lowered = |exchanged: Limits| before.beyond(exchanged).next().is_some();
+    if lowered(limits) {
+        let drains: Vec<_> =
+            keyring.keys.iter().map(|version| drain::duration(keyring, version)).collect();
+        for (version, drain) in keyring.keys.iter_mut().zip(drains) {
+            if version.state != KeyState::Draining {
+                continue;
+            }
+            if limits.max_ttl < before.max_ttl {
+                version.longest_ttl = version.longest_ttl.max(Some(before.max_ttl));
+            }
+            if lowered(Limits { max_ttl: before.max_ttl, ..limits }) {
+                version.longest_drain = version.longest_drain.max(Some(drain));
+            }
         }
     }
-    keyring.max_ttl = policy.max_ttl;
+    keyring.set_limits(limits);
 }
 
 /// Every key that ever signed is as good as leaked, and its tokens with it.
@@ -172,8 +182,8 @@ fn withdraw<P>(keyring: &mut Keyring<P>, id: &VersionId, now: Timestamp) {
     }
 }
 
-fn confirm_drain<P>(keyring: &mut Keyring<P>, id: &VersionId, now: Timestamp, policy: &Policy) {
-    let end = keyring.version(id).map(|it| drain::confirmed_end(keyring, it, now, policy));
+fn confirm_drain<P>(keyring: &mut Keyring<P>, id: &VersionId, now: Timestamp) {
+    let end = keyring.version(id).map(|version| drain::confirmed_end(keyring, version, now));
     if let Some(version) = keyring.version_mut(id) {
         version.retires_at = end;
         version.drain_seen_at = Some(now);

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Now, Policy, drain};
+use super::{Now, drain};
 use crate::keys::keyring::{KeyState, KeyVersion, Keyring, VersionId};
 
 /// How much of what a plan computed may have passed until it is checked.
@@ -39,15 +39,10 @@ pub enum Violation {
 /// # Errors
 ///
 /// The first rule that it breaks.
-pub fn check<P, Q>(
-    before: &Keyring<P>,
-    after: &Keyring<Q>,
-    now: Now,
-    policy: &Policy,
-) -> Result<(), Violation> {
+pub fn check<P, Q>(before: &Keyring<P>, after: &Keyring<Q>, now: Now) -> Result<(), Violation> {
     for version in &before.keys {
         if let Some(next) = after.version(&version.id) {
-            check_version(before, after, (version, next), now, policy)?;
+            check_version(before, after, (version, next), now)?;
         }
     }
     let under_way = after.rotations.iter().filter(|it| it.is_before_activation());
@@ -62,7 +57,6 @@ fn check_version<P, Q>(
     after: &Keyring<Q>,
     (version, next): (&KeyVersion<P>, &KeyVersion<Q>),
     now: Now,
-    policy: &Policy,
 ) -> Result<(), Violation> {
     let id = || version.id.clone();
     let ceases = version.state == KeyState::Active && next.state != KeyState::Active;
@@ -72,7 +66,7 @@ fn check_version<P, Q>(
     if next.state == KeyState::Draining && !next.compromised {
         let ends = next.retires_at.unwrap_or_else(|| now.earliest());
         let begins = version.state == KeyState::Active;
-        let least = now.earliest() + drain::duration(before, version, policy);
+        let least = now.earliest() + drain::duration(before, version);
         let shortens = version.state == KeyState::Draining
             && version.retires_at.is_some_and(|earlier| ends < earlier);
         if shortens || begins && ends + TOLERANCE < least {

@@ -26,7 +26,7 @@ mod tests;
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    keyring::{DriverId, KeyVersion, Keyring, RotationId, VersionId},
+    keyring::{DriverId, KeyVersion, Keyring, Limits, RotationId, VersionId},
     survey::PairName,
 };
 use crate::{
@@ -43,17 +43,14 @@ pub const HEAL_ONCE_IN: Duration = Duration::from_hours(1);
 /// How IVS's clock, which tells whole seconds, may differ from ours beside what is configured.
 const DATE_RESOLUTION: Duration = Duration::from_secs(1);
 
-/// The settings that plans depend on. Processes that share a keyring must have the same.
+/// The settings that plans depend on.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// `rotation.propagation_wait`: how long after its import a key may sign.
     pub propagation_wait: Duration,
-    /// `rotation.drain_margin`: how much longer than its last token a key is kept.
-    pub drain_margin: Duration,
-    /// `keys.max_staleness`: how long after it was read a keyring is signed with.
-    pub max_staleness: Duration,
-    /// `tokens.max_ttl` of this process.
-    pub max_ttl: Duration,
+    /// The limits of this process. How long a key drains is computed from those of the keyring, which
+    /// an activation sets to these.
+    pub limits: Limits,
     /// `keys.heal`: what to do about an active pair that somebody deleted in IVS.
     pub heal: Heal,
     /// `rotation.every`: how old an active key becomes; `None` where nothing is scheduled.

@@ -31,7 +31,7 @@ impl<'a, P> Planner<'a, P> {
         self.report();
         let emergency = self.unfinished(RotationMode::Emergency);
         if let Some(skew) = self.it.now.skew
-            && skew > drain::skew_limit(self.it.policy)
+            && skew > drain::skew_limit(self.it.keyring.drain_margin)
         {
             self.plan.findings.push(Finding::ClockSkew(skew));
             // What an emergency does depends on no clock, and cannot wait for one; nor can the

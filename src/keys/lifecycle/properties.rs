@@ -13,7 +13,7 @@ use crate::{
     ivs::{KeyPairSummary, arn::PlaybackKeyArn},
     keys::{
         keyring::{
-            DriverId, KEYRING_TAG, KeyState, Keyring, Rotation, RotationMode, VERSION_TAG,
+            DriverId, KEYRING_TAG, KeyState, Keyring, Limits, Rotation, RotationMode, VERSION_TAG,
             VersionId, strategies,
         },
         lifecycle::requests::{self, Begin},
@@ -123,7 +123,7 @@ impl World {
             | Step::NoteStray(..) => {
                 self.check_activation(step);
                 change::apply(step, &mut self.keyring, now, &self.policy);
-                assert_eq!(invariants::check(&before, &self.keyring, now, &self.policy), Ok(()));
+                assert_eq!(invariants::check(&before, &self.keyring, now), Ok(()));
                 assert_ne!(before, self.keyring, "{step:?} changed nothing");
             }
         }
@@ -202,21 +202,25 @@ impl World {
     }
 }
 
-fn policy() -> impl Strategy<Value = Policy> {
-    let seconds = |range: std::ops::Range<u64>| range.prop_map(Duration::from_secs);
-    (
-        (seconds(0..1000), seconds(0..100_000), seconds(0..30_000), seconds(1..7200)),
-        prop::sample::select(vec![Heal::Reimport, Heal::Replace, Heal::Off]),
+fn limits() -> impl Strategy<Value = Limits> {
+    (1..7200_u64, 0..30_000_u64, 0..100_000_u64).prop_map(
+        |(max_ttl, max_staleness, drain_margin)| Limits {
+            max_ttl: Duration::from_secs(max_ttl),
+            max_staleness: Duration::from_secs(max_staleness),
+            drain_margin: Duration::from_secs(drain_margin),
+        },
     )
-        .prop_map(|((propagation_wait, drain_margin, max_staleness, max_ttl), heal)| Policy {
-            propagation_wait,
-            drain_margin,
-            max_staleness,
-            max_ttl,
-            heal,
-            every: None,
-            has_canary: false,
-        })
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    let heal = prop::sample::select(vec![Heal::Reimport, Heal::Replace, Heal::Off]);
+    (0..1000_u64, limits(), heal).prop_map(|(propagation_wait, limits, heal)| Policy {
+        propagation_wait: Duration::from_secs(propagation_wait),
+        limits,
+        heal,
+        every: None,
+        has_canary: false,
+    })
 }
 
 /// A pair of IVS for each version, for some; strays; foreign ones. Three at most.
@@ -229,52 +233,55 @@ fn world() -> impl Strategy<Value = World> {
         picks,
         prop::option::of(rotation),
         doubts,
-        policy(),
+        (policy(), limits()),
         0..200_000_i64,
         -4000..4000_i64,
     )
-        .prop_map(|(mut keyring, picks, rotation, doubts, policy, offset, skew)| {
-            let mut pairs: Vec<KeyPairSummary> = Vec::new();
-            for (pick, is_stray) in picks {
-                let pair = match keyring.keys.get(pick) {
-                    Some(version) => {
-                        let recorded = version.arn.clone().filter(|_| !is_stray);
-                        let arn = recorded.unwrap_or_else(|| strategies::arn(100 + pick));
-                        let tags = keyring.pair_tags(version);
-                        KeyPairSummary { arn, name: String::new(), tags }
+        .prop_map(
+            |(mut keyring, picks, rotation, doubts, (policy, recorded), offset, skew)| {
+                keyring.set_limits(recorded);
+                let mut pairs: Vec<KeyPairSummary> = Vec::new();
+                for (pick, is_stray) in picks {
+                    let pair = match keyring.keys.get(pick) {
+                        Some(version) => {
+                            let recorded = version.arn.clone().filter(|_| !is_stray);
+                            let arn = recorded.unwrap_or_else(|| strategies::arn(100 + pick));
+                            let tags = keyring.pair_tags(version);
+                            KeyPairSummary { arn, name: String::new(), tags }
+                        }
+                        None => KeyPairSummary {
+                            arn: strategies::arn(200 + pick),
+                            name: "theirs".to_owned(),
+                            tags: std::collections::BTreeMap::new(),
+                        },
+                    };
+                    if pairs.len() < KEY_PAIR_QUOTA && !pairs.iter().any(|it| it.arn == pair.arn) {
+                        pairs.push(pair);
                     }
-                    None => KeyPairSummary {
-                        arn: strategies::arn(200 + pick),
-                        name: "theirs".to_owned(),
-                        tags: std::collections::BTreeMap::new(),
-                    },
-                };
-                if pairs.len() < KEY_PAIR_QUOTA && !pairs.iter().any(|it| it.arn == pair.arn) {
-                    pairs.push(pair);
                 }
-            }
-            if let Some((to, from, is_emergency, is_active)) = rotation {
-                add_rotation(&mut keyring, to, from, is_emergency, is_active);
-            }
-            let (denied_once, distrusted) = doubts;
-            let other_key = distrusted.and_then(|position| keyring.keys.get(position));
-            let other_key = other_key.filter(|it| it.arn.is_some()).map(|it| it.id.clone());
-            let mut world = World {
-                keyring,
-                pairs,
-                now: Timestamp::from_unix_seconds(strategies::EPOCH + offset),
-                skew,
-                policy,
-                driver: DriverId::random(&mut system_rng()),
-                imports: 0,
-                suspects: BTreeSet::new(),
-                distrusted: other_key.into_iter().collect(),
-            };
-            if denied_once {
-                world.suspects = world.missing().collect();
-            }
-            world
-        })
+                if let Some((to, from, is_emergency, is_active)) = rotation {
+                    add_rotation(&mut keyring, to, from, is_emergency, is_active);
+                }
+                let (denied_once, distrusted) = doubts;
+                let other_key = distrusted.and_then(|position| keyring.keys.get(position));
+                let other_key = other_key.filter(|it| it.arn.is_some()).map(|it| it.id.clone());
+                let mut world = World {
+                    keyring,
+                    pairs,
+                    now: Timestamp::from_unix_seconds(strategies::EPOCH + offset),
+                    skew,
+                    policy,
+                    driver: DriverId::random(&mut system_rng()),
+                    imports: 0,
+                    suspects: BTreeSet::new(),
+                    distrusted: other_key.into_iter().collect(),
+                };
+                if denied_once {
+                    world.suspects = world.missing().collect();
+                }
+                world
+            },
+        )
 }
 
 fn add_rotation(keyring: &mut Keyring, to: usize, from: usize, is_emergency: bool, active: bool) {
@@ -379,9 +386,8 @@ proptest! {
         let Some(active) = world.keyring.active().map(|it| it.id.clone()) else { return Ok(()) };
         let is_ours = world.ask(RotationMode::Graceful).is_ok();
         prop_assume!(is_ours);
-        let policy = world.policy.clone();
-        // Nobody signs for longer than the keyring knows of.
-        world.keyring.max_ttl = world.keyring.max_ttl.max(policy.max_ttl);
+        // Other processes sign with what the keyring records, whatever this one is configured with.
+        let Limits { max_ttl, max_staleness, drain_margin } = world.keyring.limits();
         let mut last_signed = None;
         for _ in 0..WAY_TO_REST {
             let plan = world.plan();
@@ -399,8 +405,8 @@ proptest! {
                     (Some(KeyState::Draining), Some(KeyState::Retiring)) if !is_leaked => {
                         let last = last_signed.unwrap();
                         // What the margin makes good: a write held up a little, clocks that differ.
-                        let allowance = policy.drain_margin / 2 + Duration::from_secs(2);
-                        let tokens_live = policy.max_staleness + policy.max_ttl + policy.drain_margin;
+                        let allowance = drain_margin / 2 + Duration::from_secs(2);
+                        let tokens_live = max_staleness + max_ttl + drain_margin;
                         prop_assert!(world.now + allowance >= last + tokens_live);
                         return Ok(());
                     }
@@ -421,7 +427,7 @@ fn a_clock_that_is_far_off_takes_no_step_and_says_so() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     for _ in 0..200 {
         let mut world = world().new_tree(&mut runner).unwrap().current();
-        let off = world.policy.drain_margin / 4 + Duration::from_secs(3);
+        let off = world.keyring.drain_margin / 4 + Duration::from_secs(3);
         world.skew = i64::try_from(off.as_millis()).unwrap();
         let is_emergency = world
             .keyring

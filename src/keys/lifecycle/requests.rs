@@ -183,7 +183,7 @@ pub fn roll_back<P>(
     let new = active.filter(|id| *id != from);
     let at = now.floor_to_second();
     if let Some(new) = &new {
-        change::begin_drain(keyring, new, at, policy);
+        change::begin_drain(keyring, new, at, policy.limits);
     }
     if let Some(old) = keyring.version_mut(&from) {
         old.state = KeyState::Active;
@@ -217,7 +217,6 @@ pub fn release<P>(
     keyring: &mut Keyring<P>,
     arn: &PlaybackKeyArn,
     now: Timestamp,
-    policy: &Policy,
 ) -> Result<(), OperationError> {
     let region = keyring.region.clone();
     let version = keyring.by_arn(arn).ok_or(OperationError::NotFound { region })?;
@@ -227,7 +226,7 @@ pub fn release<P>(
     if version.released {
         return Ok(());
     }
-    let (id, end) = (version.id.clone(), drain::released_end(keyring, version, now, policy));
+    let (id, end) = (version.id.clone(), drain::released_end(keyring, version, now));
     if let Some(version) = keyring.version_mut(&id) {
         version.released = true;
         if version.state == KeyState::Draining {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Finding, Now, Observed, Plan, Policy, Situation, Step, plan,
+    Finding, Now, Observed, Plan, Policy, Situation, Step, change, plan,
     requests::{self, Begin, Begun},
 };
 use crate::{
@@ -11,7 +11,9 @@ use crate::{
     config::Heal,
     ivs::KeyPairSummary,
     keys::{
-        keyring::{DriverId, KeyState, Keyring, Rotation, RotationMode, VersionId, strategies},
+        keyring::{
+            DriverId, KeyState, Keyring, Limits, Rotation, RotationMode, VersionId, strategies,
+        },
         material::PrivateKey,
         operations::OperationError,
         store::samples,
@@ -35,9 +37,11 @@ impl Scene {
         keyring.account_id = Some("123456789012".parse().unwrap());
         let policy = Policy {
             propagation_wait: Duration::from_mins(10),
-            drain_margin: Duration::from_hours(24),
-            max_staleness: Duration::from_hours(6),
-            max_ttl: Duration::from_hours(1),
+            limits: Limits {
+                max_ttl: Duration::from_hours(1),
+                max_staleness: Duration::from_hours(6),
+                drain_margin: Duration::from_hours(24),
+            },
             heal: Heal::Reimport,
             every: None,
             has_canary: false,
@@ -202,4 +206,45 @@ fn another_key_than_the_keyring_says_is_told_until_it_is_deleted() {
     scene.unlist(&id);
     scene.keyring.retire(&id, samples::now());
     assert_eq!(scene.plan().findings, []);
+}
+
+#[test]
+fn process_with_smaller_limits_keeps_the_drain_that_the_keyring_records() {
+    let mut scene = Scene::new();
+    let (from, to) = (scene.with(KeyState::Active), scene.with(KeyState::Imported));
+    let activate = scene.rotate(RotationMode::Graceful, &from, &to);
+    // Another process signs with a keyring for 12 hours after it was read.
+    let recorded = Limits { max_staleness: Duration::from_hours(12), ..scene.policy.limits };
+    scene.keyring.set_limits(recorded);
+    scene.policy.limits = Limits {
+        max_ttl: Duration::from_mins(1),
+        max_staleness: Duration::from_mins(1),
+        drain_margin: Duration::from_mins(1),
+    };
+    let now = Now::exact(scene.now(), scene.now());
+    let retires_at = |scene: &Scene| scene.keyring.version(&from).unwrap().retires_at.unwrap();
+    change::apply(&activate, &mut scene.keyring, now, &scene.policy);
+    let promised = Duration::from_hours(12 + 1 + 24);
+    assert!(retires_at(&scene) >= scene.now() + promised);
+    assert_eq!(scene.keyring.limits(), scene.policy.limits, "an activation lowers them");
+
+    // The write of the activation took an hour: the drain counts from when it is first seen.
+    let held_up = Duration::from_hours(1);
+    scene.ahead = held_up;
+    let now = Now::exact(scene.now(), scene.now());
+    change::apply(&Step::ConfirmDrain(from.clone()), &mut scene.keyring, now, &scene.policy);
+    assert!(retires_at(&scene) >= scene.now() + promised);
+}
+
+#[test]
+fn process_with_larger_limits_lengthens_the_drain_that_it_begins() {
+    let mut scene = Scene::new();
+    let (from, to) = (scene.with(KeyState::Active), scene.with(KeyState::Imported));
+    let activate = scene.rotate(RotationMode::Graceful, &from, &to);
+    scene.policy.limits.drain_margin = Duration::from_hours(48);
+    let now = Now::exact(scene.now(), scene.now());
+    change::apply(&activate, &mut scene.keyring, now, &scene.policy);
+    let retires_at = scene.keyring.version(&from).unwrap().retires_at.unwrap();
+    assert!(retires_at >= scene.now() + Duration::from_hours(6 + 1 + 48));
+    assert_eq!(scene.keyring.limits(), scene.policy.limits);
 }

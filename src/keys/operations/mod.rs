@@ -53,7 +53,7 @@ pub struct OperationSettings {
     pub manage: bool,
     /// `ivs.account_id`: the account whose pairs these are to be, where it is configured.
     pub expected_account: Option<AccountId>,
-    /// What rotations depend on; its `max_ttl` is that of a keyring that is made anew.
+    /// What rotations depend on; its limits are those of a new keyring.
     pub policy: Policy,
     /// How long to wait for the claim of another process: nothing for a server, whose callers have
     /// time-outs; more than [`CLAIM_LIFETIME`](super::keyring::CLAIM_LIFETIME) for a command that a
@@ -244,13 +244,18 @@ impl KeyOperations {
         mut change: impl FnMut(&mut Keyring) -> Result<T, OperationError> + Send,
     ) -> Result<T, OperationError> {
         self.exchange(|stored| {
-            let (region, max_ttl) = (self.region().clone(), self.settings.policy.max_ttl);
-            let mut keyring =
-                stored.unwrap_or_else(|| Keyring::new(region, max_ttl, &mut system_rng()));
+            let mut keyring = stored.unwrap_or_else(|| self.new_keyring());
             let outcome = change(&mut keyring)?;
             Ok((Some(keyring), outcome))
         })
         .await
+    }
+
+    fn new_keyring(&self) -> Keyring {
+        let (region, limits) = (self.region().clone(), self.settings.policy.limits);
+        let mut keyring = Keyring::new(region, limits.max_ttl, &mut system_rng());
+        keyring.set_limits(limits);
+        keyring
     }
 
     /// As [`KeyOperations::edit`], but `None` where there is no keyring to change.

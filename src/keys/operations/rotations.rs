@@ -97,7 +97,7 @@ impl KeyOperations {
                 let before = keyring.without_private_keys();
                 let id =
                     requests::roll_back(keyring, &requested_by, &observed, now.latest(), policy)?;
-                invariants::check(&before, keyring, now, policy)?;
+                invariants::check(&before, keyring, now)?;
                 attempts.note(&id);
                 Ok(id)
             };
@@ -115,9 +115,8 @@ impl KeyOperations {
     pub async fn release(self: &Arc<Self>, arn: PlaybackKeyArn) -> Result<(), OperationError> {
         let this = Arc::clone(self);
         self.to_the_end(async move {
-            let release = |keyring: &mut Keyring| {
-                requests::release(keyring, &arn, this.now().latest(), &this.settings.policy)
-            };
+            let release =
+                |keyring: &mut Keyring| requests::release(keyring, &arn, this.now().latest());
             let nothing = OperationError::NotFound { region: this.region().clone() };
             this.edit_existing(release).await?.ok_or(nothing)
         })

@@ -84,7 +84,7 @@ impl Rotator {
                 let (now, policy) = (situation.now, self.operations.policy());
                 let before = keyring.without_private_keys();
                 change::apply(step, keyring, now, policy);
-                invariants::check(&before, keyring, now, policy)?;
+                invariants::check(&before, keyring, now)?;
                 Ok(true)
             })
             .await

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     ivs::arn::{PlaybackKeyArn, Region},
-    keys::{signer::SignError, store::StoreError},
+    keys::{keyring::UnrecordedLimit, signer::SignError, store::StoreError},
 };
 
 /// Why there is no key to sign with. All of them are `no_active_key` to a caller.
@@ -86,19 +86,10 @@ pub enum RefreshError {
     /// The store does not answer.
     #[error("the store does not answer; check its disk or network")]
     TimedOut,
-    /// This process would mint tokens for longer than the keyring knows, so that a rotation could
-    /// delete the key while they live; and it may not write the keyring.
-    #[error(
-        "tokens.max_ttl is {} s here and {} s in the keyring, and with keys.manage = false this \
-         process cannot raise that; lower it, or start a managing process with the same value",
-        configured.as_secs(), recorded.as_secs()
-    )]
-    MaxTtl {
-        /// `tokens.max_ttl` of this process.
-        configured: Duration,
-        /// `maxTtl` of the keyring.
-        recorded: Duration,
-    },
+    /// A rotation could delete a key while tokens of this process live, or while it still signs with
+    /// it; and this process may not write the keyring.
+    #[error("{0}")]
+    UnrecordedLimit(UnrecordedLimit),
     /// Nothing was tried yet.
     #[error("it was not read yet")]
     NotTried,

@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// How often `maxTtl` is tried to be raised while others write.
+/// How often raising the recorded limits is tried while others write.
 const RAISE_ATTEMPTS: usize = 5;
 
 type Loaded = Result<Option<Keyring>, RefreshError>;
@@ -53,7 +53,7 @@ async fn load(store: Arc<dyn Store>, region: Region, settings: SigningKeysSettin
         let Some((keyring, revision)) = store.load(&region).await? else {
             return Ok(None);
         };
-        match raise_max_ttl(&*store, &region, settings, keyring, revision).await {
+        match raise_limits(&*store, &region, settings, keyring, revision).await {
             Err(RefreshError::Store(StoreError::Conflict)) => {}
             raised => return raised.map(Some),
         }
@@ -61,30 +61,33 @@ async fn load(store: Arc<dyn Store>, region: Region, settings: SigningKeysSettin
     Err(StoreError::Conflict.into())
 }
 
-/// Nothing is signed before the keyring knows how long the tokens may live: a rotation computes
-/// from it when the old key may be deleted.
-async fn raise_max_ttl(
+/// Nothing is signed before the keyring records how long tokens live and how long this process uses
+/// a keyring: rotations compute from it when the old key may be deleted.
+async fn raise_limits(
     store: &dyn Store,
     region: &Region,
     settings: SigningKeysSettings,
     mut keyring: Keyring,
     revision: Revision,
 ) -> Result<Keyring, RefreshError> {
-    let (configured, recorded) = (settings.max_ttl, keyring.max_ttl);
-    if configured <= recorded || keyring.active().is_none() {
+    let raised: Vec<_> = settings.limits.beyond(keyring.limits()).collect();
+    let Some(first) = raised.first().filter(|_| keyring.active().is_some()) else {
         return Ok(keyring);
-    }
+    };
     if !settings.manage {
-        return Err(RefreshError::MaxTtl { configured, recorded });
+        return Err(RefreshError::UnrecordedLimit(*first));
     }
-    keyring.max_ttl = configured;
+    keyring.raise_limits(settings.limits);
     store.replace(region, Some(revision), &keyring).await?;
-    tracing::info!(
-        event = "max_ttl_raised",
-        %region,
-        from_seconds = recorded.as_secs(),
-        to_seconds = configured.as_secs(),
-        "the keyring now knows of longer-lived tokens"
-    );
+    for limit in raised {
+        tracing::info!(
+            event = "keyring_limit_raised",
+            %region,
+            setting = limit.key,
+            fromSeconds = limit.recorded.as_secs(),
+            toSeconds = limit.configured.as_secs(),
+            "the keyring records a larger limit"
+        );
+    }
     Ok(keyring)
 }

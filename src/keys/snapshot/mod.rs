@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    keyring::{KeyState, KeyVersion, Keyring, Present, VersionId},
+    keyring::{KeyState, KeyVersion, Keyring, Limits, Present, VersionId},
     material::{Fingerprint, PublicKey},
     signer::Signer,
     store::Store,
@@ -53,8 +53,8 @@ pub struct SigningKeysSettings {
     pub refresh_every: Duration,
     /// `keys.max_staleness`: how old a keyring may be to sign with it.
     pub max_staleness: Duration,
-    /// `tokens.max_ttl`: the longest lifetime of a token that this process mints.
-    pub max_ttl: Duration,
+    /// What the keyring must record before this process signs with it.
+    pub limits: Limits,
     /// `keys.manage`: whether this process may write keyrings.
     pub manage: bool,
     /// `rotation.heal_wait`: how long a key signs on whose pair somebody deleted in IVS.

@@ -13,6 +13,11 @@ use crate::{
     },
 };
 
+const LIMITS: Limits = Limits {
+    max_ttl: Duration::from_hours(1),
+    max_staleness: MAX_STALENESS,
+    drain_margin: Duration::from_hours(24),
+};
 const REFRESH_EVERY: Duration = Duration::from_secs(15);
 const MAX_STALENESS: Duration = Duration::from_hours(6);
 const JUST_BEFORE: Duration = Duration::from_millis(6 * 3_600_000 - 1);
@@ -78,7 +83,7 @@ impl Bench {
         let mut settings = SigningKeysSettings {
             refresh_every: REFRESH_EVERY,
             max_staleness: MAX_STALENESS,
-            max_ttl: Duration::from_hours(1),
+            limits: LIMITS,
             manage: true,
             heal_wait: Duration::from_mins(1),
         };
@@ -259,34 +264,48 @@ async fn the_key_is_parsed_once_a_version() {
     assert!(!Arc::ptr_eq(&first, &bench.signer().await.unwrap()));
 }
 
-#[tokio::test]
-async fn max_ttl_is_in_the_keyring_before_anything_is_signed() {
-    let bench = Bench::new(|settings| settings.max_ttl = Duration::from_hours(2));
-    bench.activate(0).await;
-    bench.signer().await.unwrap();
-    let (keyring, _) = samples::loaded(&bench.store.store).await;
-    assert_eq!(keyring.max_ttl, Duration::from_hours(2));
+type Enlarge = fn(&mut Limits);
 
-    let bench = Bench::new(|settings| settings.max_ttl = Duration::from_mins(1));
+/// Each limit, with a change that makes it larger than [`LIMITS`].
+const LARGER: [(&str, Enlarge); 3] = [
+    ("tokens.max_ttl", |limits| limits.max_ttl *= 2),
+    ("keys.max_staleness", |limits| limits.max_staleness *= 2),
+    ("rotation.drain_margin", |limits| limits.drain_margin *= 2),
+];
+
+#[tokio::test]
+async fn limits_are_recorded_before_anything_is_signed() {
+    for (_, enlarge) in LARGER {
+        let mut expected = LIMITS;
+        enlarge(&mut expected);
+        let bench = Bench::new(|settings| enlarge(&mut settings.limits));
+        bench.activate(0).await;
+        bench.signer().await.unwrap();
+        let (keyring, _) = samples::loaded(&bench.store.store).await;
+        assert_eq!(keyring.limits(), expected);
+    }
+    let bench = Bench::new(|settings| settings.limits = Limits::default());
     bench.activate(0).await;
     bench.signer().await.unwrap();
     let (keyring, _) = samples::loaded(&bench.store.store).await;
-    assert_eq!(keyring.max_ttl, Duration::from_hours(1));
+    assert_eq!(keyring.limits(), LIMITS, "smaller values lower nothing");
 }
 
 #[tokio::test]
-async fn who_may_not_write_the_keyring_does_not_sign_for_longer_than_it_says() {
-    let bench = Bench::new(|settings| {
-        settings.max_ttl = Duration::from_hours(2);
-        settings.manage = false;
-    });
-    bench.activate(0).await;
-    let cause = RefreshError::MaxTtl {
-        configured: Duration::from_hours(2),
-        recorded: Duration::from_hours(1),
-    };
-    let expected = NoSigner::NotRead { region: samples::region(), cause };
-    assert_eq!(bench.signer().await.unwrap_err(), expected);
+async fn process_without_write_access_refuses_to_sign_beyond_recorded_limits() {
+    for (key, enlarge) in LARGER {
+        let bench = Bench::new(|settings| {
+            enlarge(&mut settings.limits);
+            settings.manage = false;
+        });
+        bench.activate(0).await;
+        let error = bench.signer().await.unwrap_err();
+        let NoSigner::NotRead { cause: RefreshError::UnrecordedLimit(limit), .. } = &error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(limit.key, key);
+        assert!(error.to_string().contains("keys.manage"), "{error}");
+    }
 }
 
 #[tokio::test]

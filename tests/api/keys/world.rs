@@ -25,7 +25,7 @@ use ivs_playback_auth::{
     },
     keys::{
         inventory::Inventory,
-        keyring::{DriverId, Keyring, RotationMode},
+        keyring::{DriverId, Keyring, Limits, RotationMode},
         lifecycle::{
             Policy,
             requests::Begin,
@@ -132,7 +132,7 @@ impl World {
         let settings = SigningKeysSettings {
             refresh_every: Duration::from_secs(15),
             max_staleness: Duration::from_hours(6),
-            max_ttl: Duration::from_hours(1),
+            limits: limits(),
             manage: true,
             heal_wait: Duration::from_mins(1),
         };
@@ -203,12 +203,19 @@ impl World {
 }
 
 /// As `config/default.toml` says.
+fn limits() -> Limits {
+    Limits {
+        max_ttl: Duration::from_hours(1),
+        max_staleness: Duration::from_hours(6),
+        drain_margin: Duration::from_hours(24),
+    }
+}
+
+/// As `config/default.toml` says.
 fn policy() -> Policy {
     Policy {
         propagation_wait: Duration::from_mins(10),
-        drain_margin: Duration::from_hours(24),
-        max_staleness: Duration::from_hours(6),
-        max_ttl: Duration::from_hours(1),
+        limits: limits(),
         heal: Heal::Reimport,
         every: None,
         has_canary: false,

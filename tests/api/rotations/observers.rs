@@ -6,7 +6,10 @@ use axum::{Router, body::Body, http::Request};
 use ivs_playback_auth::{
     app::App,
     clock::Clock,
-    keys::doctor::{Answer, Doctor, Permission, Setup},
+    keys::{
+        doctor::{Answer, Doctor, Permission, Setup},
+        keyring::Limits,
+    },
 };
 use serde_json::{Value, json};
 
@@ -45,7 +48,7 @@ async fn an_examination_lists_the_pairs_once() {
         clock,
         setup: Setup {
             manage: false,
-            max_ttl: Duration::from_hours(1),
+            limits: Limits::default(),
             reconcile_every: Duration::from_mins(1),
             store: "dir keys/us-west-2".to_owned(),
             secret_arn: None,

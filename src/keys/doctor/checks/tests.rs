@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     config::Heal,
     keys::{
-        keyring::{KeyState, RotationId, RotationMode, strategies},
+        keyring::{KeyState, Limits, RotationId, RotationMode, strategies},
         snapshot::RefreshError,
         store::samples,
         survey::PairName,
@@ -14,10 +14,16 @@ use crate::{
 
 const HOUR: Duration = Duration::from_hours(1);
 
+const LIMITS: Limits = Limits {
+    max_ttl: HOUR,
+    max_staleness: Duration::from_hours(6),
+    drain_margin: Duration::from_hours(24),
+};
+
 fn setup() -> Setup {
     Setup {
         manage: true,
-        max_ttl: HOUR,
+        limits: LIMITS,
         reconcile_every: Duration::from_mins(1),
         store: "dir keys/us-west-2".to_owned(),
         secret_arn: None,
@@ -27,9 +33,7 @@ fn setup() -> Setup {
 fn policy() -> Policy {
     Policy {
         propagation_wait: Duration::from_mins(10),
-        drain_margin: HOUR * 24,
-        max_staleness: HOUR * 6,
-        max_ttl: HOUR,
+        limits: LIMITS,
         heal: Heal::Reimport,
         every: None,
         has_canary: false,
@@ -212,14 +216,19 @@ fn a_schedule_that_nobody_keeps_is_told() {
 }
 
 #[test]
-fn a_process_that_may_not_raise_max_ttl_is_told_that_it_would_refuse_to_sign() {
+fn a_process_that_may_not_raise_limits_is_told_that_it_would_refuse_to_sign() {
     let (mut setup, policy) = (setup(), policy());
-    setup.max_ttl = HOUR * 1000;
+    setup.limits =
+        Limits { max_ttl: HOUR * 1000, max_staleness: HOUR * 1000, drain_margin: HOUR * 1000 };
     assert_eq!(codes(&well(&setup, &policy, &[], &[])), []);
     setup.manage = false;
     assert_eq!(
         codes(&well(&setup, &policy, &[], &[])),
-        [(Severity::Error, "max_ttl_not_recorded")]
+        [
+            (Severity::Error, "max_ttl_not_recorded"),
+            (Severity::Error, "max_staleness_not_recorded"),
+            (Severity::Error, "drain_margin_not_recorded"),
+        ]
     );
 }
 

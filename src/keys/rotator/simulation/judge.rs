@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{MAX_STALENESS, REFRESH_EVERY, ivs::Pairs};
+use super::{REFRESH_EVERY, ivs::Pairs};
 use crate::{
     clock::Timestamp,
     keys::{
@@ -28,6 +28,8 @@ pub(super) struct Token {
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) replica: usize,
+    /// `keys.max_staleness` of this process.
+    pub(super) max_staleness: Duration,
     pub(super) at: Timestamp,
     pub(super) reason: NoSigner,
 }
@@ -56,14 +58,14 @@ impl Ledger {
     /// Whether the keyring of a process may be too old: for most of the time that it may be used it
     /// could not be read, or it aged in a moment. Bad weather alone does not do that.
     fn may_be_too_old(&self, failure: &Failure) -> bool {
-        let since = failure.at - MAX_STALENESS;
+        let since = failure.at - failure.max_staleness;
         let outages = self.outages.iter().filter(|it| it.replica == failure.replica);
         let lost: Duration =
             outages.map(|it| it.until.min(failure.at).saturating_since(it.from.max(since))).sum();
         let jumped = self.clock_jumps.iter().any(|(replica, at)| {
             *replica == failure.replica && failure.at.saturating_since(*at) < REFRESH_EVERY * 2
         });
-        lost > MAX_STALENESS / 2 || jumped
+        lost > failure.max_staleness / 2 || jumped
     }
 }
 

@@ -38,7 +38,7 @@ use crate::{
     clock::Timestamp,
     config::Heal,
     keys::{
-        keyring::{KEYRING_TAG, KeyState, RotationMode, strategies},
+        keyring::{KEYRING_TAG, KeyState, Limits, RotationMode, strategies},
         lifecycle::{Policy, requests::Begin},
         operations::{ImportPrivateKey, Label},
     },
@@ -47,9 +47,17 @@ use crate::{
 
 const REFRESH_EVERY: Duration = Duration::from_mins(1);
 const RECONCILE_EVERY: Duration = Duration::from_mins(2);
-const MAX_STALENESS: Duration = Duration::from_mins(12);
-const MAX_TTL: Duration = Duration::from_mins(6);
-const DRAIN_MARGIN: Duration = Duration::from_mins(40);
+const LIMITS: Limits = Limits {
+    max_ttl: Duration::from_mins(6),
+    max_staleness: Duration::from_mins(12),
+    drain_margin: Duration::from_mins(40),
+};
+/// Another replica's, which differ by more than the margin.
+const LARGER_LIMITS: Limits = Limits {
+    max_ttl: Duration::from_mins(9),
+    max_staleness: Duration::from_mins(100),
+    drain_margin: Duration::from_hours(1),
+};
 /// The lifetime of the tokens of an adopted key's other signer.
 const LAMBDA_TTL: Duration = Duration::from_mins(30);
 /// How long things go wrong, and how long nothing does after that.
@@ -58,12 +66,10 @@ const QUIET: Duration = Duration::from_hours(5);
 /// Seeds of an ordinary test run.
 const SEEDS: u64 = 120;
 
-fn policy() -> Policy {
+fn policy(limits: Limits) -> Policy {
     Policy {
         propagation_wait: Duration::from_mins(3),
-        drain_margin: DRAIN_MARGIN,
-        max_staleness: MAX_STALENESS,
-        max_ttl: MAX_TTL,
+        limits,
         heal: Heal::Reimport,
         every: None,
         has_canary: false,
@@ -80,6 +86,8 @@ struct Story {
     /// It begins with a key that somebody else signs with, too.
     is_adoption: bool,
     accepts_duplicates: bool,
+    /// Processes are configured differently.
+    is_mixed: bool,
     /// No process misbehaves: no token may be lost for anything that people do.
     is_calm: bool,
 }
@@ -157,6 +165,7 @@ impl Simulation {
             is_wild: rng.random_bool(0.35),
             is_adoption: rng.random_bool(0.25),
             accepts_duplicates: rng.random_bool(0.5),
+            is_mixed: rng.random_bool(0.4),
             is_calm,
         };
         let weather = if is_calm {
@@ -176,6 +185,7 @@ impl Simulation {
             pairs: Arc::new(Mutex::new(pairs)),
             ledger: Arc::new(Mutex::new(Ledger { is_stormy: !is_calm, ..Ledger::default() })),
             weather,
+            limits: limits(&story, &mut rng),
             spread: Duration::from_secs(if rng.random_bool(0.5) { 5 } else { 0 }),
         };
         Self {
@@ -331,7 +341,7 @@ impl Simulation {
                 (Later::Ivs(index), minutes(0, 30, &mut self.rng))
             }
             11..=13 => {
-                let most = i64::try_from(DRAIN_MARGIN.as_millis() / 3).unwrap();
+                let most = i64::try_from(LIMITS.drain_margin.as_millis() / 3).unwrap();
                 let skew = self.rng.random_range(-most..most);
                 replica.skew_millis.store(skew, Ordering::SeqCst);
                 (Later::Clock(index), minutes(0, 60, &mut self.rng))
@@ -409,6 +419,12 @@ impl Simulation {
             }
         }
     }
+}
+
+/// The limits of each process.
+fn limits(story: &Story, rng: &mut StdRng) -> Vec<Limits> {
+    let choose = |_| if story.is_mixed && rng.random_bool(0.5) { LARGER_LIMITS } else { LIMITS };
+    (0..story.replicas).map(choose).collect()
 }
 
 fn begin(mode: RotationMode) -> Begin {

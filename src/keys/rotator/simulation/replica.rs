@@ -9,7 +9,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    MAX_STALENESS, MAX_TTL, RECONCILE_EVERY, REFRESH_EVERY,
+    RECONCILE_EVERY, REFRESH_EVERY,
     ivs::{Pairs, SimulatedIvs},
     judge::{Failure, Ledger, Token},
     network::{Way, Weather},
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     clock::{Clock, Timestamp},
     keys::{
-        keyring::DriverId,
+        keyring::{DriverId, Limits},
         operations::{KeyOperations, OperationSettings},
         rotator::{Rotator, RotatorSettings},
         snapshot::{SigningKeys, SigningKeysSettings},
@@ -38,6 +38,8 @@ pub(super) struct World {
     pub(super) pairs: Arc<Mutex<Pairs>>,
     pub(super) ledger: Arc<Mutex<Ledger>>,
     pub(super) weather: Weather,
+    /// Of each process, by its number.
+    pub(super) limits: Vec<Limits>,
     pub(super) spread: Duration,
 }
 
@@ -55,6 +57,7 @@ impl Replica {
     /// Starts the process of this number. `seed` decides what happens to it.
     pub(super) fn start(world: &World, number: usize, seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
+        let limits = world.limits[number];
         let life = Life::new();
         let to_store = Way::new(life.clone(), world.weather, rng.random());
         let to_ivs = Way::new(life.clone(), world.weather, rng.random());
@@ -66,8 +69,8 @@ impl Replica {
         let store: Arc<dyn Store> = Arc::new(store);
         let settings = SigningKeysSettings {
             refresh_every: REFRESH_EVERY,
-            max_staleness: MAX_STALENESS,
-            max_ttl: MAX_TTL,
+            max_staleness: limits.max_staleness,
+            limits,
             manage: true,
             heal_wait: Duration::from_mins(2),
         };
@@ -85,7 +88,7 @@ impl Replica {
             driver: DriverId::random(&mut system_rng()),
             manage: true,
             expected_account: None,
-            policy: policy(),
+            policy: policy(limits),
             claim_wait: Duration::ZERO,
         };
         let tasks = TaskTracker::new();
@@ -122,6 +125,7 @@ struct Viewers {
 
 impl Viewers {
     async fn run(mut self) {
+        let limits = self.world.limits[self.replica];
         // As `serve` does: it listens only after a first read.
         let _ = self.keys.refresh(&samples::region()).await;
         loop {
@@ -137,11 +141,12 @@ impl Viewers {
                 Ok(signer) => ledger.tokens.push(Token {
                     fingerprint: signer.fingerprint(),
                     signed_at: at,
-                    expires_at: now + MAX_TTL,
+                    expires_at: now + limits.max_ttl,
                 }),
                 Err(reason) => {
                     let replica = self.replica;
-                    ledger.failures.push(Failure { replica, at, reason });
+                    let max_staleness = limits.max_staleness;
+                    ledger.failures.push(Failure { replica, max_staleness, at, reason });
                 }
             }
         }
