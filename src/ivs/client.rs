@@ -1,6 +1,6 @@
 //! One region's IVS, with just the operations that playback authorization needs.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use aws_sdk_ivs::{
@@ -14,6 +14,7 @@ use super::{
     IvsError,
     arn::{ChannelArn, PlaybackKeyArn, Region},
     endpoint::Endpoint,
+    pacer::{ATTEMPTS, Pacer, Pacers},
     server_time::{Clocks, LastServerTime, ServerTime},
 };
 use crate::{
@@ -25,7 +26,11 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct RegionalIvs {
     region: Region,
-    clients: Arc<Clients>,
+    /// Without the SDK's retries: an attempt that nothing here sees would break the pace.
+    client: Client,
+    pacers: Arc<Pacers>,
+    /// How long a paced call may take with all its attempts.
+    limit: Duration,
     endpoint: Endpoint,
     /// Why the last call failed, where that says something about IVS itself.
     outage: Arc<ArcSwapOption<IvsError>>,
@@ -33,14 +38,6 @@ pub struct RegionalIvs {
     logged: Arc<Outage>,
     server_time: LastServerTime,
     instruments: Instruments,
-}
-
-#[derive(Debug)]
-pub(super) struct Clients {
-    /// Without retries: see the module's documentation.
-    pub(super) paced: Client,
-    /// With the SDK's standard retries.
-    pub(super) calls: Client,
 }
 
 /// A channel as lookups need it.
@@ -158,16 +155,20 @@ pub struct KeyPair {
 }
 
 impl RegionalIvs {
-    /// `endpoint` and `server_time` are where `clients` leave them.
+    /// `endpoint` and `server_time` are where `client` leaves them, `timeout` is that of one attempt
+    /// of a call.
     pub(super) fn new(
         region: Region,
-        clients: Clients,
+        client: Client,
+        pacers: Pacers,
+        timeout: Duration,
         endpoint: Endpoint,
         server_time: LastServerTime,
         instruments: Instruments,
     ) -> Self {
-        let (clients, outage, logged) = (Arc::new(clients), Arc::default(), Arc::default());
-        Self { region, clients, endpoint, outage, logged, server_time, instruments }
+        let limit = timeout.saturating_mul(ATTEMPTS);
+        let (pacers, outage, logged) = (Arc::new(pacers), Arc::default(), Arc::default());
+        Self { region, client, pacers, limit, endpoint, outage, logged, server_time, instruments }
     }
 
     /// The region.
@@ -230,9 +231,18 @@ impl RegionalIvs {
         outcome
     }
 
+    /// Makes a call within the quota of its operation, and again after a transient failure.
+    async fn paced<T, E, F>(&self, pacer: &Pacer, call: impl Fn() -> F) -> Result<T, IvsError>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        pacer.call(self.limit, || self.noted(pacer.operation, call())).await
+    }
+
     /// `GetChannel`, without retries.
     pub async fn get_channel(&self, arn: &ChannelArn) -> Result<Channel, IvsError> {
-        let call = self.clients.paced.get_channel().arn(arn.as_str()).send();
+        let call = self.client.get_channel().arn(arn.as_str()).send();
         let answer = self.noted("GetChannel", call).await?;
         let channel = answer.channel.ok_or_else(|| IvsError::malformed("holds no channel"))?;
         channel_from(channel)
@@ -244,8 +254,7 @@ impl RegionalIvs {
         arns: &[ChannelArn],
     ) -> Result<BatchGetChannel, IvsError> {
         let call = self
-            .clients
-            .paced
+            .client
             .batch_get_channel()
             .set_arns(Some(arns.iter().map(ToString::to_string).collect()))
             .send();
@@ -274,8 +283,7 @@ impl RegionalIvs {
         session: &ViewerSession,
     ) -> Result<(), IvsError> {
         let call = self
-            .clients
-            .paced
+            .client
             .start_viewer_session_revocation()
             .channel_arn(session.channel.as_str())
             .viewer_id(&session.viewer_id)
@@ -300,8 +308,7 @@ impl RegionalIvs {
         };
         let sessions = sessions.iter().map(shape).collect::<Result<_, _>>()?;
         let call = self
-            .clients
-            .paced
+            .client
             .batch_start_viewer_session_revocation()
             .set_viewer_sessions(Some(sessions))
             .send();
@@ -320,9 +327,8 @@ impl RegionalIvs {
         &self,
         next_token: Option<String>,
     ) -> Result<(Vec<ChannelSummary>, Option<String>), IvsError> {
-        let call =
-            self.clients.calls.list_channels().max_results(100).set_next_token(next_token).send();
-        let answer = self.noted("ListChannels", call).await?;
+        let call = self.client.list_channels().max_results(100).set_next_token(next_token);
+        let answer = self.paced(&self.pacers.list_channels, || call.clone().send()).await?;
         let channels = answer
             .channels
             .into_iter()
@@ -343,9 +349,8 @@ impl RegionalIvs {
         &self,
         next_token: Option<String>,
     ) -> Result<(Vec<ChannelArn>, Option<String>), IvsError> {
-        let call =
-            self.clients.calls.list_streams().max_results(100).set_next_token(next_token).send();
-        let answer = self.noted("ListStreams", call).await?;
+        let call = self.client.list_streams().max_results(100).set_next_token(next_token);
+        let answer = self.paced(&self.pacers.list_streams, || call.clone().send()).await?;
         let streams = answer.streams.into_iter().map(|stream| channel_arn(stream.channel_arn));
         let next_token = answer.next_token.filter(|token| !token.is_empty());
         Ok((streams.collect::<Result<_, _>>()?, next_token))
@@ -354,7 +359,7 @@ impl RegionalIvs {
     /// `PutMetadata`, without retries: a second try could show viewers the piece twice. A channel
     /// that is not live is [`IvsError::Conflict`].
     pub async fn put_metadata(&self, arn: &ChannelArn, metadata: &str) -> Result<(), IvsError> {
-        let call = self.clients.paced.put_metadata();
+        let call = self.client.put_metadata();
         let call = call.channel_arn(arn.as_str()).metadata(metadata).send();
         self.noted("PutMetadata", call).await.map(|_| ())
     }
@@ -364,9 +369,9 @@ impl RegionalIvs {
         let mut pairs = Vec::new();
         let mut next_token = None;
         loop {
-            let call =
-                self.clients.calls.list_playback_key_pairs().set_next_token(next_token).send();
-            let answer = self.noted("ListPlaybackKeyPairs", call).await?;
+            let call = self.client.list_playback_key_pairs().set_next_token(next_token);
+            let pacer = &self.pacers.list_playback_key_pairs;
+            let answer = self.paced(pacer, || call.clone().send()).await?;
             for summary in answer.key_pairs {
                 pairs.push(KeyPairSummary {
                     arn: key_arn(summary.arn)?,
@@ -383,8 +388,8 @@ impl RegionalIvs {
 
     /// `GetPlaybackKeyPair`.
     pub async fn get_playback_key_pair(&self, arn: &PlaybackKeyArn) -> Result<KeyPair, IvsError> {
-        let call = self.clients.calls.get_playback_key_pair().arn(arn.as_str()).send();
-        let answer = self.noted("GetPlaybackKeyPair", call).await?;
+        let call = self.client.get_playback_key_pair().arn(arn.as_str());
+        let answer = self.paced(&self.pacers.get_playback_key_pair, || call.clone().send()).await?;
         key_pair_from(answer.key_pair)
     }
 
@@ -399,21 +404,21 @@ impl RegionalIvs {
     ) -> Result<KeyPair, IvsError> {
         let tags = tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         let call = self
-            .clients
-            .calls
+            .client
             .import_playback_key_pair()
             .public_key_material(public_key_pem)
             .set_name((!name.is_empty()).then(|| name.to_owned()))
-            .set_tags(Some(tags))
-            .send();
-        let answer = self.noted("ImportPlaybackKeyPair", call).await?;
+            .set_tags(Some(tags));
+        let pacer = &self.pacers.import_playback_key_pair;
+        let answer = self.paced(pacer, || call.clone().send()).await?;
         key_pair_from(answer.key_pair)
     }
 
     /// `DeletePlaybackKeyPair`. A pair that is gone already is [`IvsError::NotFound`].
     pub async fn delete_playback_key_pair(&self, arn: &PlaybackKeyArn) -> Result<(), IvsError> {
-        let call = self.clients.calls.delete_playback_key_pair().arn(arn.as_str()).send();
-        self.noted("DeletePlaybackKeyPair", call).await.map(|_| ())
+        let call = self.client.delete_playback_key_pair().arn(arn.as_str());
+        let pacer = &self.pacers.delete_playback_key_pair;
+        self.paced(pacer, || call.clone().send()).await.map(|_| ())
     }
 }
 

@@ -79,6 +79,19 @@ impl IvsError {
         }
     }
 
+    /// Whether the same call may succeed soon.
+    pub(super) const fn is_transient(&self) -> bool {
+        match self {
+            Self::Throttled | Self::Unavailable { .. } | Self::TimedOut => true,
+            Self::NotFound
+            | Self::Denied { .. }
+            | Self::NoCredentials
+            | Self::Conflict { .. }
+            | Self::QuotaExceeded { .. }
+            | Self::Invalid { .. } => false,
+        }
+    }
+
     /// One word for metrics.
     pub const fn kind(&self) -> &'static str {
         match self {

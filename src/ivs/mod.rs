@@ -4,15 +4,18 @@
 //! playback authorization needs, and one [`IvsError`] whose variants say what a caller can do about
 //! it. Every call has a time-out.
 //!
-//! Who retries what: channel lookups (`GetChannel`, `BatchGetChannel`) and viewer-session revocations
-//! are never retried here, since `channels` and `viewers` above pace them inside IVS's quotas (with a
-//! `budget`) and an invisible second try would break that pace. All other calls use the SDK's standard retries (3 attempts, jittered).
+//! Every operation is paced by a `budget` of its own, process-wide per region, and the SDK's retries
+//! are off, because an attempt that the budget does not see would break the pace. Channel lookups
+//! (`GetChannel`, `BatchGetChannel`) and viewer-session revocations are paced and retried by
+//! `channels` and `viewers`, which know what waits; the demo page limits `PutMetadata`. The `pacer`
+//! here does both for all other operations: 3 attempts, jittered, each in its turn.
 
 pub mod arn;
 pub(crate) mod budget;
 mod client;
 mod endpoint;
 mod error;
+mod pacer;
 mod principal;
 mod region_name;
 mod regions;

@@ -13,8 +13,8 @@ use tokio::sync::OnceCell;
 use super::{
     IvsError, RegionalIvs,
     arn::{AccountId, Region},
-    client::Clients,
     endpoint::Endpoint,
+    pacer::Pacers,
     region_name::{RegionNameError, parse_region},
     server_time::LastServerTime,
 };
@@ -22,9 +22,6 @@ use crate::telemetry::Instruments;
 
 /// The largest share of a time-out that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Attempts of a call that is retried, the first included.
-const ATTEMPTS: u32 = 3;
 
 /// What to load the AWS configuration with, beyond what the environment and profiles say.
 #[derive(Clone, Debug)]
@@ -124,11 +121,12 @@ impl IvsRegions {
             loader = loader.region(aws_config::Region::new(first.to_string()));
         }
         let aws = loader.load().await;
-        Ok(Self(Arc::new(Inner::new(aws, regions, &settings, instruments))))
+        Ok(Self(Arc::new(Inner::new(aws, regions, &settings, true, instruments))))
     }
 
-    /// A single region behind `endpoint_url` with fixed credentials. Reads no environment variable
-    /// and no profile.
+    /// A single region of an emulator in this process, behind `endpoint_url`, with fixed credentials.
+    /// Reads no environment variable and no profile. Calls of key pairs and lists are not paced, since
+    /// such an emulator has no quotas.
     pub fn fixed(
         endpoint_url: &str,
         region: Region,
@@ -162,7 +160,7 @@ impl IvsRegions {
             endpoint_url: Some(endpoint_url.to_owned()),
             timeout,
         };
-        Self(Arc::new(Inner::new(aws, settings.regions.clone(), &settings, instruments)))
+        Self(Arc::new(Inner::new(aws, settings.regions.clone(), &settings, false, instruments)))
     }
 
     /// The endpoint of `region`, if it is served.
@@ -230,20 +228,19 @@ impl Inner {
         aws: SdkConfig,
         order: Vec<Region>,
         settings: &AwsSettings,
+        has_quotas: bool,
         instruments: &Instruments,
     ) -> Self {
         let regional = |region: &Region| {
             let server_time = LastServerTime::default();
             let endpoint = Endpoint::default();
-            let client = |attempts| {
-                let config = client_config(&aws, region, settings, attempts)
-                    .interceptor(server_time.reader(instruments.clock.clone()))
-                    .interceptor(endpoint.clone());
-                aws_sdk_ivs::Client::from_conf(config.build())
-            };
-            let clients = Clients { paced: client(1), calls: client(ATTEMPTS) };
-            let (region, server_time) = (region.clone(), server_time.clone());
-            RegionalIvs::new(region, clients, endpoint.clone(), server_time, instruments.clone())
+            let config = client_config(&aws, region, settings)
+                .interceptor(server_time.reader(instruments.clock.clone()))
+                .interceptor(endpoint.clone());
+            let client = aws_sdk_ivs::Client::from_conf(config.build());
+            let (region, timeout) = (region.clone(), settings.timeout);
+            let (pacers, instruments) = (Pacers::new(has_quotas), instruments.clone());
+            RegionalIvs::new(region, client, pacers, timeout, endpoint, server_time, instruments)
         };
         let regions = order.iter().map(|region| (region.clone(), regional(region))).collect();
         Self {
@@ -322,9 +319,8 @@ impl Inner {
 pub(super) async fn caller_identity(
     aws: &SdkConfig,
 ) -> Result<aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityOutput, IvsError> {
-    let config = aws_sdk_sts::config::Builder::from(aws)
-        .timeout_config(timeouts(CONNECT_TIMEOUT, 1))
-        .build();
+    let config =
+        aws_sdk_sts::config::Builder::from(aws).timeout_config(timeouts(CONNECT_TIMEOUT)).build();
     let call = aws_sdk_sts::Client::from_conf(config).get_caller_identity().send();
     call.await.map_err(|error| IvsError::from_sdk(&error))
 }
@@ -342,7 +338,6 @@ fn client_config(
     aws: &SdkConfig,
     region: &Region,
     settings: &AwsSettings,
-    attempts: u32,
 ) -> aws_sdk_ivs::config::Builder {
     let mut config = aws_sdk_ivs::config::Builder::from(aws);
     if let Some(endpoint_url) = &settings.endpoint_url {
@@ -350,16 +345,16 @@ fn client_config(
     }
     config
         .region(aws_config::Region::new(region.to_string()))
-        .timeout_config(timeouts(settings.timeout, attempts))
-        .retry_config(RetryConfig::standard().with_max_attempts(attempts))
+        .timeout_config(timeouts(settings.timeout))
+        .retry_config(RetryConfig::disabled())
         // Answers are small: the time-outs bound them, a throughput floor adds nothing.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
 }
 
-fn timeouts(attempt: Duration, attempts: u32) -> TimeoutConfig {
+fn timeouts(attempt: Duration) -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(attempt.min(CONNECT_TIMEOUT))
         .operation_attempt_timeout(attempt)
-        .operation_timeout(attempt.saturating_mul(attempts))
+        .operation_timeout(attempt)
         .build()
 }

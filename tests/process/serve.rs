@@ -229,3 +229,46 @@ fn credentials_of_another_account_are_refused_by_every_command() {
         assert!(ended.stderr.contains("111111111111"), "{ended:?}");
     }
 }
+
+/// Runs `act` against an emulator that enforces IVS's call rates; no call may be throttled.
+fn within_quotas(folder: &Path, act: impl FnOnce(&Server)) {
+    let data_dir = folder.join("emulator").display().to_string();
+    let arguments: [&str; 6] =
+        ["emulator", "--listen", "127.0.0.1:0", "--enforce-rates", "--data-dir", &data_dir];
+    let emulator = Server::start(program(&arguments));
+    act(&emulator);
+    let (_, calls) = emulator.get("/_emulator/calls").unwrap();
+    let calls: serde_json::Value = serde_json::from_str(&calls).unwrap();
+    let operations = calls["operations"].as_object().unwrap();
+    assert!(operations.contains_key("ListPlaybackKeyPairs"), "{calls}");
+    for (operation, statuses) in operations {
+        assert!(statuses.get("429").is_none(), "{operation} was throttled: {calls}");
+    }
+}
+
+#[test]
+fn calls_of_a_process_stay_within_the_quotas_of_ivs() {
+    let folder = tempfile::tempdir().unwrap();
+    let wait = ("IVS_PLAYBACK_AUTH__ROTATION__PROPAGATION_WAIT", "100ms");
+    for arguments in [["keys", "rotate"], ["keys", "rotate"], ["keys", "doctor"], ["keys", "list"]]
+    {
+        within_quotas(folder.path(), |emulator| {
+            let mut command = configured(program(&arguments), folder.path(), &emulator.url);
+            let ended = run(command.env(wait.0, wait.1));
+            assert_eq!(ended.code, Some(0), "{arguments:?}: {ended:?}");
+        });
+    }
+    within_quotas(folder.path(), |emulator| {
+        let mut command = configured(program(&["serve"]), folder.path(), &emulator.url);
+        command.env("IVS_PLAYBACK_AUTH__ROTATION__RECONCILE_EVERY", "300ms");
+        let service = Server::start(command);
+        let lists = || {
+            let (_, calls) = emulator.get("/_emulator/calls").unwrap();
+            let calls: serde_json::Value = serde_json::from_str(&calls).unwrap();
+            calls["operations"]["ListPlaybackKeyPairs"]["200"].as_u64().unwrap_or_default()
+        };
+        while service.get("/readyz").unwrap().0 != 200 || lists() < 5 {
+            thread::sleep(PAUSE);
+        }
+    });
+}

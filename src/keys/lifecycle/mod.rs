@@ -193,6 +193,26 @@ pub enum Step {
 }
 
 impl Step {
+    /// Whether the step writes the keyring and calls no one, so that IVS has what it had before.
+    pub const fn only_writes(&self) -> bool {
+        match self {
+            Self::Settle
+            | Self::NoteMissing(_)
+            | Self::Recover(_)
+            | Self::Activate(_)
+            | Self::Withdraw(_)
+            | Self::ConfirmDrain(_)
+            | Self::Retire(_)
+            | Self::NoteStray(..) => true,
+            Self::Schedule
+            | Self::Replace(_)
+            | Self::Import(_)
+            | Self::Reimport(_)
+            | Self::Delete(_)
+            | Self::DeleteStray(..) => false,
+        }
+    }
+
     /// A word for metrics and logs.
     pub const fn word(&self) -> &'static str {
         match self {

@@ -306,8 +306,13 @@ impl Rotator {
     pub async fn look(self: &Arc<Self>) -> Look {
         let _looking = self.looking.lock().await;
         let mut look = Look { steps: 0, failure: None, rest: self.settings.reconcile_every };
+        let mut unchanged = None;
         for _ in 0..STEPS_MAX {
-            let (keyring, observed) = match self.observe().await {
+            let seen = match unchanged.take() {
+                Some(observed) => self.operations.load().await.map(|keyring| (keyring, observed)),
+                None => self.observe().await,
+            };
+            let (keyring, observed) = match seen {
                 Ok((Some(keyring), observed)) => (keyring, observed),
                 Ok((None, observed)) => {
                     self.publish(without_keyring(&observed));
@@ -329,7 +334,11 @@ impl Rotator {
             let outcome = self.take(&next.step, &observed).await;
             self.note_step(&next, &outcome);
             match outcome {
-                Ok(taken) => look.steps += usize::from(taken),
+                Ok(taken) => {
+                    look.steps += usize::from(taken);
+                    // IVS allows few lists, and this one still holds.
+                    unchanged = (taken && next.step.only_writes()).then_some(observed);
+                }
                 Err(error) => look.failure = Some(error),
             }
         }
