@@ -22,6 +22,8 @@ pub(super) enum Answer {
     Impossible,
     /// The batch does not tell.
     Unclear,
+    /// IVS refused the whole batch, which may be about any of its channels.
+    Refused,
     /// Not now: too many calls.
     Throttled,
     /// The call failed.
@@ -91,15 +93,15 @@ fn of_item(error: &BatchError) -> Answer {
 }
 
 /// One channel among fifty may be why IVS refuses them all, and a policy may allow `GetChannel` and
-/// not the batch: then each is asked for alone. A call that failed says nothing about any.
+/// not the batch. A call that failed says nothing about any.
 fn of_refused_batch(error: &IvsError) -> Answer {
     match error {
         IvsError::Throttled => Answer::Throttled,
         IvsError::NotFound
         | IvsError::Invalid { .. }
         | IvsError::Conflict { .. }
-        | IvsError::QuotaExceeded { .. } => Answer::Unclear,
-        IvsError::Denied { code, .. } if is_about_the_resource(code) => Answer::Unclear,
+        | IvsError::QuotaExceeded { .. } => Answer::Refused,
+        IvsError::Denied { code, .. } if is_about_the_resource(code) => Answer::Refused,
         IvsError::Denied { .. }
         | IvsError::NoCredentials
         | IvsError::Unavailable { .. }
@@ -163,13 +165,13 @@ mod tests {
 
     #[test]
     fn a_refused_batch_says_nothing_of_its_channels() {
-        let unclear = [
+        let refused = [
             denied("AccessDeniedException"),
             IvsError::Invalid { message: String::new() },
             IvsError::NotFound,
         ];
-        for error in unclear {
-            assert_eq!(of_batch(&[arn("a")], Err(error)), [(arn("a"), Answer::Unclear)]);
+        for error in refused {
+            assert_eq!(of_batch(&[arn("a")], Err(error)), [(arn("a"), Answer::Refused)]);
         }
         let throttled = of_batch(&[arn("a")], Err(IvsError::Throttled));
         assert_eq!(throttled, [(arn("a"), Answer::Throttled)]);

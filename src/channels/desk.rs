@@ -52,9 +52,10 @@ impl Desk {
         }
     }
 
-    /// How long until what is queued in this line now is part of a call.
-    pub(super) fn wait(&self, line: &Line, now: Duration) -> Duration {
-        self.budget.turn(now, self.queue.calls_before(line, self.operation.size()))
+    /// How long until what is queued in this line now is part of a call, where `earlier` calls go
+    /// before all lines.
+    pub(super) fn wait(&self, line: &Line, earlier: usize, now: Duration) -> Duration {
+        self.budget.turn(now, earlier + self.queue.calls_before(line, self.operation.size()))
     }
 
     /// Whether a lookup that waits so long would be answered within `deadline`.

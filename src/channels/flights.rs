@@ -4,20 +4,35 @@
 //! the others, and a lookup that everybody has left is dropped when its turn comes. Each client that
 //! asks puts the channel into its own line, so that nobody waits in another's.
 //!
+//! One channel that IVS refuses makes it refuse the whole batch. The batch is then halved, and each half
+//! is asked for by a batch again, until the refused ones are alone: the other channels are answered after
+//! a few calls. What was alone then stays out of batches for a while.
+//!
 //! This is the bookkeeping alone: it makes no call, reads no clock, and never waits. `gather` does.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
 use super::{
-    LookupError,
+    LookupError, Settings,
     answers::RETRY_AFTER,
     desk::{Desks, Operation},
     fairness::Line,
     memory::Seen,
 };
 use crate::ivs::{arn::ChannelArn, budget::Pass};
+
+/// After so many refused batches in a row, IVS refuses batches rather than a channel in them, and
+/// their channels are asked for alone. Halving a batch of 50 takes six levels.
+const REFUSALS_MAX: u32 = 8;
+
+/// So many channels are kept out of batches; beyond it, those whose time is over are forgotten first.
+const SUSPECTS_MAX: usize = 1000;
 
 /// What a lookup comes to.
 pub(super) type Outcome = Result<Arc<Seen>, LookupError>;
@@ -28,8 +43,16 @@ pub(super) struct Flights {
     /// Each channel that is being looked up.
     lookups: HashMap<ChannelArn, Waiting>,
     desks: Desks,
+    /// Parts of batches that IVS refused, each of which is asked for by a batch of its own.
+    parts: VecDeque<Vec<ChannelArn>>,
+    /// How many batches IVS refused in a row.
+    refusals: u32,
+    /// Channels that may be why IVS refused a batch, and until when they are asked for alone.
+    suspects: HashMap<ChannelArn, Duration>,
     /// The longest that a caller waits.
     deadline: Duration,
+    /// How long a channel stays out of batches.
+    suspected_for: Duration,
 }
 
 /// A lookup that has no outcome yet.
@@ -47,6 +70,8 @@ struct Waiting {
 enum Stage {
     /// In the queue of this operation; maybe in several lines of it.
     Queued(Operation),
+    /// In a part of a refused batch.
+    InPart,
     /// Part of a call of this operation.
     Sent(Operation),
 }
@@ -75,6 +100,8 @@ pub(super) enum Landing {
     Again,
     /// The channel must be asked for by itself.
     Alone,
+    /// The whole batch was refused: again, in halves.
+    Part,
 }
 
 impl Flight {
@@ -86,8 +113,16 @@ impl Flight {
 }
 
 impl Flights {
-    pub(super) fn new(calls_per_second: f64, deadline: Duration) -> Self {
-        Self { lookups: HashMap::new(), desks: Desks::new(calls_per_second), deadline }
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            lookups: HashMap::new(),
+            desks: Desks::new(settings.calls_per_second),
+            parts: VecDeque::new(),
+            refusals: 0,
+            suspects: HashMap::new(),
+            deadline: settings.deadline,
+            suspected_for: settings.not_found_for,
+        }
     }
 
     pub(super) fn is_under_way(&self, arn: &ChannelArn) -> bool {
@@ -120,38 +155,58 @@ impl Flights {
         line: &Line,
         now: Duration,
     ) -> Result<Flight, LookupError> {
-        let desk = self.desks.of_mut(Operation::BatchGetChannel);
-        let wait = desk.wait(line, now);
+        let operation = self.operation_for(arn, now);
+        let parts = self.parts_before(operation);
+        let desk = self.desks.of_mut(operation);
+        let wait = desk.wait(line, parts, now);
         if !desk.makes(self.deadline, wait) {
             return Err(desk.refusal(wait));
         }
         desk.queue.push(line, arn.clone());
-        Ok(self.insert(arn, vec![line.clone()]))
+        Ok(self.insert(arn, operation, vec![line.clone()]))
     }
 
     /// Starts a lookup that nobody needs to wait for, if there is room. It must not exist yet.
-    pub(super) fn start_in_background(&mut self, arn: &ChannelArn) -> Option<Flight> {
-        let desk = self.desks.of_mut(Operation::BatchGetChannel);
-        desk.queue.push_background(arn.clone()).then(|| self.insert(arn, Vec::new()))
+    pub(super) fn start_in_background(
+        &mut self,
+        arn: &ChannelArn,
+        now: Duration,
+    ) -> Option<Flight> {
+        let operation = self.operation_for(arn, now);
+        let desk = self.desks.of_mut(operation);
+        desk.queue.push_background(arn.clone()).then(|| self.insert(arn, operation, Vec::new()))
+    }
+
+    /// Which operation a new lookup of the channel waits for.
+    fn operation_for(&self, arn: &ChannelArn, now: Duration) -> Operation {
+        let is_suspect = self.suspects.get(arn).is_some_and(|until| now < *until);
+        if is_suspect { Operation::GetChannel } else { Operation::BatchGetChannel }
+    }
+
+    /// How many calls for parts go before whatever is queued for this operation.
+    fn parts_before(&self, operation: Operation) -> usize {
+        if operation == Operation::BatchGetChannel { self.parts.len() } else { 0 }
     }
 
     /// Why a caller's time is over.
     pub(super) fn overdue(&self, arn: &ChannelArn, line: &Line, now: Duration) -> LookupError {
         let held_up_at = self.lookups.get(arn).and_then(|waiting| match waiting.stage {
             Stage::Queued(operation) => Some(operation),
+            Stage::InPart => Some(Operation::BatchGetChannel),
             // What took so long was the throttling, not the call that is under way now.
             Stage::Sent(operation) => waiting.throttled.then_some(operation),
         });
         match held_up_at.map(|operation| self.desks.of(operation)) {
-            Some(desk) => desk.refusal(desk.wait(line, now)),
+            Some(desk) => desk.refusal(desk.wait(line, 0, now)),
             None => LookupError::Unavailable { retry_after: RETRY_AFTER },
         }
     }
 
     /// Whether somebody must be found who serves the queue of this operation from now on.
     pub(super) fn needs_service(&mut self, operation: Operation) -> bool {
+        let has_parts = self.parts_before(operation) > 0;
         let desk = self.desks.of_mut(operation);
-        let needs = !desk.served && !desk.queue.is_empty();
+        let needs = !desk.served && (has_parts || !desk.queue.is_empty());
         desk.served |= needs;
         needs
     }
@@ -163,18 +218,11 @@ impl Flights {
 
     /// What is to be done for the queue of this operation. After [`Next::Rest`] it is served no more.
     pub(super) fn next(&mut self, operation: Operation, now: Duration) -> Next {
-        let Self { lookups, desks, .. } = self;
+        self.drop_unwanted(operation);
+        let has_parts = self.parts_before(operation) > 0;
+        let Self { lookups, desks, parts, .. } = self;
         let desk = desks.of_mut(operation);
-        desk.queue.retain(|arn| match lookups.get(arn) {
-            Some(waiting) if waiting.stage != Stage::Queued(operation) => false,
-            Some(waiting) if waiting.is_wanted() => true,
-            Some(_) => {
-                lookups.remove(arn);
-                false
-            }
-            None => false,
-        });
-        if desk.queue.is_empty() {
+        if !has_parts && desk.queue.is_empty() {
             desk.served = false;
             return Next::Rest;
         }
@@ -182,6 +230,14 @@ impl Flights {
             Ok(pass) => pass,
             Err(wait) => return Next::Wait(wait),
         };
+        if has_parts && let Some(part) = parts.pop_front() {
+            for arn in &part {
+                if let Some(waiting) = lookups.get_mut(arn) {
+                    waiting.stage = Stage::Sent(operation);
+                }
+            }
+            return Next::Call(part, pass);
+        }
         let mut arns = Vec::new();
         loop {
             let taken = desk.queue.take(operation.size() - arns.len());
@@ -200,6 +256,27 @@ impl Flights {
         }
     }
 
+    /// Drops the queued lookups that no one waits for any longer.
+    fn drop_unwanted(&mut self, operation: Operation) {
+        let Self { lookups, desks, parts, .. } = self;
+        let mut is_wanted = |arn: &ChannelArn, stage: Stage| match lookups.get(arn) {
+            Some(waiting) if waiting.stage != stage => false,
+            Some(waiting) if waiting.is_wanted() => true,
+            Some(_) => {
+                lookups.remove(arn);
+                false
+            }
+            None => false,
+        };
+        desks.of_mut(operation).queue.retain(|arn| is_wanted(arn, Stage::Queued(operation)));
+        if operation == Operation::BatchGetChannel {
+            for part in &mut *parts {
+                part.retain(|arn| is_wanted(arn, Stage::InPart));
+            }
+            parts.retain(|part| !part.is_empty());
+        }
+    }
+
     /// A call ended.
     pub(super) fn land(
         &mut self,
@@ -213,13 +290,55 @@ impl Flights {
         let desk = self.desks.of_mut(operation);
         desk.budget.answered(pass, now, throttled);
         desk.fails = fails;
+        let mut part = Vec::new();
         // What is put back at the head of a line must end up in the order that it had.
         for (arn, landing) in landings.into_iter().rev() {
             match landing {
                 Landing::Outcome(outcome) => self.end(&arn, outcome),
                 Landing::Again => self.ask_again(&arn, operation, now),
                 Landing::Alone => self.ask_alone(&arn, now),
+                Landing::Part => part.push(arn),
             }
+        }
+        if !part.is_empty() {
+            self.halve(part, now);
+        } else if operation == Operation::BatchGetChannel && !throttled && !fails {
+            self.refusals = 0;
+        }
+    }
+
+    /// IVS refused this batch as a whole.
+    fn halve(&mut self, mut batch: Vec<ChannelArn>, now: Duration) {
+        self.refusals = self.refusals.saturating_add(1);
+        if self.refusals >= REFUSALS_MAX {
+            for arn in batch {
+                self.ask_alone(&arn, now);
+            }
+            return;
+        }
+        let rest = batch.split_off(batch.len() / 2);
+        for half in [batch, rest] {
+            if let [arn] = half.as_slice() {
+                self.suspect(arn, now);
+                self.ask_alone(arn, now);
+            } else if !half.is_empty() {
+                for arn in &half {
+                    if let Some(waiting) = self.lookups.get_mut(arn) {
+                        waiting.stage = Stage::InPart;
+                    }
+                }
+                self.parts.push_back(half);
+            }
+        }
+    }
+
+    /// Keeps the channel out of batches for a while.
+    fn suspect(&mut self, arn: &ChannelArn, now: Duration) {
+        if self.suspects.len() >= SUSPECTS_MAX {
+            self.suspects.retain(|_, until| now < *until);
+        }
+        if self.suspects.len() < SUSPECTS_MAX {
+            self.suspects.insert(arn.clone(), now + self.suspected_for);
         }
     }
 
@@ -238,9 +357,9 @@ impl Flights {
         }
     }
 
-    fn insert(&mut self, arn: &ChannelArn, lines: Vec<Line>) -> Flight {
+    fn insert(&mut self, arn: &ChannelArn, operation: Operation, lines: Vec<Line>) -> Flight {
         let (outcome, flight) = watch::channel(None);
-        let stage = Stage::Queued(Operation::BatchGetChannel);
+        let stage = Stage::Queued(operation);
         self.lookups.insert(arn.clone(), Waiting { outcome, stage, throttled: false, lines });
         Flight(flight)
     }
@@ -278,7 +397,7 @@ impl Flights {
         let Some(waiting) = self.lookups.get_mut(arn) else { return };
         waiting.stage = Stage::Queued(Operation::GetChannel);
         let desk = self.desks.of_mut(Operation::GetChannel);
-        let waits = waiting.lines.iter().map(|line| desk.wait(line, now));
+        let waits = waiting.lines.iter().map(|line| desk.wait(line, 0, now));
         if let Some(wait) = waits.min().filter(|wait| !desk.makes(self.deadline, *wait)) {
             let refusal = desk.refusal(wait);
             self.end(arn, Err(refusal));
@@ -320,6 +439,8 @@ mod tests {
     use super::{super::fairness::Requester, *};
 
     const DEADLINE: Duration = Duration::from_secs(5);
+    const SETTINGS: Settings =
+        Settings { calls_per_second: 4.0, deadline: DEADLINE, ..super::super::tests::SETTINGS };
 
     fn line(client: &str) -> Line {
         Requester::client(client).line()
@@ -334,7 +455,7 @@ mod tests {
     }
 
     fn flights() -> Flights {
-        Flights::new(4.0, DEADLINE)
+        Flights::new(&SETTINGS)
     }
 
     fn start(flights: &mut Flights, client: &str, id: &str) -> Flight {
@@ -384,7 +505,7 @@ mod tests {
         let _busy: Vec<_> =
             (0..100).map(|it| start(&mut flights, "busy", &it.to_string())).collect();
         for refresh in 0..6 {
-            let _ = flights.start_in_background(&arn(&format!("refresh-{refresh}")));
+            let _ = flights.start_in_background(&arn(&format!("refresh-{refresh}")), at(0));
         }
         let _joined = flights.join(&arn("refresh-5"), Some(&line("b"))).unwrap();
         let (asked, _) = call(&mut flights, Operation::BatchGetChannel, at(0));
@@ -398,7 +519,7 @@ mod tests {
         let _waiting = start(&mut flights, "a", "stays");
         drop(start(&mut flights, "a", "leaves"));
         let leaving = start(&mut flights, "a", "leaves-later");
-        let _ = flights.start_in_background(&arn("refresh"));
+        let _ = flights.start_in_background(&arn("refresh"), at(0));
         let (asked, pass) = call(&mut flights, Operation::BatchGetChannel, at(0));
         assert_eq!(asked, ["stays", "leaves-later", "refresh"]);
         drop(leaving);
@@ -414,7 +535,7 @@ mod tests {
     async fn what_must_be_asked_for_alone_is_refused_where_that_takes_too_long() {
         let mut flights = flights();
         let waits: Vec<_> = (0..50).map(|it| start(&mut flights, "a", &it.to_string())).collect();
-        let _ = flights.start_in_background(&arn("refresh"));
+        let _ = flights.start_in_background(&arn("refresh"), at(0));
         let (asked, pass) = call(&mut flights, Operation::BatchGetChannel, at(0));
         let alone = asked.iter().rev().map(|id| (arn(id), Landing::Alone)).collect();
         flights.land(Operation::BatchGetChannel, pass, at(0), alone);
@@ -462,5 +583,71 @@ mod tests {
         flights.land(Operation::BatchGetChannel, pass, at(1000), again);
         call(&mut flights, Operation::BatchGetChannel, at(1500));
         assert_eq!(overdue(&flights, at(5000)), throttled, "though a call is under way");
+    }
+
+    /// Makes the calls of batches, of which IVS refuses those that `is_refused`, until none is left.
+    /// Returns their number and when the last one was answered.
+    fn make_batches(
+        flights: &mut Flights,
+        is_refused: impl Fn(&[ChannelArn]) -> bool,
+    ) -> (usize, Duration) {
+        let (mut calls, mut now) = (0, at(0));
+        loop {
+            match flights.next(Operation::BatchGetChannel, now) {
+                Next::Call(arns, pass) => {
+                    calls += 1;
+                    now += at(50);
+                    let refused = is_refused(&arns);
+                    let landings = arns.into_iter().map(|arn| {
+                        let found = Landing::Outcome(Err(LookupError::NotFound));
+                        (arn, if refused { Landing::Part } else { found })
+                    });
+                    flights.land(Operation::BatchGetChannel, pass, now, landings.collect());
+                }
+                Next::Wait(wait) => now += wait,
+                Next::Rest => return (calls, now),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn refused_channel_delays_the_others_of_its_batch_by_a_few_calls() {
+        for refused in [0, 17, 49] {
+            let mut flights = flights();
+            let mut waits: Vec<_> =
+                (0..50).map(|it| start(&mut flights, "a", &it.to_string())).collect();
+            let refused = arn(&refused.to_string());
+            let (calls, end) = make_batches(&mut flights, |arns| arns.contains(&refused));
+            assert!(calls <= 13 && end < DEADLINE, "{calls} calls, until {end:?}");
+            let position = refused.id().parse::<usize>().unwrap();
+            let lookup = waits.remove(position);
+            let mut alone = Vec::new();
+            for (position, wait) in waits.into_iter().enumerate() {
+                if wait.outcome().now_or_never().is_none() {
+                    alone.push(position);
+                }
+            }
+            assert!(alone.len() <= 1, "only the other one of the last pair is left: {alone:?}");
+            let (asked, _) = call(&mut flights, Operation::GetChannel, end);
+            assert!(asked.len() == 1 && lookup.outcome().now_or_never().is_none());
+
+            // It stays out of the next batches for a while.
+            let mut later = Flights { lookups: HashMap::new(), ..flights };
+            later.desks = Desks::new(4.0);
+            let _next = later.start(&refused, &line("a"), end).unwrap();
+            let _other = later.start(&arn("other"), &line("a"), end).unwrap();
+            let (asked, _) = call(&mut later, Operation::BatchGetChannel, end);
+            assert_eq!(asked, ["other"]);
+        }
+    }
+
+    #[test]
+    fn batches_that_are_always_refused_are_not_halved_for_ever() {
+        let mut flights = flights();
+        let _waits: Vec<_> = (0..50).map(|it| start(&mut flights, "a", &it.to_string())).collect();
+        let (calls, _) = make_batches(&mut flights, |_| true);
+        assert!(calls <= 16, "{calls}");
+        let _next = flights.start(&arn("next"), &line("a"), at(60_000)).unwrap();
+        assert_eq!(call(&mut flights, Operation::BatchGetChannel, at(60_000)).0, ["next"]);
     }
 }

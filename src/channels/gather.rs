@@ -70,8 +70,7 @@ impl fmt::Debug for Inner {
 
 impl Gatherer {
     pub(super) fn new(shared: Arc<Shared>, region: Region, source: Arc<dyn ChannelSource>) -> Self {
-        let Settings { calls_per_second, deadline, .. } = shared.settings;
-        let flights = Mutex::new(Flights::new(calls_per_second, deadline));
+        let flights = Mutex::new(Flights::new(&shared.settings));
         let answered = Operation::ALL.map(|_| Notify::new());
         let stopwatch = Stopwatch::start();
         let outage = Outage::default();
@@ -107,7 +106,8 @@ impl Gatherer {
     /// if there is none.
     pub(super) fn fetch_in_background(&self, arn: &ChannelArn) -> Option<Flight> {
         let mut flights = self.0.lock();
-        let flight = flights.join(arn, None).or_else(|| flights.start_in_background(arn));
+        let now = self.0.stopwatch.elapsed();
+        let flight = flights.join(arn, None).or_else(|| flights.start_in_background(arn, now));
         self.0.serve(&mut flights);
         flight
     }
@@ -281,6 +281,7 @@ impl Inner {
             }
             Answer::Failed(error) => Err(error),
             Answer::Unclear => return Landing::Alone,
+            Answer::Refused => return Landing::Part,
             Answer::Throttled => return Landing::Again,
         })
     }

@@ -5,11 +5,16 @@
 //! ones 10 times a second; each at 0.9 of that, which makes 45 sessions a second. Requests take turns,
 //! so that one viewer who must go now does not wait behind 500 others.
 //!
+//! One session that IVS refuses makes it refuse the whole batch. Its sessions are then revoked by single
+//! calls, of which the quota allows more sessions than halving the batch again and again would. The
+//! channel of the refused session stays out of batches for a while, so that its other sessions do
+//! not spoil one batch each.
+//!
 //! Where IVS throttles, others in the account use the quota, too. The sessions wait in front of all
 //! others of their request, and the lane rests for one call or so, by chance; it does not slow down
 //! further, because it never asks for more than there is.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -18,6 +23,7 @@ use crate::{
     channels::{FairQueue, Line},
     ivs::{
         ViewerSession,
+        arn::ChannelArn,
         budget::{Budget, Pass},
     },
 };
@@ -30,6 +36,9 @@ const TRIES: u32 = 6;
 
 /// How often where none has succeeded since it was first tried: IVS is out.
 const TRIES_IN_OUTAGE: u32 = 2;
+
+/// How long the sessions of a channel that spoiled a batch are revoked by single calls.
+const APART_FOR: Duration = Duration::from_secs(10);
 
 /// The calls that revoke.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -128,6 +137,8 @@ pub(super) struct Lanes {
     alone: FairQueue<Waiting>,
     batches: Lane,
     singles: Lane,
+    /// Channels that spoiled a batch, and until when they stay out of batches.
+    apart: HashMap<ChannelArn, Duration>,
     /// Whether somebody takes calls from here.
     served: bool,
     last_success: Option<Duration>,
@@ -175,15 +186,19 @@ impl Lanes {
             alone: FairQueue::new(),
             batches: Lane::new(Operation::Batch),
             singles: Lane::new(Operation::Single),
+            apart: HashMap::new(),
             served: false,
             last_success: None,
         }
     }
 
     /// To the end of its line.
-    pub(super) fn push(&mut self, waiting: Waiting) {
+    pub(super) fn push(&mut self, mut waiting: Waiting, now: Duration) {
+        let until = self.apart.get(&waiting.session.channel);
+        waiting.alone |= until.is_some_and(|until| now < *until);
         let line = waiting.line.clone();
-        self.any.push(&line, waiting);
+        let queue = if waiting.alone { &mut self.alone } else { &mut self.any };
+        queue.push(&line, waiting);
     }
 
     /// Whether somebody must begin to take calls, who then is the one.
@@ -253,7 +268,14 @@ impl Lanes {
         for (mut waiting, verdict) in verdicts.into_iter().rev() {
             match verdict {
                 Verdict::Revoked => end(waiting, Ok(())),
-                Verdict::Refused(error) => end(waiting, Err(error)),
+                Verdict::Refused(error) => {
+                    let is_about_the_channel =
+                        matches!(error, RevokeError::ChannelNotFound | RevokeError::Denied);
+                    if waiting.alone && is_about_the_channel {
+                        self.set_apart(waiting.session.channel.clone(), now);
+                    }
+                    end(waiting, Err(error));
+                }
                 Verdict::Throttled => self.put_back(waiting),
                 Verdict::Unclear => {
                     waiting.alone = true;
@@ -299,6 +321,15 @@ impl Lanes {
         Ok(Next::Call(operation, taken, pass))
     }
 
+    /// Keeps the channel out of batches for a while.
+    fn set_apart(&mut self, channel: ChannelArn, now: Duration) {
+        self.apart.retain(|_, until| now < *until);
+        self.apart.insert(channel, now + APART_FOR);
+        for waiting in self.any.take(self.any.len()) {
+            self.push(waiting, now);
+        }
+    }
+
     /// To the head of its line.
     fn put_back(&mut self, waiting: Waiting) {
         let queue = if waiting.alone { &mut self.alone } else { &mut self.any };
@@ -315,4 +346,55 @@ impl Lanes {
 fn end(waiting: Waiting, outcome: Outcome) {
     // Who does not wait any more has been told that it is unknown.
     let _ = waiting.outcome.send(outcome);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::simulation::session, *};
+    use crate::channels::Requester;
+
+    #[test]
+    fn channel_that_spoiled_a_batch_stays_out_of_batches_for_a_while() {
+        let of_refused_channel = |viewer: &str| ViewerSession {
+            channel: "arn:aws:ivs:us-west-2:123456789012:channel/refused".parse().unwrap(),
+            ..session(viewer, 1)
+        };
+        let mut lanes = Lanes::new();
+        let line = Requester::LOCAL.line();
+        let push = |lanes: &mut Lanes, session: ViewerSession, now| {
+            let (waiting, _) = Waiting::new(&line, session);
+            lanes.push(waiting, now);
+        };
+        push(&mut lanes, of_refused_channel("a"), Duration::ZERO);
+        push(&mut lanes, session("b", 1), Duration::ZERO);
+        let (mut now, mut batches) = (Duration::ZERO, Vec::new());
+        let mut serve = |lanes: &mut Lanes, mut now: Duration| loop {
+            let (operation, waiting, pass) = match lanes.next(now) {
+                Next::Call(operation, waiting, pass) => (operation, waiting, pass),
+                Next::Wait(wait) => {
+                    now += wait;
+                    continue;
+                }
+                Next::Rest => return now,
+            };
+            let is_refused = waiting.iter().any(|it| it.session.channel.id() == "refused");
+            let verdict = match operation {
+                _ if !is_refused => Verdict::Revoked,
+                Operation::Batch => Verdict::Unclear,
+                Operation::Single => Verdict::Refused(RevokeError::ChannelNotFound),
+            };
+            if operation == Operation::Batch {
+                batches.push(is_refused);
+            }
+            let verdicts = waiting.into_iter().map(|waiting| (waiting, verdict)).collect();
+            lanes.land(operation, pass, now, Duration::ZERO, verdicts);
+        };
+        now = serve(&mut lanes, now);
+        for viewer in ["c", "d", "e"] {
+            push(&mut lanes, of_refused_channel(viewer), now);
+            push(&mut lanes, session(viewer, 1), now);
+        }
+        serve(&mut lanes, now);
+        assert_eq!(batches.iter().filter(|is_refused| **is_refused).count(), 1, "{batches:?}");
+    }
 }

@@ -78,7 +78,7 @@ impl Revoker {
     /// [`Revoker::forget_abandoned`].
     pub(super) fn push(&self, line: &Line, session: ViewerSession) -> oneshot::Receiver<Outcome> {
         let (waiting, outcome) = Waiting::new(line, session);
-        self.0.lock().push(waiting);
+        self.0.lock().push(waiting, self.0.stopwatch.elapsed());
         outcome
     }
 

@@ -66,6 +66,8 @@ enum Mode {
     Answer(StatusCode, &'static str),
     /// Answers a batch with what is made of its ARNs; other calls pass.
     Batch(fn(&[Value]) -> Value),
+    /// Refuses each call that asks for the channel of this id; others pass.
+    Refuse(&'static str, StatusCode, &'static str),
     /// Closes the connection in the middle of an answer.
     Cut,
 }
@@ -106,6 +108,16 @@ impl Gate {
                 let input: Value = serde_json::from_slice(&body).unwrap();
                 let answer = answer(input["arns"].as_array().unwrap());
                 Response::new(Body::from(answer.to_string()))
+            }
+            Mode::Refuse(id, status, code) => {
+                let (parts, body) = request.into_parts();
+                let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+                if !String::from_utf8_lossy(&body).contains(&format!("channel/{id}\"")) {
+                    return next.run(Request::from_parts(parts, Body::from(body))).await;
+                }
+                let body = json!({"__type": code, "message": "refused"}).to_string();
+                let response = Response::builder().status(status).header("x-amzn-errortype", code);
+                response.body(Body::from(body)).unwrap()
             }
             Mode::Cut => {
                 let part = Ok(Bytes::from_static(b"{\"channels\":"));

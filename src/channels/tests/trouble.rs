@@ -1,5 +1,7 @@
 //! An IVS that throttles, denies, breaks off, or says something odd.
 
+use futures_util::future::join_all;
+
 use super::*;
 
 /// Does not last long under throttling.
@@ -17,7 +19,9 @@ async fn ivs_in_trouble_is_no_trouble_for_a_day() {
                 assert_eq!(bench.freshness().await, Ok(Freshness::Stale));
                 bench.settle().await;
             }
-            assert_eq!(bench.batches(), 2 + second, "one try a second");
+            // A channel that IVS refused in a batch is asked for alone after that.
+            let tries = if bench.singles() == 0 { bench.batches() } else { 1 + bench.singles() };
+            assert_eq!(tries, 2 + second, "one try a second");
             bench.advance(1);
         }
         bench.advance(86_400 - 66);
@@ -198,4 +202,37 @@ async fn one_channel_that_spoils_a_batch_does_not_spoil_its_neighbours() {
     assert_eq!(one.unwrap().channel.arn, bench.demo);
     assert_eq!(other.unwrap_err(), LookupError::NotFound);
     assert_eq!((bench.batches(), bench.singles()), (2, 2));
+}
+
+#[tokio::test]
+async fn channel_that_ivs_refuses_does_not_send_its_batch_to_get_channel() {
+    let invalid = (StatusCode::BAD_REQUEST, "ValidationException", LookupError::NotFound);
+    let denied = (StatusCode::FORBIDDEN, "AccessDeniedException", LookupError::Denied);
+    for (status, code, expected) in [invalid, denied] {
+        let bench = Bench::start(Settings { gather: Duration::from_millis(50), ..SETTINGS }).await;
+        let mut arns = Vec::new();
+        for number in 0..49 {
+            arns.push(create(&bench.emulator, &format!("show-{number}"), true).await);
+        }
+        bench.set(Mode::Refuse("AbSeNt", status, code));
+        let refused: ChannelArn = ABSENT.parse().unwrap();
+        arns.insert(20, refused.clone());
+        let found = join_all(arns.iter().map(|arn| bench.lookup(arn))).await;
+        for (arn, found) in arns.iter().zip(found) {
+            let outcome = found.map(|_| ());
+            assert_eq!(
+                outcome,
+                if *arn == refused { Err(expected) } else { Ok(()) },
+                "{code} {arn}"
+            );
+        }
+        assert!(bench.batches() <= 13, "{} batches", bench.batches());
+        assert!(bench.singles() <= 2, "{} single calls", bench.singles());
+
+        // The next batch is whole: the refused channel is not part of it.
+        let (batches, next) = (bench.batches(), create(&bench.emulator, "next", true).await);
+        let (_, found) = tokio::join!(bench.lookup(&refused), bench.lookup(&next));
+        assert!(found.is_ok());
+        assert_eq!(bench.batches(), batches + 1, "{code}");
+    }
 }
