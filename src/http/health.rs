@@ -205,7 +205,15 @@ fn findings(api: &Api, status: &RegionStatus, may_see_arns: bool) -> Vec<Finding
     findings.extend(audit(api));
     findings.extend(api.certificate.findings(api.clock.now(), may_see_arns));
     findings.extend(clients_not_reloaded(api, may_see_arns));
-    for finding in drift(api, &status.region, may_see_arns) {
+    let drift = drift(api, &status.region, may_see_arns);
+    // With a lost keyring, `keys rotate` refuses; that finding names the ways out.
+    if drift.iter().any(|finding| finding.code == "lost_keyring")
+        && let Some(no_key) = findings.iter_mut().find(|finding| finding.code == "no_active_key")
+    {
+        let detail = "No key signs, because the keyring was lost; see lost_keyring.";
+        *no_key = FindingBody { code: no_key.code, detail: detail.to_owned() };
+    }
+    for finding in drift {
         // What the signer tells already is not told again.
         if findings.iter().all(|told| told.code != finding.code) {
             findings.push(finding);

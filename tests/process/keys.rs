@@ -399,3 +399,95 @@ fn flags_that_contradict_each_other_are_bad_usage() {
         assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
     }
 }
+
+/// No one listens there.
+const UNREACHABLE: [(&str, &str); 2] =
+    [("AWS_ENDPOINT_URL_IVS", "http://127.0.0.1:9"), ("IVS__TIMEOUT", "1s")];
+
+#[test]
+fn unreachable_ivs_is_no_empty_list() {
+    let world = World::new();
+    let listed = world.keys_with(&UNREACHABLE, &["list"]);
+    assert_eq!((listed.code, listed.stdout.as_str()), (Some(1), ""), "{listed:?}");
+    assert!(listed.stderr.contains("IVS could not be asked"), "{listed:?}");
+    assert!(listed.stderr.contains("us-west-2"), "{listed:?}");
+    assert_eq!(world.keys_with(&UNREACHABLE, &["status"]).code, Some(1));
+}
+
+#[test]
+fn unreachable_ivs_leaves_the_pairs_of_the_keyring() {
+    let world = World::with_key();
+    let arn = world.json(&["list"])["keyPairs"][0]["arn"].as_str().unwrap().to_owned();
+    for arguments in [&["list"][..], &["status"]] {
+        let shown = world.keys_with(&UNREACHABLE, arguments);
+        assert_eq!(shown.code, Some(1), "{shown:?}");
+        assert!(shown.stdout.contains(&arn), "{shown:?}");
+    }
+    let listed = world.keys_with(&UNREACHABLE, &["list", "--output", "json"]);
+    assert_eq!(listed.code, Some(1), "{listed:?}");
+    assert!(listed.stderr.contains("keyring alone"), "{listed:?}");
+    assert_eq!(listed.json()["checkedAt"], Value::Null);
+    assert_eq!(world.keys_with(&UNREACHABLE, &["get", &arn]).code, Some(0));
+}
+
+#[test]
+fn commands_that_show_keys_cover_every_region() {
+    let world = World::with_key();
+    let both = [("IVS__REGIONS", "us-west-2,eu-west-1")];
+    let made = world.keys_with(&both, &["rotate", "--region", "eu-west-1"]);
+    assert_eq!(made.code, Some(0), "{made:?}");
+
+    let text = world.keys_with(&both, &["list"]);
+    assert_eq!(text.code, Some(0), "{text:?}");
+    for expected in ["REGION", "us-west-2", "eu-west-1"] {
+        assert!(text.stdout.contains(expected), "{expected}: {text:?}");
+    }
+    let listed = world.keys_with(&both, &["list", "--output", "json"]).json();
+    let of = |pairs: &Value| -> Vec<String> {
+        let pairs = pairs.as_array().unwrap().iter();
+        pairs.map(|pair| pair["region"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(of(&listed["keyPairs"]), ["us-west-2", "eu-west-1"]);
+    assert!(listed["checkedAt"].is_string(), "{listed}");
+    for command in ["status", "doctor"] {
+        let shown = world.keys_with(&both, &[command]);
+        assert_eq!(shown.code, Some(0), "{shown:?}");
+        assert!(shown.stdout.contains("us-west-2") && shown.stdout.contains("eu-west-1"));
+        let body = world.keys_with(&both, &[command, "--output", "json"]).json();
+        assert_eq!(of(&body["regions"]), ["us-west-2", "eu-west-1"], "{body}");
+        let one = world.keys_with(&both, &[command, "--region", "eu-west-1", "--output", "json"]);
+        assert_eq!(one.json()["region"], "eu-west-1");
+    }
+
+    // One region that fails does not hide the other.
+    std::fs::write(world.path("keys/us-west-2/keyring.json"), "{").unwrap();
+    for command in ["list", "status", "doctor"] {
+        let shown = world.keys_with(&both, &[command]);
+        assert_eq!(shown.code, Some(1), "{shown:?}");
+        assert!(shown.stdout.contains("arn:aws:ivs:eu-west-1:"), "{shown:?}");
+    }
+    let listed = world.keys_with(&both, &["list", "--output", "json"]);
+    assert!(listed.stderr.contains("us-west-2: "), "{listed:?}");
+    assert_eq!(of(&listed.json()["keyPairs"]), ["eu-west-1"]);
+    assert_eq!(listed.json()["checkedAt"], Value::Null);
+    // Commands that change keys need one region.
+    assert_eq!(world.keys_with(&both, &["rotate"]).code, Some(2));
+}
+
+#[test]
+fn lost_keyring_comes_with_advice_that_works() {
+    let world = World::with_key();
+    std::fs::remove_dir_all(world.path("keys")).unwrap();
+    let examined = world.keys(&["doctor", "--output", "json"]).json();
+    let findings = examined["findings"].as_array().unwrap();
+    let detail = |code: &str| {
+        let finding = findings.iter().find(|finding| finding["code"] == code);
+        finding.unwrap_or_else(|| panic!("{code}: {examined}"))["detail"].as_str().unwrap()
+    };
+    assert!(!detail("no_active_key").contains("keys rotate"), "{examined}");
+    for way_out in ["keys import", "keys rotate --new-keyring"] {
+        assert!(detail("lost_keyring").contains(way_out), "{examined}");
+    }
+    assert_eq!(world.keys(&["rotate"]).code, Some(1));
+    assert_eq!(world.keys(&["rotate", "--new-keyring"]).code, Some(0));
+}

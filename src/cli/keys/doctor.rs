@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Context, Failure, note};
+use super::{Context, Failure, in_each_region, note};
 use crate::{
     app::key_limits,
     cli::output,
@@ -27,40 +27,43 @@ pub(in crate::cli) struct DoctorArgs {
 /// The result as JSON.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Body<'a> {
-    region: &'a Region,
+struct Body {
+    region: Region,
     account: Option<AccountId>,
-    store: &'a str,
+    store: String,
     healthy: bool,
     #[serde(flatten)]
-    examination: &'a Examination,
+    examination: Examination,
+}
+
+/// `keys doctor`
+pub(super) fn doctor(contexts: &[Context<'_>], args: &DoctorArgs) -> Result<(), Failure> {
+    let regions = in_each_region(contexts, |context| Ok(context.examine(args)))?;
+    if contexts.iter().any(|context| context.global.json()) {
+        regions.print_json(contexts)?;
+    } else {
+        for (position, body) in regions.results.iter().enumerate() {
+            if position > 0 {
+                output::line("")?;
+            }
+            show(body)?;
+        }
+    }
+    let mut permissions = regions.results.iter().flat_map(|body| &body.examination.permissions);
+    if !args.simulate && permissions.any(|permission| permission.answer == Answer::Unknown) {
+        note("\"unknown\" permissions were not tested; run `keys doctor --simulate` to ask IAM.");
+    }
+    let is_healthy = regions.results.iter().all(|body| body.healthy);
+    if is_healthy { Ok(()) } else { Err(Failure::Negative) }
 }
 
 impl Context<'_> {
-    pub(super) fn doctor(&self, args: &DoctorArgs) -> Result<(), Failure> {
+    fn examine(&self, args: &DoctorArgs) -> Body {
         let account = self.runtime.block_on(self.app.api().ivs.account()).ok();
         let doctor = self.make_doctor(account.as_ref());
         let examination = self.runtime.block_on(doctor.examine(args.simulate));
-        if self.global.json() {
-            output::json(&Body {
-                region: &self.region,
-                account,
-                store: &doctor.setup.store,
-                healthy: examination.is_healthy(),
-                examination: &examination,
-            })?;
-        } else {
-            let account = account.as_ref().map_or("not known yet", AccountId::as_str);
-            output::line(&format!("region   {}", self.region))?;
-            output::line(&format!("account  {account}"))?;
-            output::line(&format!("store    {}", doctor.setup.store))?;
-            output::line("")?;
-            show(&examination)?;
-        }
-        if !args.simulate && examination.permissions.iter().any(|it| it.answer == Answer::Unknown) {
-            note("What is unknown was not tried; keys doctor --simulate asks IAM.");
-        }
-        if examination.is_healthy() { Ok(()) } else { Err(Failure::Negative) }
+        let (region, store) = (self.region.clone(), doctor.setup.store);
+        Body { region, account, store, healthy: examination.is_healthy(), examination }
     }
 
     fn make_doctor(&self, account: Option<&AccountId>) -> Doctor {
@@ -92,8 +95,13 @@ impl Context<'_> {
     }
 }
 
-fn show(examination: &Examination) -> Result<(), Failure> {
-    for finding in &examination.findings {
+fn show(body: &Body) -> Result<(), Failure> {
+    let account = body.account.as_ref().map_or("not known yet", AccountId::as_str);
+    output::line(&format!("region   {}", body.region))?;
+    output::line(&format!("account  {account}"))?;
+    output::line(&format!("store    {}", body.store))?;
+    output::line("")?;
+    for finding in &body.examination.findings {
         let severity = match finding.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
@@ -104,7 +112,7 @@ fn show(examination: &Examination) -> Result<(), Failure> {
     output::line("")?;
     output::table(
         &["PERMISSION", "TO", "ACTION"],
-        &examination.permissions.iter().map(row).collect::<Vec<_>>(),
+        &body.examination.permissions.iter().map(row).collect::<Vec<_>>(),
     )
 }
 

@@ -14,6 +14,7 @@ use std::{
 };
 
 use clap::Subcommand;
+use serde::Serialize;
 use tokio::runtime::Runtime;
 use tracing::level_filters::LevelFilter;
 
@@ -38,11 +39,18 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
-    /// List the key pairs of keyring and IVS together
-    #[command(after_help = "Example:\n  ivs-playback-auth keys list --region us-west-2")]
+    /// List the key pairs of keyring and IVS together, in every region or in one
+    #[command(
+        after_help = "Example:\n  ivs-playback-auth keys list --region us-west-2\n\nThe exit \
+                            code is 1 where IVS could not be asked, because the list is then that of \
+                            the keyring alone."
+    )]
     List,
-    /// Show how the keys stand: what signs, what drains, rotations, findings; changes nothing
-    #[command(after_help = "Example:\n  ivs-playback-auth keys status --region us-west-2")]
+    /// Show what signs, what drains, rotations and findings, in every region or in one; changes nothing
+    #[command(
+        after_help = "Example:\n  ivs-playback-auth keys status --region us-west-2\n\nThe exit \
+                            code is 1 where IVS could not be asked."
+    )]
     Status,
     /// Look for everything that is wrong with the keys, and say what to do; changes nothing
     #[command(
@@ -112,27 +120,75 @@ pub(super) fn run(global: &Global, command: KeysCommand) -> Result<(), Failure> 
     let config = global.load_config()?;
     super::log_from(&config, command.log_level())?;
     let (runtime, app) = super::components(&config, command.access())?;
-    let region = super::only_region(&app.api().ivs)?.region().clone();
-    let rotator = app.api().rotators.get(&region).map(Arc::clone);
-    let rotator = rotator.ok_or_else(|| Failure::Failed(format!("{region} is not served")))?;
-    let context = Context { global, config: &config, runtime, app, region, rotator };
+    let context = |region: &Region| {
+        let rotator = app.api().rotators.get(region).map(Arc::clone);
+        let rotator = rotator.ok_or_else(|| Failure::Failed(format!("{region} is not served")))?;
+        let (config, runtime, region) = (&config, &runtime, region.clone());
+        Ok(Context { global, config, runtime, app: &app, region, rotator })
+    };
+    let ivs = &app.api().ivs;
+    let all = || ivs.names().iter().map(context).collect::<Result<Vec<_>, Failure>>();
+    let only = || context(super::only_region(ivs)?.region());
     let outcome = match command {
-        KeysCommand::List => context.list(),
-        KeysCommand::Status => context.status(),
-        KeysCommand::Doctor(args) => context.doctor(&args),
-        KeysCommand::Get { key_pair } => context.get(&key_pair),
-        KeysCommand::Generate(args) => context.generate(&args),
-        KeysCommand::Import(args) => context.import(&args),
-        KeysCommand::Delete(args) => context.delete(&args),
-        KeysCommand::Rotate(args) => context.rotate(&args),
-        KeysCommand::Cancel { id } => context.cancel(&id),
-        KeysCommand::Rollback => context.roll_back(),
-        KeysCommand::Release { arn } => context.release(&arn),
-        KeysCommand::Copy(args) => context.copy(&args),
+        KeysCommand::List => pairs::list(&all()?),
+        KeysCommand::Status => status::status(&all()?),
+        KeysCommand::Doctor(args) => doctor::doctor(&all()?, &args),
+        KeysCommand::Get { key_pair } => only()?.get(&key_pair),
+        KeysCommand::Generate(args) => only()?.generate(&args),
+        KeysCommand::Import(args) => only()?.import(&args),
+        KeysCommand::Delete(args) => only()?.delete(&args),
+        KeysCommand::Rotate(args) => only()?.rotate(&args),
+        KeysCommand::Cancel { id } => only()?.cancel(&id),
+        KeysCommand::Rollback => only()?.roll_back(),
+        KeysCommand::Release { arn } => only()?.release(&arn),
+        KeysCommand::Copy(args) => only()?.copy(&args),
     };
     // What the rotator did by itself.
-    context.runtime.block_on(context.app.api().audit.settle());
+    runtime.block_on(app.api().audit.settle());
     outcome
+}
+
+/// The results of several regions, as far as they could be had.
+struct InRegions<T> {
+    results: Vec<T>,
+    /// Reported on stderr, each with its region.
+    has_failed: bool,
+}
+
+/// Does the same in each region, and continues with the others where one fails.
+///
+/// # Errors
+///
+/// It failed everywhere.
+fn in_each_region<'a, T>(
+    contexts: &'a [Context<'a>],
+    act: impl Fn(&'a Context<'a>) -> Result<T, Failure>,
+) -> Result<InRegions<T>, Failure> {
+    let (mut results, mut failure) = (Vec::new(), None);
+    for context in contexts {
+        match act(context) {
+            Ok(result) => results.push(result),
+            Err(Failure::Failed(reason)) if contexts.len() > 1 => {
+                note(&format!("{}: {reason}", context.region));
+                failure = Some(Failure::Negative);
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    match failure {
+        Some(failure) if results.is_empty() => Err(failure),
+        failure => Ok(InRegions { results, has_failed: failure.is_some() }),
+    }
+}
+
+impl<T: Serialize> InRegions<T> {
+    /// Prints the results as JSON: that of one region as it is.
+    fn print_json(&self, contexts: &[Context<'_>]) -> Result<(), Failure> {
+        match self.results.as_slice() {
+            [only] if contexts.len() == 1 => output::json(only),
+            results => output::json(&serde_json::json!({ "regions": results })),
+        }
+    }
 }
 
 impl KeysCommand {
@@ -177,12 +233,12 @@ impl KeysCommand {
     }
 }
 
-/// What every subcommand needs.
+/// What every subcommand needs: the components, and the region that it is about.
 struct Context<'a> {
     global: &'a Global,
     config: &'a Config,
-    runtime: Runtime,
-    app: App,
+    runtime: &'a Runtime,
+    app: &'a App,
     region: Region,
     rotator: Arc<Rotator>,
 }

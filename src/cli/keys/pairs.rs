@@ -10,9 +10,10 @@ use std::{
 use clap::Args;
 use serde_json::json;
 
-use super::{Changed, Context, Failure, confirmed, is_shared, note};
+use super::{Changed, Context, Failure, InRegions, confirmed, in_each_region, is_shared, note};
 use crate::{
     cli::output::{self, span},
+    clock::Timestamp,
     http::key_pairs::KeyPairsBody,
     ivs::{IvsError, arn::PlaybackKeyArn},
     keys::{
@@ -72,25 +73,58 @@ pub(in crate::cli) struct DeleteArgs {
     pub(super) yes: bool,
 }
 
-impl Context<'_> {
-    pub(super) fn list(&self) -> Result<(), Failure> {
-        let known = self.known()?;
-        if self.global.json() {
-            return output::json(&known);
+/// `keys list`
+pub(super) fn list(contexts: &[Context<'_>]) -> Result<(), Failure> {
+    let InRegions { results, mut has_failed } = in_each_region(contexts, |context| {
+        let known = context.known()?;
+        if known.unasked.is_some() && known.key_pairs.is_empty() {
+            return Err(context.nothing_known(&known));
         }
-        show_table(&known.key_pairs)
+        context.note_unasked(&known);
+        Ok(known)
+    })?;
+    has_failed |= results.iter().any(|known| known.unasked.is_some());
+    let checked_at = results.iter().map(|known| known.checked_at).min().flatten();
+    // Of a region that failed nothing is known.
+    let checked_at = checked_at.filter(|_| results.len() == contexts.len());
+    let key_pairs: Vec<_> = results.into_iter().flat_map(|known| known.key_pairs).collect();
+    if contexts.iter().any(|context| context.global.json()) {
+        output::json(&KeyPairsBody { key_pairs, checked_at })?;
+    } else if contexts.len() == 1 {
+        show_table(&key_pairs)?;
+    } else {
+        show_table_of_regions(&key_pairs)?;
     }
+    if has_failed { Err(Failure::Negative) } else { Ok(()) }
+}
 
+/// The key pairs of a region.
+struct Known {
+    key_pairs: Vec<KeyPairView>,
+    /// When IVS listed them.
+    checked_at: Option<Timestamp>,
+    /// Why IVS could not be asked: these are the pairs of the keyring alone.
+    unasked: Option<IvsError>,
+}
+
+impl Context<'_> {
     pub(super) fn get(&self, name: &str) -> Result<(), Failure> {
         let known = self.known()?;
-        let pair =
-            known.key_pairs.into_iter().find(|pair| pair.is_named(name)).ok_or_else(|| {
-                Failure::Failed(format!(
-                    "{} has no key pair of this ARN or fingerprint; see keys list",
-                    self.region
-                ))
-            })?;
-        self.show(&pair)
+        if let Some(pair) = known.key_pairs.iter().find(|pair| pair.is_named(name)) {
+            self.note_unasked(&known);
+            return self.show(pair);
+        }
+        if let Some(error) = &known.unasked {
+            return Err(Failure::Failed(format!(
+                "the keyring of {} has no key pair of this ARN or fingerprint, and IVS could not be \
+                 asked: {error}",
+                self.region
+            )));
+        }
+        Err(Failure::Failed(format!(
+            "{} has no key pair of this ARN or fingerprint; see keys list",
+            self.region
+        )))
     }
 
     pub(super) fn generate(&self, args: &LabelArgs) -> Result<(), Failure> {
@@ -189,17 +223,31 @@ impl Context<'_> {
         output::line(&format!("Deleted {arn}."))
     }
 
-    /// Keyring and IVS; without IVS the keyring alone, said on stderr.
-    fn known(&self) -> Result<KeyPairsBody, Failure> {
+    /// What keyring and IVS contain, or the keyring alone where IVS cannot be asked.
+    fn known(&self) -> Result<Known, Failure> {
         let api = self.app.api();
         self.read_keyring()?;
-        let asked: Result<(), IvsError> =
-            self.runtime.block_on(api.inventory.refresh(&self.region));
-        if let Err(error) = asked {
-            note(&format!("{error}; this is what the keyring alone says"));
-        }
+        let asked = self.runtime.block_on(api.inventory.refresh(&self.region));
         let (key_pairs, checked_at) = api.inventory.key_pairs(&self.region);
-        Ok(KeyPairsBody { key_pairs, checked_at })
+        Ok(Known { key_pairs, checked_at, unasked: asked.err() })
+    }
+
+    fn note_unasked(&self, known: &Known) {
+        if let Some(error) = &known.unasked {
+            let region = &self.region;
+            note(&format!(
+                "IVS could not be asked for the key pairs of {region}: {error}. These are the key \
+                 pairs of the keyring alone."
+            ));
+        }
+    }
+
+    fn nothing_known(&self, known: &Known) -> Failure {
+        let error = known.unasked.as_ref().map(ToString::to_string).unwrap_or_default();
+        Failure::Failed(format!(
+            "IVS could not be asked for the key pairs of {}, and the keyring has none: {error}",
+            self.region
+        ))
     }
 
     fn show(&self, pair: &KeyPairView) -> Result<(), Failure> {
@@ -243,6 +291,17 @@ impl LabelArgs {
 pub(super) fn show_table(pairs: &[KeyPairView]) -> Result<(), Failure> {
     let rows: Vec<_> = pairs.iter().map(row).collect();
     output::table(&["STATE", "ARN", "FINGERPRINT", "CREATED", "NAME"], &rows)
+}
+
+/// The same of several regions.
+fn show_table_of_regions(pairs: &[KeyPairView]) -> Result<(), Failure> {
+    let with_region = |pair: &KeyPairView| {
+        let mut cells = row(pair);
+        cells.insert(0, pair.region.to_string());
+        cells
+    };
+    let rows: Vec<_> = pairs.iter().map(with_region).collect();
+    output::table(&["REGION", "STATE", "ARN", "FINGERPRINT", "CREATED", "NAME"], &rows)
 }
 
 fn row(pair: &KeyPairView) -> Vec<String> {

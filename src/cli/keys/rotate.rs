@@ -258,19 +258,20 @@ impl Context<'_> {
             output::json(&view)?;
         }
         self.tell(&format!("{} signs.", arn_or(view.new_key_pair_arn.as_ref(), "The new pair")))?;
-        if cut.is_empty() { Ok(()) } else { self.tell_cost(&cut) }
+        let max_staleness =
+            keyring.map_or(self.config.keys.max_staleness, |keyring| keyring.max_staleness);
+        if cut.is_empty() { Ok(()) } else { self.tell_cost(&cut, max_staleness) }
     }
 
-    fn tell_cost(&self, cut: &[PlaybackKeyArn]) -> Result<(), Failure> {
-        let keys = &self.config.keys;
+    fn tell_cost(&self, cut: &[PlaybackKeyArn], max_staleness: Duration) -> Result<(), Failure> {
         self.tell("What it cost:")?;
         self.tell(&format!("- Tokens of {} no longer start playback.", Arns(cut)))?;
         self.tell(&format!(
             "- Nor do those that other replicas signed with the old key until they read the keyring: \
              up to {} (keys.refresh_every), and up to {} (keys.max_staleness) on one that cannot \
              reach the store. Their callers must ask for new tokens.",
-            span(keys.refresh_every),
-            span(keys.max_staleness)
+            span(self.config.keys.refresh_every),
+            span(max_staleness)
         ))?;
         self.tell(
             "- The playback edge learns of a deletion with a delay that IVS does not document; until \

@@ -1,8 +1,10 @@
 //! `keys status`: how a region's keys stand. Nothing is changed.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
-use super::{Context, Failure, is_shared, moment, pairs};
+use super::{Context, Failure, in_each_region, is_shared, moment, pairs};
 use crate::{
     cli::output::{self, span},
     clock::Timestamp,
@@ -51,11 +53,42 @@ impl From<&ReportedFinding> for FindingBody {
     }
 }
 
+/// One region's body, and what it does not contain.
+#[derive(Serialize)]
+struct Status<'a> {
+    #[serde(flatten)]
+    body: Body,
+    #[serde(skip)]
+    keyring: Option<Arc<Keyring<Present>>>,
+    #[serde(skip)]
+    context: &'a Context<'a>,
+    /// Keyring and IVS were compared.
+    #[serde(skip)]
+    was_compared: bool,
+}
+
+/// `keys status`
+pub(super) fn status(contexts: &[Context<'_>]) -> Result<(), Failure> {
+    let regions = in_each_region(contexts, Context::status)?;
+    if contexts.iter().any(|context| context.global.json()) {
+        regions.print_json(contexts)?;
+    } else {
+        for (position, status) in regions.results.iter().enumerate() {
+            if position > 0 {
+                output::line("")?;
+            }
+            status.context.show_status(&status.body, status.keyring.as_deref())?;
+        }
+    }
+    let was_compared = regions.results.iter().all(|status| status.was_compared);
+    if was_compared && !regions.has_failed { Ok(()) } else { Err(Failure::Negative) }
+}
+
 impl Context<'_> {
-    pub(super) fn status(&self) -> Result<(), Failure> {
+    fn status(&self) -> Result<Status<'_>, Failure> {
         let keyring = self.keyring()?;
-        // Why it could not look is in the report.
-        let _ = self.runtime.block_on(self.rotator.look());
+        // Why it failed is in the report.
+        let was_compared = self.runtime.block_on(self.rotator.look()).failure.is_none();
         let rotations = self.runtime.block_on(self.rotator.rotations()).map_err(Failure::failed)?;
         let api = self.app.api();
         let (key_pairs, checked_at) = api.inventory.key_pairs(&self.region);
@@ -77,10 +110,7 @@ impl Context<'_> {
             rotations,
             findings: report.all().map(FindingBody::from).collect(),
         };
-        if self.global.json() {
-            return output::json(&body);
-        }
-        self.show_status(&body, keyring.as_deref())
+        Ok(Status { body, keyring, context: self, was_compared })
     }
 
     fn show_status(&self, body: &Body, keyring: Option<&Keyring<Present>>) -> Result<(), Failure> {

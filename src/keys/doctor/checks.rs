@@ -102,6 +102,10 @@ fn keyring(facts: &Facts<'_>) -> Vec<Finding> {
             let since = since.map(|since| format!(" since {since}")).unwrap_or_default();
             ok("active_key", format!("{arn} signs{since}"))
         }
+        // With a lost keyring, `keys rotate` refuses; that finding names the ways out.
+        Err(_) if facts.report.all().any(|finding| finding.code == "lost_keyring") => {
+            error("no_active_key", "no key signs, because the keyring was lost; see lost_keyring")
+        }
         Err(reason) => error("no_active_key", reason.to_string()),
     });
     findings

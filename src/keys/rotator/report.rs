@@ -141,10 +141,13 @@ fn sentences(finding: &Finding) -> (String, &'static str) {
         Finding::Lost(pairs) => (
             format!(
                 "IVS has playback key pairs of a keyring that this store lacks: {}. Point this \
-                 process at the store that has them, or import the private key.",
+                 process at the store that has them, import their private key with `keys import \
+                 --private-key FILE`, or, where no key signs, start over with `keys rotate \
+                 --new-keyring` and delete these pairs when their last token has expired.",
                 Names(pairs)
             ),
-            "IVS has playback key pairs of a keyring that this store lacks.",
+            "IVS has playback key pairs of a keyring that this store lacks. Use the store that has them, \
+             `keys import --private-key`, or `keys rotate --new-keyring`.",
         ),
         Finding::ActiveMissing(arn) => (
             format!("{arn} signs, and IVS does not have it: somebody deleted it."),
