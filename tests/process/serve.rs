@@ -119,7 +119,7 @@ fn operations_have_a_listener_of_their_own_to_the_end() {
         .env("IVS_PLAYBACK_AUTH__SERVER__OPERATIONS_LISTEN", "127.0.0.1:0")
         .env("IVS_PLAYBACK_AUTH__SERVER__DRAIN_DELAY", "1h");
     let mut service = Server::start(command);
-    let log = service.log_line("metrics are served");
+    let log = service.log_line("operations_listening");
     let operations = log["url"].as_str().unwrap();
     assert_ne!(operations, service.url);
     let (status, metrics) = get(operations, "/metrics").unwrap();
