@@ -418,7 +418,7 @@ pub(super) async fn serve(
             let _ = stream.tcp().set_zero_linger();
             end
         }
-        _ => end,
+        End::Idle | End::HeadTimeout | End::Evicted | End::TlsHandshake | End::Shutdown => end,
     }
 }
 

@@ -288,7 +288,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn channels_that_are_absent_or_hidden_are_given_up() {
         let pages = [Ok(page(0..10, true, Some("two"))), Ok(page(10..20, true, None))];
-        let (gatherer, listing) = bench(pages, [denied()]);
+        // The batch of the first page, and each part of it.
+        let (gatherer, listing) = bench(pages, std::iter::repeat_with(denied).take(9));
         assert_eq!(warm_up(&gatherer).await, 10);
         assert_eq!(listing.singles.load(Ordering::SeqCst), 10, "each once");
         assert!(!remembers(&gatherer, 0) && remembers(&gatherer, 10));

@@ -20,7 +20,7 @@ pub(super) struct HealthcheckArgs {
     /// Ask /readyz (can it sign?) instead of /healthz (is it alive?)
     #[arg(long)]
     ready: bool,
-    /// The service to ask; without it the configured operations_listen or listen address
+    /// The service to ask; without it the configured `operations_listen` or `listen` address
     #[arg(long)]
     url: Option<Url>,
 }

@@ -45,6 +45,9 @@ fn the_defaults_are_those_of_the_contract() {
         request_timeout = "10s"
         max_body = "1MiB"
         keep_alive = "75s"
+        header_timeout = "10s"
+        write_timeout = "30s"
+        max_connections = 0
         drain_delay = "0s"
         shutdown_grace = "15s"
         cors_origins = []

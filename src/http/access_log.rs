@@ -67,7 +67,7 @@ impl AccessLog {
         let code = error.map_or("", |error| error.problem().spec().code);
         if error.is_some() {
             let client = client.map(|client| client.id().to_string());
-            if !self.admit(Refusal { code, route: route.to_owned(), client }, now) {
+            if !self.admit(&Refusal { code, route: route.to_owned(), client }, now) {
                 return;
             }
         }
@@ -106,7 +106,7 @@ impl AccessLog {
         }
     }
 
-    fn admit(&self, refusal: Refusal, now: Duration) -> bool {
+    fn admit(&self, refusal: &Refusal, now: Duration) -> bool {
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = Window { began: now, refusals: 0 };
         let mut over = None;
@@ -118,7 +118,7 @@ impl AccessLog {
         let is_admitted = window.refusals <= LINES;
         drop(windows);
         if let Some(suppressed) = over.map(Window::suppressed).filter(|lines| *lines > 0) {
-            report(&refusal, suppressed);
+            report(refusal, suppressed);
         }
         is_admitted
     }
@@ -158,7 +158,7 @@ mod tests {
         let log = AccessLog::default();
         let begin = Duration::from_secs(100);
         let admitted =
-            |refusal: &Refusal, now| (0..100).filter(|_| log.admit(refusal.clone(), now)).count();
+            |refusal: &Refusal, now| (0..100).filter(|_| log.admit(refusal, now)).count();
         let (forbidden, other) = (refusal("forbidden", "a"), refusal("forbidden", "b"));
         assert_eq!(admitted(&forbidden, begin), 5);
         assert_eq!(admitted(&other, begin), 5);

@@ -149,7 +149,7 @@ impl Members {
             Some(number) => Some(number),
             None if value.is_number() => {
                 let detail = format!(
-                    "{name} must be an integer that fits into 64 bits, or into 53 bits where it is \
+                    "{name} must be an integer that fits into 64 bits, or into 48 bits where it is \
                      written with a fraction or an exponent."
                 );
                 self.violate(format!("/{name}"), detail);
@@ -265,12 +265,12 @@ impl Members {
     }
 }
 
-/// The whole number that is written with a fraction or an exponent, or as `-0`. Beyond 53 bits, what was
-/// written is no longer known.
+/// The whole number that is written with a fraction or an exponent, or as `-0`. Beyond 48 bits the
+/// parser may round, so that what was written is no longer known.
 fn whole(value: &Value) -> Option<i64> {
-    const MOST: f64 = 9_007_199_254_740_991.0;
+    const MOST: f64 = 281_474_976_710_656.0;
     let number = value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= MOST)?;
-    #[expect(clippy::cast_possible_truncation, reason = "it is whole and has 53 bits")]
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole and has 48 bits")]
     Some(number as i64)
 }
 
@@ -416,12 +416,12 @@ mod tests {
             ("60.0", 60),
             ("6e1", 60),
             ("-1.0", -1),
-            ("9007199254740991.0", 9_007_199_254_740_991),
+            ("281474976710656.0", 281_474_976_710_656),
             ("9223372036854775807", i64::MAX),
         ] {
             assert_eq!(integer(text), Some(number), "{text}");
         }
-        for text in ["1.5", "9007199254740993.0", "1e300", "9223372036854775808", "\"1\"", "true"] {
+        for text in ["1.5", "281474976710657.0", "1e300", "9223372036854775808", "\"1\"", "true"] {
             assert_eq!(integer(text), None, "{text}");
         }
     }

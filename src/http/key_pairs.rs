@@ -295,15 +295,17 @@ pub async fn delete_key_pair(
     api.audit.check().map_err(ApiError::audit_unavailable)?;
     let (actor, for_audit) = (client.actor(&facts), api.clone());
     let work = async move {
-        operations.delete(arn.clone(), force).await.map_err(|error| match error {
-            OperationError::OtherAccount { expected, found, .. } if found == *arn.account() => {
+        operations.delete(arn.clone(), force).await.map_err(|error| {
+            if let OperationError::OtherAccount { expected, found, .. } = &error
+                && found == arn.account()
+            {
                 let detail = format!(
                     "This key pair belongs to account {found}, but this service manages the key \
                      pairs of account {expected}."
                 );
-                ApiError::invalid_member("/keyPair", detail)
+                return ApiError::invalid_member("/keyPair", detail);
             }
-            error => refuse_operation(error),
+            refuse_operation(error)
         })?;
         let record = Record {
             region: Some(&region),

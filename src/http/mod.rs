@@ -205,7 +205,7 @@ pub fn router(
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", metrics)
-        .route("/openapi.json", get(move || openapi::get_openapi(document)))
+        .route("/openapi.json", get(move || std::future::ready(openapi::get_openapi(document))))
         .route("/docs", get(docs::overview))
         .route("/docs/errors/{code}", get(docs::problem))
         .fallback(no_such_path)

@@ -3,6 +3,8 @@
 //! `utoipa` derives the operations and bodies. [`document`] then adds what the derive cannot express:
 //! rules between members, patterns of items, and what depends on the configuration of this process.
 
+#![expect(clippy::indexing_slicing, reason = "the document is our own, and a test reads all of it")]
+
 use std::{borrow::Cow, time::Duration};
 
 use axum::{
@@ -97,7 +99,7 @@ pub fn document(served: Option<&Served<'_>>) -> String {
 }
 
 /// Serves the [`document`] of this process.
-pub async fn get_openapi(document: Bytes) -> Response {
+pub fn get_openapi(document: Bytes) -> Response {
     let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     ([content_type], document).into_response()
 }
@@ -126,7 +128,7 @@ fn refine_schemas(document: &mut Value, served: Option<&Served<'_>>) {
 
 fn refine_operations(document: &mut Value, served: Option<&Served<'_>>) {
     let paths = document["paths"].as_object_mut().into_iter().flat_map(|paths| paths.values_mut());
-    for operation in paths.flat_map(|item| item.as_object_mut()).flat_map(|it| it.values_mut()) {
+    for operation in paths.filter_map(Value::as_object_mut).flat_map(serde_json::Map::values_mut) {
         let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
         let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
         for parameter in parameters.into_iter().flatten() {
@@ -175,9 +177,12 @@ fn region_schema(served: Option<&Served<'_>>) -> Value {
 
 /// A pattern without anchors.
 fn key_pair_arn(served: Option<&Served<'_>>) -> String {
-    let regions = served.map_or("[a-z0-9-]{1,64}".to_owned(), |served| {
-        format!("({})", served.regions.iter().map(Region::as_str).collect::<Vec<_>>().join("|"))
-    });
+    let regions = served.map_or_else(
+        || "[a-z0-9-]{1,64}".to_owned(),
+        |served| {
+            format!("({})", served.regions.iter().map(Region::as_str).collect::<Vec<_>>().join("|"))
+        },
+    );
     let account = served.and_then(|served| served.account).map_or("[0-9]{12}", AccountId::as_str);
     format!("arn:aws:ivs:{regions}:{account}:playback-key/[a-zA-Z0-9-]{{1,64}}")
 }
@@ -343,8 +348,9 @@ fn add(operation: &mut utoipa::openapi::path::Operation, problem: ProblemType) {
 pub fn problems_of(operation_id: &str) -> Vec<ProblemType> {
     use ProblemType as P;
     let caller = [P::Unauthenticated, P::Forbidden];
+    let http = [P::BadRequest, P::HeadTooLarge, P::NotImplemented, P::UnsupportedMediaType];
     let everywhere = [P::Overloaded, P::Timeout, P::Internal];
-    let body = [P::InvalidJson, P::BodyTooLarge, P::UnsupportedMediaType, P::InvalidRequest];
+    let body = [P::InvalidJson, P::BodyTooLarge, P::RequestTimeout, P::InvalidRequest];
     let ivs = [P::IvsThrottled, P::IvsUnavailable];
     let own: &[&[P]] = match operation_id {
         "mintToken" => &[
@@ -370,7 +376,13 @@ pub fn problems_of(operation_id: &str) -> Vec<ProblemType> {
             &caller,
             &body,
             &ivs,
-            &[P::KeyPairQuota, P::KeyPairInUse, P::IdempotencyKeyReused, P::AuditUnavailable],
+            &[
+                P::KeyPairQuota,
+                P::KeyPairInUse,
+                P::IdempotencyKeyReused,
+                P::AuditUnavailable,
+                P::StoreUnavailable,
+            ],
         ],
         "getKeyPair" => &[&caller, &ivs, &[P::InvalidRequest, P::KeyPairNotFound, P::NotFound]],
         "deleteKeyPair" => &[
@@ -382,10 +394,11 @@ pub fn problems_of(operation_id: &str) -> Vec<ProblemType> {
                 P::NotFound,
                 P::KeyPairInUse,
                 P::AuditUnavailable,
+                P::StoreUnavailable,
             ],
         ],
         // A busy process answers it too, like the probes.
-        "getMetrics" => return [&caller[..], &[P::NotFound, P::Internal]].concat(),
+        "getMetrics" => return [&http[..], &caller, &[P::NotFound, P::Internal]].concat(),
         "startRotation" => &[
             &caller,
             &body,
@@ -396,6 +409,7 @@ pub fn problems_of(operation_id: &str) -> Vec<ProblemType> {
                 P::KeyPairInUse,
                 P::IdempotencyKeyReused,
                 P::AuditUnavailable,
+                P::StoreUnavailable,
             ],
         ],
         "listRotations" => &[&caller, &[P::InvalidRequest]],
@@ -408,9 +422,10 @@ pub fn problems_of(operation_id: &str) -> Vec<ProblemType> {
                 P::NotFound,
                 P::KeyPairInUse,
                 P::AuditUnavailable,
+                P::StoreUnavailable,
             ],
         ],
-        _ => return vec![P::Internal],
+        _ => return [&http[..], &[P::Internal]].concat(),
     };
-    own.iter().copied().flatten().chain(&everywhere).copied().collect()
+    http.iter().chain(own.iter().copied().flatten()).chain(&everywhere).copied().collect()
 }

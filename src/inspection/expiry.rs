@@ -181,7 +181,7 @@ mod tests {
             found.detail
         };
         assert!(detail(NOW - 3660).contains("a lifetime of 3600 s"));
-        assert!(!detail(NOW - 360).contains("made for"));
-        assert!(detail(i64::MIN).contains("made for"));
+        assert!(!detail(NOW - 360).contains("a lifetime of"));
+        assert!(detail(i64::MIN).contains("a lifetime of"));
     }
 }

@@ -343,12 +343,12 @@ impl Families {
         );
         registry.register(
             "ivs_calls",
-            "Calls to Amazon IVS; retries by the AWS SDK count as one call",
+            "Calls to Amazon IVS; each attempt counts",
             self.ivs_calls.clone(),
         );
         registry.register_with_unit(
             "ivs_call_duration",
-            "Time that a call to Amazon IVS took, retries included",
+            "Time that one attempt of a call to Amazon IVS took",
             Unit::Seconds,
             self.ivs_call_seconds.clone(),
         );

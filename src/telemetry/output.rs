@@ -148,7 +148,7 @@ impl<W: Write> Writer<W> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // Another holder of the pipe may have made it non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    thread::sleep(PIPE_PAUSE)
+                    thread::sleep(PIPE_PAUSE);
                 }
                 Err(error) => return Err(error),
             }

@@ -283,9 +283,7 @@ impl TestApp {
         !answer["operations"][operation].is_null()
     }
 
-    pub(crate) async fn send(&self, mut request: Request<Body>) -> Answer {
-        let host = HeaderValue::from_static("service.test");
-        request.headers_mut().entry("host").or_insert(host);
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let answer = ask(self.router.clone(), request).await;
         assert!(answer.header("x-request-id").is_some(), "{answer:?}");
         answer
@@ -379,7 +377,8 @@ pub(crate) fn encoded(arn: &str) -> String {
 }
 
 /// What a router answers.
-pub(crate) async fn ask(router: Router, request: Request<Body>) -> Answer {
+pub(crate) async fn ask(router: Router, mut request: Request<Body>) -> Answer {
+    request.headers_mut().entry("host").or_insert(HeaderValue::from_static("service.test"));
     let response = router.oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();

@@ -136,7 +136,7 @@ async fn full_disk_under_warn_mints_and_degrades() {
     }
     app.minted(json!({"viewerId": "alice"})).await;
     file.repair();
-    assert!(app.app.api().audit.flush(std::time::Duration::from_secs(60)).await);
+    assert!(app.app.api().audit.flush(std::time::Duration::from_mins(1)).await);
     assert_eq!(file.last()["viewerId"], "alice");
 }
 
@@ -220,7 +220,7 @@ async fn changes_of_key_pairs_and_rotations_name_their_client_and_request() {
     assert_eq!(record["rotationId"], rotation["id"]);
     // What the rotator does by itself, from the first key on.
     app.app.api().rotators.values().next().unwrap().look().await;
-    app.app.api().audit.flush(std::time::Duration::from_secs(60)).await;
+    app.app.api().audit.flush(std::time::Duration::from_mins(1)).await;
     let steps: Vec<_> =
         file.records().into_iter().filter(|record| record["event"] == "rotation_step").collect();
     assert!(steps.len() >= 3, "{steps:?}");

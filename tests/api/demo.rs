@@ -102,7 +102,7 @@ impl Page {
         let set_cookie = index.header("set-cookie").unwrap();
         assert!(set_cookie.ends_with("; HttpOnly; SameSite=Strict; Secure"), "{set_cookie}");
         assert!(index.text.contains("<body data-public>"));
-        *cookie = set_cookie.split(';').next().unwrap().to_owned();
+        set_cookie.split(';').next().unwrap().clone_into(cookie);
         browser.cookie = Some(cookie);
         browser
     }

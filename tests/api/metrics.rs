@@ -121,7 +121,7 @@ async fn calls_to_ivs_are_counted_by_how_they_ended() {
         &[
             (r#"ivs_calls_total{operation="BatchGetChannel",outcome="ok"}"#, 1.0),
             (r#"ivs_calls_total{operation="GetChannel",outcome="not_found"}"#, 1.0),
-            (r#"ivs_calls_total{operation="ListPlaybackKeyPairs",outcome="unavailable"}"#, 1.0),
+            (r#"ivs_calls_total{operation="ListPlaybackKeyPairs",outcome="unavailable"}"#, 3.0),
             (r#"ivs_call_duration_seconds_count{operation="GetChannel"}"#, 1.0),
         ],
     );

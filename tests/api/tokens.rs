@@ -95,7 +95,7 @@ async fn each_rule_is_refused_at_its_member() {
         (json!({"channel": "demo", "ttlSeconds": 3601}), &["/ttlSeconds"]),
         (json!({"channel": "demo", "ttlSeconds": 601, "singleUse": true}), &["/ttlSeconds"]),
         (json!({"channel": "demo", "ttlSeconds": 601, "viewerId": "a"}), &["/ttlSeconds"]),
-        (json!({"channel": "demo", "ttlSeconds": 300.0}), &["/ttlSeconds"]),
+        (json!({"channel": "demo", "ttlSeconds": 300.5}), &["/ttlSeconds"]),
         (json!({"channel": "demo", "viewer_id": "a"}), &["/viewer_id"]),
     ];
     for (body, pointers) in cases {

@@ -76,7 +76,7 @@ fn serve_without_clients_says_how_to_make_one() {
 
 #[test]
 fn several_regions_need_a_choice() {
-    let mut command = program(&["keys", "list"]);
+    let mut command = program(&["keys", "rollback"]);
     command.env("IVS_PLAYBACK_AUTH__IVS__REGIONS", "us-west-2,eu-west-1");
     let ended = run(&mut command);
     assert_eq!(ended.code, Some(2), "{ended:?}");

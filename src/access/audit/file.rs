@@ -45,7 +45,7 @@ fn give_to_owner_of_folder(file: &File, path: &Path) -> io::Result<()> {
         return Ok(());
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = std::fs::metadata(folder.unwrap_or(Path::new(".")))?;
+    let folder = std::fs::metadata(folder.unwrap_or_else(|| Path::new(".")))?;
     fchown(file, Some(folder.uid()), Some(folder.gid()))
 }
 
@@ -60,7 +60,7 @@ pub fn check(path: &Path) -> io::Result<()> {
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    Ok(rustix::fs::access(folder.unwrap_or(Path::new(".")), access)?)
+    Ok(rustix::fs::access(folder.unwrap_or_else(|| Path::new(".")), access)?)
 }
 
 /// Appends the lines of `rest`, which shrinks by what is written.

@@ -206,13 +206,13 @@ mod tests {
     }
 
     /// Returns the contents of the boxes of one type.
-    fn contents<'a>(bytes: &'a [u8], kind: &[u8; 4]) -> Vec<&'a [u8]> {
+    fn contents(bytes: &[u8], kind: [u8; 4]) -> Vec<&[u8]> {
         let found = boxes(bytes).unwrap();
-        let found = found.into_iter().filter(|mp4_box| mp4_box.kind == *kind);
+        let found = found.into_iter().filter(|mp4_box| mp4_box.kind == kind);
         found.map(|mp4_box| &bytes[mp4_box.place][8..]).collect()
     }
 
-    fn content<'a>(bytes: &'a [u8], kind: &[u8; 4]) -> &'a [u8] {
+    fn content(bytes: &[u8], kind: [u8; 4]) -> &[u8] {
         let found = contents(bytes, kind);
         assert_eq!(found.len(), 1);
         found[0]
@@ -225,17 +225,17 @@ mod tests {
     /// Returns the number of a segment, and for each track its time in milliseconds and its samples.
     fn read(rendition: &Rendition, segment: &[u8]) -> (u32, Vec<(u64, u32)>) {
         assert_eq!(kinds(segment), [*b"moof", *b"mdat"]);
-        let fragment = content(segment, b"moof");
-        let tracks = contents(fragment, b"traf");
+        let fragment = content(segment, *b"moof");
+        let tracks = contents(fragment, *b"traf");
         assert_eq!(tracks.len(), 2);
         let tracks = tracks.iter().zip([12_800, 48_000]).map(|(track, scale)| {
-            let time = content(track, b"tfdt");
+            let time = content(track, *b"tfdt");
             assert_eq!(time[0], 1, "version 1 has 64 bits for the time");
             let time = u64::from_be_bytes(*time[4..].first_chunk().unwrap());
             assert_eq!(time * 1_000 % scale, 0, "{} {time}", rendition.name);
-            (time * 1_000 / scale, u32_at(content(track, b"trun"), 4))
+            (time * 1_000 / scale, u32_at(content(track, *b"trun"), 4))
         });
-        (u32_at(content(fragment, b"mfhd"), 4), tracks.collect())
+        (u32_at(content(fragment, *b"mfhd"), 4), tracks.collect())
     }
 
     #[test]
@@ -257,7 +257,7 @@ mod tests {
             for number in 0..SEGMENTS as u64 {
                 let segment = rendition.segment(number);
                 // The first sample is the first of the video track: NAL units, each after its length.
-                let data = content(&segment, b"mdat");
+                let data = content(&segment, *b"mdat");
                 let mut at = 0;
                 let mut kinds = Vec::new();
                 while kinds.last().is_none_or(|kind| ![1, 5].contains(kind)) {
@@ -312,7 +312,7 @@ mod tests {
     fn file_consists_of_boxes_or_is_refused() {
         let file = b"\0\0\0\x10moof\0\0\0\x08mfhd\0\0\0\x08mdat";
         assert_eq!(kinds(file), [*b"moof", *b"mdat"]);
-        assert_eq!(content(content(file, b"moof"), b"mfhd"), b"");
+        assert_eq!(content(content(file, *b"moof"), *b"mfhd"), b"");
         assert_eq!(boxes(&file[..file.len() - 1]), None);
         assert_eq!(boxes(b"\0\0\0\x07moov"), None);
         assert_eq!(boxes(b"\0\0\0"), None);
