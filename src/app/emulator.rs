@@ -43,12 +43,12 @@ pub struct EmulatorOptions {
 /// Its state cannot be opened, or the port cannot be listened on.
 pub async fn run_emulator(options: EmulatorOptions, clock: Clock) -> Result<(), StartError> {
     let mut signals = StopSignals::new().map_err(StartError::Signals)?;
-    let max_connections = OpenFiles::raise().max_connections(0, 1)?;
     let listener = Listener::bind(options.listen, "--listen")?;
     print("An emulated Amazon IVS, for development and tests; not for production.");
     warn_if_public(options.listen);
-    let connections = connections(max_connections, Instruments::new(clock.clone()));
-    let emulator = Emulator::open(options.emulator, clock)?;
+    let emulator = Emulator::open(options.emulator, clock.clone())?;
+    let max_connections = OpenFiles::raise().max_connections(0, 1)?;
+    let connections = connections(max_connections, Instruments::new(clock));
     announce(&listener, &connections);
     let mut running = Running::start_with(listener, emulator.router(), connections);
     tokio::select! {

@@ -259,6 +259,8 @@ impl Metrics {
         let mut encoded = String::new();
         text::encode_registry(&mut encoded, &self.0.registry)?;
         text::encode_registry(&mut encoded, &self.0.process)?;
+        // The crate writes an empty set of labels for a family without labels.
+        let mut encoded = encoded.replace("{} ", " ");
         match format {
             ExpositionFormat::OpenMetrics => {
                 text::encode_eof(&mut encoded)?;

@@ -277,7 +277,7 @@ fn requests_that_are_not_valid_http_are_problems() {
     let server = serve(folder.path(), "-n 1024", &[("OPERATIONS_LISTEN", "127.0.0.1:0")]);
     // Sent whole before the answer is read: it must not be lost to a reset.
     let huge = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "a".repeat(390_000));
-    let large = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "a".repeat(65_500));
+    let large = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "a".repeat(65_520));
     let fits = format!(
         "GET /nowhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: {}\r\n\r\n",
         "a".repeat(60_000)

@@ -241,8 +241,8 @@ fn within_quotas(folder: &Path, act: impl FnOnce(&Server)) {
     let calls: serde_json::Value = serde_json::from_str(&calls).unwrap();
     let operations = calls["operations"].as_object().unwrap();
     assert!(operations.contains_key("ListPlaybackKeyPairs"), "{calls}");
-    for (operation, statuses) in operations {
-        assert!(statuses.get("429").is_none(), "{operation} was throttled: {calls}");
+    for (operation, count) in operations {
+        assert!(count["statuses"].get("429").is_none(), "{operation} was throttled: {calls}");
     }
 }
 
@@ -265,7 +265,9 @@ fn calls_of_a_process_stay_within_the_quotas_of_ivs() {
         let lists = || {
             let (_, calls) = emulator.get("/_emulator/calls").unwrap();
             let calls: serde_json::Value = serde_json::from_str(&calls).unwrap();
-            calls["operations"]["ListPlaybackKeyPairs"]["200"].as_u64().unwrap_or_default()
+            calls["operations"]["ListPlaybackKeyPairs"]["statuses"]["200"]
+                .as_u64()
+                .unwrap_or_default()
         };
         while service.get("/readyz").unwrap().0 != 200 || lists() < 5 {
             thread::sleep(PAUSE);
