@@ -612,14 +612,19 @@ mod tests {
     async fn a_full_queue_refuses_under_deny() {
         let (log, go) = held(AuditFailure::Deny);
         // One with the writer, one in the queue, and so one that finds no room.
-        let all = futures_util::future::join_all((0..3).map(|_| record(&log, "r")));
-        let let_go = async {
-            until(|| lost(&log) > 0).await;
-            drop(go);
+        let inner = log.0.as_ref().unwrap();
+        let others = async {
+            until(|| inner.state.writing_since.load(Ordering::SeqCst) != 0).await;
+            let let_go = async {
+                until(|| lost(&log) > 0).await;
+                drop(go);
+            };
+            let (queued, refused, ()) =
+                tokio::join!(record(&log, "queued"), record(&log, "refused"), let_go);
+            (queued, refused)
         };
-        let (outcomes, ()) = tokio::join!(all, let_go);
-        assert!(outcomes.contains(&Err(AuditUnavailable)), "{outcomes:?}");
-        assert!(outcomes.contains(&Ok(())), "{outcomes:?}");
+        let (written, others) = tokio::join!(record(&log, "written"), others);
+        assert_eq!((written, others), (Ok(()), (Ok(()), Err(AuditUnavailable))));
         assert!(log.flush(DEADLINE).await);
     }
 
