@@ -148,9 +148,9 @@ fn standard_output_of_serve_has_the_address_and_then_records_alone() {
     let emulator = Server::emulator(&folder.path().join("emulator"));
     // A rotator that has something to do at once.
     let begin = ["keys", "rotate", "--detach"];
-    let begun = run(&mut configured(program(&begin), folder.path(), &emulator.url));
-    assert_eq!(begun.code, Some(0), "{begun:?}");
-    assert!(!begun.stdout.contains("\"kind\""), "{begun:?}");
+    let rotated = run(&mut configured(program(&begin), folder.path(), &emulator.url));
+    assert_eq!(rotated.code, Some(0), "{rotated:?}");
+    assert!(!rotated.stdout.contains("\"kind\""), "{rotated:?}");
     let command = configured(program(&["serve"]), folder.path(), &emulator.url);
     let mut service = Server::start_with_first_line(command);
     let started = service.log_line("\"event\":\"started\"");

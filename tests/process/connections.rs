@@ -8,13 +8,13 @@ use std::{
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
-    program::{PAUSE, Server, get, program},
+    program::{PAUSE, Server, get, program, started},
     serve::configured,
 };
 
@@ -74,7 +74,7 @@ fn half_sent(server: &Server, count: usize) -> Vec<TcpStream> {
 
 /// How long `/healthz` took to answer, however often it had to be asked; a connection has one second.
 fn healthy_after(url: &str) -> Duration {
-    let started = Instant::now();
+    let started = started();
     let ask = || {
         let mut stream = TcpStream::connect(url.strip_prefix("http://")?).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
@@ -159,7 +159,7 @@ fn a_trickled_head_is_ended_while_an_idle_connection_is_kept() {
     ask(&mut idle);
     let mut silent = connect(&server);
     let mut trickler = connect(&server);
-    let started = Instant::now();
+    let started = started();
     // Each byte in time, and the head never whole.
     while trickler.write_all(b"G").is_ok() {
         assert!(started.elapsed() < Duration::from_secs(20), "it trickles still");
@@ -186,7 +186,7 @@ fn clients_that_never_read_hold_little_memory_and_are_cut_off() {
             stream
         })
         .collect();
-    let started = Instant::now();
+    let started = started();
     while !clients.is_empty() {
         assert!(started.elapsed() < Duration::from_mins(2), "{} are served still", clients.len());
         clients.retain_mut(|client| match client.write(&requests) {
@@ -221,7 +221,7 @@ fn waiting_connections_do_not_delay_the_end() {
     assert_ne!(idle.read(&mut [0; 4096]).unwrap(), 0);
     held.push(idle);
     server.signal("TERM");
-    let started = Instant::now();
+    let started = started();
     let (code, said) = server.wait();
     assert_eq!(code, Some(0), "{said}");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
@@ -232,11 +232,11 @@ fn no_request_of_a_keep_alive_client_is_lost_while_the_service_stops() {
     let folder = tempfile::tempdir().unwrap();
     let server = serve(folder.path(), "-n 1024", &[("DRAIN_DELAY", "1s")]);
     let address = server.url.strip_prefix("http://").unwrap();
-    let served = AtomicUsize::new(0);
+    let answers = AtomicUsize::new(0);
     let closes = AtomicUsize::new(0);
     thread::scope(|scope| {
         for client in 0..50 {
-            let (served, closes) = (&served, &closes);
+            let (answers, closes) = (&answers, &closes);
             scope.spawn(move || {
                 // A refused connection is what a client tries another replica for; nothing is lost.
                 while let Ok(mut stream) = TcpStream::connect(address) {
@@ -250,7 +250,7 @@ fn no_request_of_a_keep_alive_client_is_lost_while_the_service_stops() {
                             assert_ne!(length, 0, "a request was lost after {answer:?}");
                             answer.push_str(std::str::from_utf8(&part[..length]).unwrap());
                         }
-                        served.fetch_add(1, Ordering::SeqCst);
+                        answers.fetch_add(1, Ordering::SeqCst);
                         if answer.contains("connection: close\r\n") {
                             closes.fetch_add(1, Ordering::SeqCst);
                             break;
@@ -261,7 +261,7 @@ fn no_request_of_a_keep_alive_client_is_lost_while_the_service_stops() {
                 }
             });
         }
-        while served.load(Ordering::SeqCst) < 200 {
+        while answers.load(Ordering::SeqCst) < 200 {
             thread::sleep(PAUSE);
         }
         server.signal("TERM");

@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::{
@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use crate::{
     connection::Connection,
-    program::{Ended, PAUSE, Server, get, program, run, send},
+    program::{Ended, PAUSE, Server, get, program, run, send, started},
 };
 
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -139,11 +139,6 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(started.elapsed() < DEADLINE, "waited too long: {what}");
         thread::sleep(PAUSE);
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a test waits for other processes in real time")]
-fn started() -> Instant {
-    Instant::now()
 }
 
 /// Everything in a folder, and the folder itself.

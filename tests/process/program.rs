@@ -4,11 +4,17 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     path::Path,
     process::{Child, ChildStderr, ChildStdout, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Between two looks at what a process does, which needs the processor more.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);
+
+/// The time, for tests that wait for other processes.
+#[expect(clippy::disallowed_methods, reason = "other processes run in real time")]
+pub(crate) fn started() -> Instant {
+    Instant::now()
+}
 
 /// The binary, with nothing of this process's environment.
 pub(crate) fn program(arguments: &[&str]) -> Command {
@@ -83,7 +89,6 @@ impl Server {
 
     /// The same, where nothing may come before that line.
     pub(crate) fn start_with_first_line(mut command: Command) -> Self {
-        #[expect(clippy::zombie_processes, reason = "it is waited for when the server is dropped")]
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
