@@ -14,7 +14,7 @@
 //! | [`app`] | composition root: configuration to components, router and background tasks |
 //! | [`http`] | the HTTP API; the only place with a status code |
 //! | [`access`] | who calls: credentials, scopes, audit |
-//! | [`viewers`] | viewer-session revocation, and who gets no token for a while |
+//! | [`revocation`] | ending viewer sessions, denying new tokens |
 //! | [`inspection`] | finds what is wrong with a token, URL, request or 403; no I/O |
 //! | [`tokens`] | the contents of a token: grant, claims, IVS's rules, minting; no I/O |
 //! | [`channels`] | the cached channel lookup |
@@ -58,7 +58,7 @@ pub mod inspection;
 pub mod ivs;
 pub mod keys;
 mod prose;
+pub mod revocation;
 pub mod secret;
 pub mod telemetry;
 pub mod tokens;
-pub mod viewers;

@@ -41,10 +41,10 @@ use crate::{
             secrets_manager::{SecretAccount, SecretsManagerStore},
         },
     },
+    revocation::{ViewerSessions, denials::DenialsError},
     secret::system_rng,
     telemetry::Instruments,
     telemetry::metrics::Metrics,
-    viewers::{ViewerSessions, denials::DenialsError},
 };
 
 /// How long the start waits for the account of the credentials; without IVS the service starts all

@@ -9,7 +9,7 @@ use crate::{
     emulator::EmulatorError,
     ivs::ConnectError,
     keys::operations::OperationError,
-    viewers::denials::DenialsError,
+    revocation::denials::DenialsError,
 };
 
 /// Why a server does not start, or ended by itself.

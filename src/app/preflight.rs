@@ -14,7 +14,7 @@ use crate::{
     config::{AuditSink, Config, ConfigError, KeyStore, Problem},
     ivs::{self, arn::Region},
     keys::store::{Store as _, dir::DirStore},
-    viewers::denials::Denials,
+    revocation::denials::Denials,
 };
 
 use super::{settings, tls};

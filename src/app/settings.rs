@@ -10,8 +10,8 @@ use crate::{
         keyring::Limits as KeyLimits, lifecycle::Policy as RotationPolicy,
         snapshot::SigningKeysSettings,
     },
+    revocation::Settings as RevocationSettings,
     tokens::grant::Policy as TokenPolicy,
-    viewers::Settings as ViewerSettings,
 };
 
 pub(super) fn aws(config: &Config) -> AwsSettings {
@@ -82,8 +82,8 @@ pub(super) fn channels(config: &Config) -> ChannelSettings {
 }
 
 /// `is_command`: this process mints nothing, so that others must learn who is denied.
-pub(super) fn viewers(config: &Config, is_command: bool) -> ViewerSettings {
-    ViewerSettings {
+pub(super) fn viewers(config: &Config, is_command: bool) -> RevocationSettings {
+    RevocationSettings {
         clock_allowance: config.viewers.clock_allowance,
         deny_list: config.viewers.local_deny.then(|| config.viewers.deny_list.clone()),
         minted_elsewhere: is_command,

@@ -28,9 +28,9 @@ use crate::{
     keys::{
         inventory::Inventory, operations::KeyOperations, rotator::Rotator, snapshot::SigningKeys,
     },
+    revocation::ViewerSessions,
     telemetry::metrics::Metrics,
     tokens::grant::Policy,
-    viewers::ViewerSessions,
 };
 
 use self::{demo::Demo, metrics::MetricsPlace};

@@ -19,7 +19,7 @@ use super::{Failure, Global, output};
 use crate::{
     app::{App, KeyAccess},
     http::viewer_sessions::{Denied, Item, RevocationResponse, judge, revoke_judged},
-    viewers::{MAX_SESSIONS, Progress, Wanted},
+    revocation::{MAX_SESSIONS, Progress, Wanted},
 };
 
 /// The most that is read of a list, in bytes: about a million viewers.
@@ -243,8 +243,8 @@ fn revoke(runtime: &Runtime, app: &App, items: Vec<Item>) -> Result<RevocationRe
             }
         });
         // Nobody else is in this process, so that there is room.
-        let revoked = revoked.map_err(|crowded| {
-            Failure::failed(format!("only the first {ended} of {total} were sent: {crowded}"))
+        let revoked = revoked.map_err(|full| {
+            Failure::failed(format!("only the first {ended} of {total} were sent: {full}"))
         })?;
         response.extend(revoked);
         ended += count;

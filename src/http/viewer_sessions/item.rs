@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use crate::{
     http::{Api, channels::refuse_reference, json::Members, problem::ApiError},
+    revocation::{MAX_DENIAL, Wanted},
     tokens::{
         claims::{MAX_VIEWER_SESSION_VERSION, ViewerId, ViewerIdError},
         grant::Violation,
     },
-    viewers::{MAX_DENIAL, Wanted},
 };
 
 /// A viewer session of a request, and what its members come to.

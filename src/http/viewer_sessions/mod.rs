@@ -27,8 +27,8 @@ use super::{
 use crate::{
     access::audit::{Actor, Kind, Outcome, Record},
     clock::Timestamp,
-    viewers::{
-        Admission, Crowded, LeftDenied, MAX_SESSIONS, NotRevoked, Progress, RevokeError, Revoked,
+    revocation::{
+        Admission, LeftDenied, MAX_SESSIONS, NotRevoked, Progress, QueueFull, RevokeError, Revoked,
         Wanted,
     },
 };
@@ -157,7 +157,7 @@ pub async fn revoke_viewer_sessions(
     let body = within(api.limits.request_timeout, body).await??;
     let items = parse_items(body.0, "viewerSessions", MAX_SESSIONS)?;
     let items: Vec<_> = items.into_iter().map(|it| judge(&api, it)).collect();
-    let admission = api.viewers.admit(&wanted(&items)).map_err(|it| refuse_crowd(&it))?;
+    let admission = api.viewers.admit(&wanted(&items)).map_err(|it| refuse_full_queue(&it))?;
     let caller = Audited { actor: client.actor(&facts), started: api.clock.monotonic() };
     let work = {
         let api = api.clone();
@@ -177,7 +177,7 @@ pub async fn revoke_judged(
     operator: Actor,
     items: Vec<Item>,
     progress: Progress,
-) -> Result<RevocationResponse, Crowded> {
+) -> Result<RevocationResponse, QueueFull> {
     let admission = api.viewers.admit(&wanted(&items))?;
     let caller = Audited { actor: operator, started: api.clock.monotonic() };
     Ok(carry_out(api, items, admission, progress, &caller).await)
@@ -194,8 +194,8 @@ fn wanted(items: &[Item]) -> Vec<Wanted> {
     items.iter().filter_map(Item::wanted).cloned().collect()
 }
 
-fn refuse_crowd(crowded: &Crowded) -> ApiError {
-    ApiError::new(ProblemType::Overloaded, crowded.to_string()).retry_after(crowded.retry_after)
+fn refuse_full_queue(full: &QueueFull) -> ApiError {
+    ApiError::new(ProblemType::Overloaded, full.to_string()).retry_after(full.retry_after)
 }
 
 /// Revokes what can be, tells audit and metrics, and makes the answer.

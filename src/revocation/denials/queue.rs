@@ -19,9 +19,9 @@ use crate::clock::Timestamp;
 
 /// That viewers are not denied.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::viewers) struct NotDenied {
+pub(in crate::revocation) struct NotDenied {
     /// They may be denied all the same: writing had begun, and how it ended is not known.
-    pub(in crate::viewers) perhaps: bool,
+    pub(in crate::revocation) perhaps: bool,
 }
 
 /// What waits to be written.
@@ -54,7 +54,7 @@ impl Queue {
 }
 
 /// Denials that were asked for. Dropped, they are given up.
-pub(in crate::viewers) struct Denying {
+pub(in crate::revocation) struct Denying {
     denials: Denials,
     number: u64,
     told: oneshot::Receiver<Result<(), NotDenied>>,
@@ -66,7 +66,7 @@ impl Denying {
     /// # Errors
     ///
     /// The file cannot be read or written; the log says why.
-    pub(in crate::viewers) async fn wait(&mut self) -> Result<(), NotDenied> {
+    pub(in crate::revocation) async fn wait(&mut self) -> Result<(), NotDenied> {
         // Only a writer that panicked tells nothing.
         let unknown = |_| Err(NotDenied { perhaps: true });
         let turn = Arc::clone(&self.denials.0.queue.turn);
@@ -86,7 +86,7 @@ impl Denying {
     }
 
     /// Sees to it that they are not written, unless that has begun.
-    pub(in crate::viewers) fn give_up(&self) -> NotDenied {
+    pub(in crate::revocation) fn give_up(&self) -> NotDenied {
         let taken_back = self.denials.0.queue.lock().entries.remove(&self.number).is_some();
         NotDenied { perhaps: !taken_back }
     }
@@ -100,7 +100,7 @@ impl Drop for Denying {
 
 impl Denials {
     /// Asks for denials, which are written while [`Denying::wait`] is polled.
-    pub(in crate::viewers) fn deny(&self, denials: Vec<Denial>, now: Timestamp) -> Denying {
+    pub(in crate::revocation) fn deny(&self, denials: Vec<Denial>, now: Timestamp) -> Denying {
         let (told, hears) = oneshot::channel();
         let mut waiting = self.0.queue.lock();
         let number = waiting.next;

@@ -19,7 +19,7 @@ const PACE: usize = 40;
 /// Too many viewer sessions wait already.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("More viewer sessions wait to be revoked than can be within a minute; try again shortly.")]
-pub struct Crowded {
+pub struct QueueFull {
     /// When there will be room, about.
     pub retry_after: Duration,
 }
@@ -58,12 +58,12 @@ impl Room {
     /// # Errors
     ///
     /// There is not enough.
-    pub(super) fn admit(&self, sessions: usize) -> Result<Share, Crowded> {
+    pub(super) fn admit(&self, sessions: usize) -> Result<Share, QueueFull> {
         let room = if sessions <= SMALL { ROOM } else { ROOM - ROOM_FOR_SMALL };
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(missing) = (*taken + sessions).checked_sub(room + 1) {
             let seconds = u64::try_from(missing / PACE).unwrap_or(u64::MAX);
-            return Err(Crowded { retry_after: Duration::from_secs(seconds + 1) });
+            return Err(QueueFull { retry_after: Duration::from_secs(seconds + 1) });
         }
         *taken += sessions;
         Ok(Share { taken: Arc::clone(&self.0), sessions })

@@ -43,7 +43,7 @@ use std::{
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::admission::{Admission, Crowded};
+pub use self::admission::{Admission, QueueFull};
 use self::{
     admission::Room, denials::Denials, revoker::Revoker, source::RevocationSource,
     versions::RevokedVersions,
@@ -267,7 +267,7 @@ impl ViewerSessions {
     /// # Errors
     ///
     /// Those of other requests would not leave it enough of its time.
-    pub fn admit(&self, wanted: &[Wanted]) -> Result<Admission, Crowded> {
+    pub fn admit(&self, wanted: &[Wanted]) -> Result<Admission, QueueFull> {
         let mut admission = Admission::default();
         for (region, regional) in &self.0.regions {
             let sessions = wanted.iter().filter(|it| it.channel.region() == region).count();
