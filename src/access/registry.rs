@@ -8,11 +8,12 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 
@@ -129,8 +130,7 @@ impl Registry {
     pub fn reload(&self) -> Result<bool, ClientsError> {
         let Some(file) = &self.file else { return Ok(false) };
         let text = read(file)?.unwrap_or_default();
-        // Nothing panics while this lock is held, and a reading is replaced whole.
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         if *text == *last.text {
             return Ok(false);
         }
@@ -158,7 +158,7 @@ impl Registry {
     /// Reloads the clients and logs an outcome that differs from the last one. Blocks on the file.
     pub fn reload_and_report(&self) {
         let outcome = self.reload();
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         match outcome {
             Ok(changed) => {
                 let recovered = last.fault.take().is_some();
@@ -186,7 +186,7 @@ impl Registry {
 
     /// Why the last attempt to reload the clients failed.
     pub fn fault(&self) -> Option<String> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).fault.clone()
+        self.last.lock().fault.clone()
     }
 }
 

@@ -8,7 +8,7 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -21,6 +21,7 @@ use axum::{
     response::Response,
 };
 use hyper::body::{Frame, SizeHint};
+use parking_lot::{Mutex, MutexGuard};
 
 /// How many bytes are read for nothing, at most.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
@@ -88,8 +89,7 @@ impl SharedBody {
     }
 
     fn lock(&self) -> MutexGuard<'_, Unread> {
-        // A body that panicked is read no further by anybody.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,10 +1,7 @@
 //! A small HTTP client, for what is asked of other servers than those of AWS: a service's health, a
 //! JWK Set, a playback edge.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -14,6 +11,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use parking_lot::Mutex;
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -61,7 +59,7 @@ pub(crate) async fn get_own(
     let connector =
         HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
     let (status, text) = Fetcher::over(connector, MAX_ANSWER).get(url).await?;
-    let presented = presented.presented.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let presented = presented.presented.lock().take();
     Ok((status, text, presented))
 }
 
@@ -81,7 +79,7 @@ impl ServerCertVerifier for AnyCertificate {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let mut presented = self.presented.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut presented = self.presented.lock();
         *presented = Some(certificate.clone().into_owned());
         Ok(ServerCertVerified::assertion())
     }

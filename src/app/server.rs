@@ -6,7 +6,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -14,6 +14,7 @@ use std::{
 
 use axum::{Router, middleware::from_fn};
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     net::{TcpSocket, TcpStream},
@@ -260,8 +261,7 @@ impl Server {
     }
 
     fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Watch>>> {
-        // Nothing panics while it is held.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 
     /// Room for one more connection. While there is none, those that have waited longest are evicted.
@@ -358,7 +358,7 @@ impl Server {
     }
 
     fn log_full(&self) {
-        let mut is_full = self.logs.is_full.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_full = self.logs.is_full.lock();
         if !std::mem::replace(&mut *is_full, true) {
             tracing::warn!(
                 event = "connections_exhausted",
@@ -372,7 +372,7 @@ impl Server {
     /// Logs the recovery once a tenth of all connections is free, so that the line does not alternate with
     /// the other one.
     fn log_room(&self) {
-        let mut is_full = self.logs.is_full.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_full = self.logs.is_full.lock();
         if *is_full && self.room.available_permits() >= self.settings.max_connections / 10 {
             *is_full = false;
             tracing::info!(
@@ -406,7 +406,7 @@ struct Occasional(Mutex<(Option<Duration>, u64)>);
 impl Occasional {
     /// How many lines were left out since the last, if one may be logged now.
     fn permit(&self, now: Duration) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         let (last, unlogged) = &mut *state;
         if last.is_some_and(|last| now.saturating_sub(last) < LOG_EVERY) {
             *unlogged += 1;

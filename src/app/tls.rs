@@ -1,13 +1,9 @@
 //! The certificate and key of the server, which are read again while it runs.
 
-use std::{
-    io,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
@@ -138,7 +134,7 @@ impl ServerTls {
     /// one. Blocks on the files.
     pub(super) fn reload(&self) {
         let outcome = self.reload_changed();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         match outcome {
             Ok(changed) => {
                 let recovered = state.fault.take().is_some();
@@ -166,7 +162,7 @@ impl ServerTls {
     /// Whether the files have changed.
     fn reload_changed(&self) -> Result<bool, TlsError> {
         let pems = self.files.read()?;
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         if state.digest == pems.digest {
             return Ok(false);
         }
@@ -181,7 +177,7 @@ impl ServerTls {
     /// Sets the metrics and the readiness, and warns in time.
     fn report_expiry(&self) {
         let Instruments { clock, metrics } = &self.instruments;
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         metrics.set_certificate(state.expires.unix_seconds(), state.fault.is_some());
         self.status.set(state.expires, state.fault.clone());
         let now = clock.monotonic();

@@ -3,12 +3,9 @@
 //! `flights` knows what waits; here are the tasks that make its calls. The one that serves a queue
 //! runs while the queue holds something, so that an idle service has none.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
@@ -185,8 +182,7 @@ impl Gatherer {
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, Flights> {
-        // A panic between two steps leaves a lookup without a call at worst, which callers outlive.
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+        self.flights.lock()
     }
 
     fn answered(&self, operation: Operation) -> &Notify {

@@ -7,10 +7,11 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use axum::{Router, extract::State, http::StatusCode, response::Response, routing};
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use serde_json::json;
 
@@ -119,8 +120,7 @@ impl Calls {
     }
 
     fn lock(&self) -> MutexGuard<'_, Log> {
-        // No code that holds the lock can leave the log partly changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -6,9 +6,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, PoisonError},
     time::Duration,
 };
+
+use parking_lot::Mutex;
 
 /// The window in which calls are counted.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -32,8 +33,7 @@ impl Rates {
         limit: usize,
         now: Duration,
     ) -> bool {
-        // No code that holds the lock can leave a window partly changed.
-        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut windows = self.0.lock();
         let scope = (operation, scope.to_owned());
         if windows.len() >= SWEEP_AT && !windows.contains_key(&scope) {
             windows.retain(|_, calls| calls.back().is_some_and(|&last| is_recent(last, now)));
@@ -83,7 +83,7 @@ mod tests {
                 assert!(rates.admit("PutMetadata", &scope, 5, Duration::from_secs(second)));
             }
         }
-        assert!(rates.0.lock().unwrap().len() <= 2 * SWEEP_AT);
+        assert!(rates.0.lock().len() <= 2 * SWEEP_AT);
     }
 
     proptest! {

@@ -9,14 +9,12 @@ use std::{
     io::{self, Read as _},
     os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{
-        Mutex, PoisonError,
-        mpsc::{self, Receiver, RecvTimeoutError},
-    },
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use rustix::{fs::OFlags, process};
 use zeroize::Zeroizing;
 
@@ -200,7 +198,7 @@ impl<T: Send + 'static> Bounded<T> {
 
     fn run(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         let timed_out = || io::Error::new(io::ErrorKind::TimedOut, Fault::Hung(self.deadline));
-        let mut hung = self.hung.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hung = self.hung.lock();
         if let Some(earlier) = hung.take()
             && let Err(RecvTimeoutError::Timeout) = earlier.recv_timeout(self.deadline)
         {

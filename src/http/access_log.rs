@@ -1,13 +1,10 @@
 //! One log line per request. A client that is refused over and over cannot flood the log: of lines that say the
 //! same, a few each second are written, and then one with the number of the others.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use axum::{extract::MatchedPath, http::Method};
+use parking_lot::Mutex;
 
 use super::{
     layers::RequestFacts,
@@ -107,7 +104,7 @@ impl AccessLog {
     }
 
     fn admit(&self, refusal: &Refusal, now: Duration) -> bool {
-        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut windows = self.0.lock();
         let fresh = Window { began: now, refusals: 0 };
         let mut over = None;
         let window = windows.entry(refusal.clone()).or_insert(fresh);
@@ -124,7 +121,7 @@ impl AccessLog {
     }
 
     fn take_suppressed(&self, now: Duration) -> Vec<(Refusal, u64)> {
-        let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut windows = self.0.lock();
         let over = windows.extract_if(|_, window| now.saturating_sub(window.began) >= SECOND);
         over.map(|(refusal, window)| (refusal, window.suppressed()))
             .filter(|(_, lines)| *lines > 0)

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -17,6 +17,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::Response,
 };
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use utoipa::{ToSchema, openapi::ObjectBuilder};
 
@@ -86,7 +87,7 @@ impl CertificateStatus {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Certificate>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,10 +1,8 @@
 //! Makes the calls of one operation within its quota, whoever in this process makes them.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use rand::RngExt as _;
 use tokio::sync::Notify;
 
@@ -122,8 +120,7 @@ impl Pacer {
     }
 
     fn budget(&self) -> MutexGuard<'_, Budget> {
-        // A budget is whole between two calls of its methods.
-        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+        self.budget.lock()
     }
 }
 
@@ -142,13 +139,13 @@ mod tests {
         let pacer = Pacer::new("ListPlaybackKeyPairs", 3);
         let sent = Mutex::new(Vec::new());
         let call = || async {
-            sent.lock().unwrap().push(pacer.stopwatch.elapsed());
+            sent.lock().push(pacer.stopwatch.elapsed());
             tokio::time::sleep(Duration::from_millis(30)).await;
             Ok(())
         };
         let callers = join_all((0..20).map(|_| pacer.call(LIMIT, call))).await;
         assert!(callers.into_iter().all(|outcome| outcome == Ok(())));
-        let sent = sent.into_inner().unwrap();
+        let sent = sent.into_inner();
         for window in sent.windows(3) {
             assert!(window[2] >= window[0] + Duration::from_secs(1), "{sent:?}");
         }

@@ -1,9 +1,8 @@
 //! How many sessions may wait, so that all of them are revoked within the time of their requests.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 
 /// Sessions that the requests under way may have in a region, so that all of them end within
 /// a minute: 45 are revoked in a second.
@@ -43,7 +42,7 @@ pub(super) struct Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.taken.lock();
         *taken = taken.saturating_sub(self.sessions);
     }
 }
@@ -60,7 +59,7 @@ impl Room {
     /// There is not enough.
     pub(super) fn admit(&self, sessions: usize) -> Result<Share, QueueFull> {
         let room = if sessions <= SMALL { ROOM } else { ROOM - ROOM_FOR_SMALL };
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.0.lock();
         if let Some(missing) = (*taken + sessions).checked_sub(room + 1) {
             let seconds = u64::try_from(missing / PACE).unwrap_or(u64::MAX);
             return Err(QueueFull { retry_after: Duration::from_secs(seconds + 1) });

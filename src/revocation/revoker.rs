@@ -3,12 +3,9 @@
 //! All requests of the process share the lanes. The task that serves them runs while something waits,
 //! so that an idle service has none.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
+use parking_lot::{Mutex, MutexGuard};
 use rand::RngExt as _;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::task::TaskTracker;
@@ -101,8 +98,7 @@ impl Revoker {
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, Lanes> {
-        // A panic between two steps loses a session at worst, and whoever waits for it is told.
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lanes.lock()
     }
 
     fn serve(self: &Arc<Self>, lanes: &mut Lanes) {

@@ -9,10 +9,9 @@
 //! Older versions are kept while there is room, because they show that the explicit version of a mint
 //! would not play.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashMap;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{clock::Timestamp, ivs::arn::ChannelArn, tokens::claims::ViewerId};
 
@@ -83,8 +82,7 @@ impl RevokedVersions {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, i32>> {
-        // Each change is one insertion.
-        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.versions.lock()
     }
 }
 

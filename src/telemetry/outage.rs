@@ -1,9 +1,8 @@
 //! When to log that something fails, and that it works again.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// What works only now and then still fails: it must have worked for this long.
 const CALM: Duration = Duration::from_secs(5);
@@ -24,8 +23,8 @@ impl Outage {
         self.lock().take_if(|failed| now.saturating_sub(*failed) >= CALM).is_some()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Duration>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Duration>> {
+        self.0.lock()
     }
 }
 

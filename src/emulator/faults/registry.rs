@@ -3,11 +3,9 @@
 //! Delays add up, and `accept_duplicates` applies next to any other fault. Of the other kinds, the
 //! first fault that was set and is due strikes.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Map, Value};
 
 use super::strike::{BatchFlaw, Ending, Refusal, Strike};
@@ -153,8 +151,7 @@ impl Faults {
     }
 
     fn lock(&self) -> MutexGuard<'_, Registered> {
-        // No code that holds the lock can leave a fault partly changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

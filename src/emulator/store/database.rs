@@ -9,11 +9,12 @@ use std::{
     ops::Bound,
     path::{Path, PathBuf},
     sync::{
-        Arc, PoisonError, RwLock, RwLockWriteGuard,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
 
+use parking_lot::{RwLock, RwLockWriteGuard};
 use redb::{
     BackendError, Builder, Database, DatabaseError, StorageBackend, StorageError,
     backends::FileBackend,
@@ -53,13 +54,12 @@ impl DatabaseFile {
         &self,
         work: impl FnOnce(&Database) -> Result<T, E>,
     ) -> Result<T, E> {
-        // redb keeps its own state whole, whatever panics in between.
-        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
+        let opened = self.opened.read();
         if let Some(usable) = opened.as_ref().filter(|opened| !opened.has_failed()) {
             return self.watch(usable, work);
         }
         drop(opened);
-        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = self.opened.write();
         if opened.as_ref().is_none_or(Opened::has_failed) {
             // The old one has the file locked.
             *opened = None;

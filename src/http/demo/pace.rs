@@ -1,16 +1,13 @@
 //! How often the page's own calls to Amazon IVS may be made, whoever makes them.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use axum::{
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use parking_lot::Mutex;
 
 use crate::{
     clock::Clock,
@@ -34,8 +31,7 @@ impl Pace {
     /// Takes a call, or says how long to wait.
     fn admit(&self) -> Result<(), Duration> {
         let now = self.clock.monotonic();
-        // Nothing panics while this lock is held.
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = self.latest.lock();
         latest.retain(|at| now.saturating_sub(*at) < Duration::from_secs(1));
         match latest.front() {
             Some(oldest) if latest.len() >= self.a_second => {

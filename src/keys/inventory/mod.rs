@@ -9,10 +9,11 @@ mod merge;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio_util::task::TaskTracker;
 
 use super::{keyring::Keyring, material::Fingerprint, snapshot::SigningKeys};
@@ -241,8 +242,7 @@ impl Inventory {
 
 impl RegionInventory {
     fn known(&self) -> MutexGuard<'_, Known> {
-        // Each change is made by one call that does not panic half-way.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 }
 

@@ -12,14 +12,10 @@ mod report;
 mod simulation;
 mod steps;
 
-use std::{
-    fmt,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use parking_lot::{Mutex, MutexGuard};
 use rand::RngExt as _;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -480,8 +476,7 @@ impl Rotator {
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        // Each change is made by one call that does not panic half-way.
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        self.memory.lock()
     }
 }
 

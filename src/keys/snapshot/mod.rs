@@ -14,11 +14,12 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
+use parking_lot::{Mutex, MutexGuard};
 use rand::RngExt as _;
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -378,7 +379,7 @@ impl SigningKeys {
 }
 
 impl RegionKeys {
-    fn distrusted(&self) -> std::sync::MutexGuard<'_, BTreeSet<VersionId>> {
-        self.distrusted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn distrusted(&self) -> MutexGuard<'_, BTreeSet<VersionId>> {
+        self.distrusted.lock()
     }
 }

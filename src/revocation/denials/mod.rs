@@ -13,16 +13,9 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::HashMap,
-    fmt,
-    fs::File,
-    io, mem,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{collections::HashMap, fmt, fs::File, io, mem, path::PathBuf, sync::Arc, time::Duration};
 
+use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::queue::NotDenied;
@@ -154,8 +147,7 @@ impl Denials {
         viewer: &ViewerId,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        // No panic leaves a denial half added.
-        let denied = self.0.denied.read().unwrap_or_else(PoisonError::into_inner);
+        let denied = self.0.denied.read();
         denied.until(channel, viewer.as_str()).filter(|until| now < *until)
     }
 
@@ -165,7 +157,7 @@ impl Denials {
     ///
     /// It cannot be read, or a line of it is no denial. The denials stay as they are.
     pub fn reload(&self, now: Timestamp) -> Result<(), DenialsError> {
-        let mut watched = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = self.0.file.lock();
         self.0.take_news(&mut watched.file, now)
     }
 
@@ -186,7 +178,7 @@ impl Denials {
         denials: impl IntoIterator<Item = Denial>,
         now: Timestamp,
     ) -> Result<(), DenialsError> {
-        let mut watched = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = self.0.file.lock();
         let Watched { file, room, .. } = &mut *watched;
         self.0.take_news(file, now)?;
         self.0.make_room(room, now);
@@ -196,12 +188,12 @@ impl Denials {
             asked.add(denial);
         }
         let new: Vec<_> = {
-            let denied = self.0.denied.read().unwrap_or_else(PoisonError::into_inner);
+            let denied = self.0.denied.read();
             let new: Vec<_> = asked.into_denials().filter(|it| denied.would_add(it)).collect();
             file.write(lock, &new, &denied)?;
             new
         };
-        let mut denied = self.0.denied.write().unwrap_or_else(PoisonError::into_inner);
+        let mut denied = self.0.denied.write();
         for denial in new {
             denied.add(denial);
         }
@@ -220,7 +212,7 @@ impl Denials {
 
     fn reload_and_tell(&self, now: Timestamp) {
         let fault = self.reload(now).err().map(|error| error.to_string());
-        let mut watched = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = self.0.file.lock();
         if watched.fault != fault {
             if let Some(fault) = &fault {
                 tracing::error!(event = "denials_not_reloaded", fault, "keeping the known denials");
@@ -235,7 +227,7 @@ impl Denials {
 impl Inner {
     /// Forgets denials that have ended, at times.
     fn make_room(&self, room: &mut usize, now: Timestamp) {
-        let mut denied = self.denied.write().unwrap_or_else(PoisonError::into_inner);
+        let mut denied = self.denied.write();
         if denied.len() >= *room {
             denied.forget_expired(now);
             *room = 2 * denied.len() + SLACK;
@@ -246,7 +238,7 @@ impl Inner {
         match file.read_news(now)? {
             News::None => {}
             News::Read(news) => {
-                let mut denied = self.denied.write().unwrap_or_else(PoisonError::into_inner);
+                let mut denied = self.denied.write();
                 let old = mem::replace(&mut *denied, news);
                 // Mints wait for the lock, and should not wait for what it takes to drop many.
                 drop(denied);

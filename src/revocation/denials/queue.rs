@@ -7,11 +7,12 @@ use std::{
     collections::BTreeMap,
     mem,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 
 use super::{Denial, Denials, DenialsError};
@@ -48,8 +49,7 @@ struct Entry {
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // No panic leaves an entry half there.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 }
 

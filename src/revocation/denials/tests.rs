@@ -167,7 +167,7 @@ fn many_who_write_at_once_lose_nothing() {
             });
         }
     });
-    assert_eq!(opened(&path).0.denied.read().unwrap().len(), 80);
+    assert_eq!(opened(&path).0.denied.read().len(), 80);
 }
 
 #[test]
@@ -180,12 +180,12 @@ fn a_line_that_was_cut_off_was_promised_to_nobody() {
     for length in second..whole.len() {
         fs::write(&path, &whole[..length]).unwrap();
         let denials = opened(&path);
-        let known = denials.0.denied.read().unwrap().len();
+        let known = denials.0.denied.read().len();
         // Without its line break the line is one nevertheless.
         assert_eq!(known, if length == whole.len() - 1 { 2 } else { 1 }, "{length}");
         deny(&denials, [denial("c", 60)], NOW).unwrap();
         assert_eq!(until(&denials, "c"), Some(60));
-        assert_eq!(opened(&path).0.denied.read().unwrap().len(), known + 1, "{length}");
+        assert_eq!(opened(&path).0.denied.read().len(), known + 1, "{length}");
     }
 }
 
@@ -246,7 +246,7 @@ fn denials_that_have_ended_do_not_pile_up() {
         now = now + Duration::from_secs(11);
     }
     let lines = fs::read_to_string(&path).unwrap().lines().count();
-    let known = denials.0.denied.read().unwrap().len();
+    let known = denials.0.denied.read().len();
     assert!(lines < 5000 && known < 2000, "{lines} lines, {known} denials");
 }
 

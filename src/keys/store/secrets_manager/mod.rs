@@ -18,14 +18,11 @@ mod read;
 mod secret;
 mod write;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 pub use self::{fault::SecretsManagerFault, secret::Operation};
@@ -158,8 +155,7 @@ impl Inner {
     }
 
     fn client(&self, region: &Region) -> Client {
-        // The map is whole between any two of its own operations.
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = self.clients.lock();
         clients.entry(region.clone()).or_insert_with(|| connect(&self.aws, region)).clone()
     }
 }
