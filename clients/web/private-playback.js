@@ -7,60 +7,60 @@
  *       (await fetch('/my/backend/token', { method: 'POST', signal })).json());
  *     playback.addEventListener('error', ({ detail }) => show(detail.message));
  *
- * `player` is an amazon-ivs-player, an hls.js instance, or a `<video>` where the browser plays HLS
- * itself. `getPlaybackUrl` gives a playback URL that holds a token, or the whole answer of
- * `POST /v1/tokens`, which also tells when a token is too old to begin with.
+ * `player` is an amazon-ivs-player, an hls.js instance, or a `<video>` in a browser that plays HLS
+ * itself. `getPlaybackUrl` returns a playback URL with a token, or the whole response of
+ * `POST /v1/tokens`, which also contains the time at which the token is too old to start with.
  *
- * What it does about tokens:
+ * How it handles tokens:
  *
- * - Each load() gets a fresh URL, and none twice. Take single-use tokens with hls.js only: the other
- *   two fetch the multivariant playlist again by themselves, and nothing keeps them from it.
- * - A refusal (403) of the multivariant playlist is tried once more, with a fresh URL. A `<video>`
- *   does not tell why it failed, so there every failure before the start counts as one.
- * - Who presses play after `refreshAfter` gets a fresh URL first.
- * - What plays is never loaded again: IVS checks a token when playback starts, not while it lasts.
+ * - Each load() gets a fresh URL. Use single-use tokens with hls.js only: the other two players may
+ *   fetch the multivariant playlist again, and this cannot be prevented.
+ * - If the multivariant playlist is refused (403), it tries once more with a fresh URL. A `<video>`
+ *   does not report why it failed, so every failure before the start counts as a refusal there.
+ * - A viewer who presses play after `refreshAfter` gets a fresh URL first.
+ * - A player that is playing is never reloaded, because IVS checks a token only when playback starts.
  *
- *                   refused, once; or play after refreshAfter
+ *                   refused once, or play after refreshAfter
  *              ┌──────────────────────────┬──────────────────┐
  *              v                          │                  │
- *          fetching ─────> loading ───────┤ not to be        │
- *              │              │           │ started yet      │
+ *          fetching ─────> loading ───────┤ autoplay off     │
+ *              │              │           │ or blocked       │
  *              │              v           v                  │
  *              │           playing <── waiting ──────────────┘
  *              └──────┬───────┴───────────┘
  *                     v
- *            ended, stopped or failed: nothing happens any more
+ *            ended, stopped or failed: final
  */
 
-/** How long a URL may take, in milliseconds. */
+/** Default of `urlTimeout`, in milliseconds. */
 const URL_TIMEOUT = 10_000;
 
-/** How long a `<video>` may stand still, in milliseconds. */
+/** Default of `stallTimeout`, in milliseconds. */
 const STALL_TIMEOUT = 20_000;
 
-/** A player that starts after this share of a token's life gets a fresh one first. */
+/** A player that starts after this share of a token's lifetime gets a fresh token first. */
 const FRESH_SHARE = 2 / 3;
 
-/** How many single-use URLs are remembered, the latest ones. */
+/** How many of the latest single-use URLs are remembered. */
 const SPENT_URLS = 1000;
 
 /**
- * @typedef {object} MintAnswer What the token service answers; further members do not matter.
+ * @typedef {object} MintResponse The response of the token service; other members are ignored.
  * @property {string} playbackUrl
- * @property {string} [issuedAt] An instant, RFC 3339.
- * @property {string} [refreshAfter] From then on a player that has not started needs a fresh URL.
+ * @property {string} [issuedAt] A time, RFC 3339.
+ * @property {string} [refreshAfter] The time from which a player that has not started needs a fresh URL.
  * @property {string} [expiresAt]
  *
  * @typedef {object} UrlRequest
- * @property {AbortSignal} signal Aborted when the URL is not needed any more.
+ * @property {AbortSignal} signal Aborted when the URL is no longer needed.
  * @property {number} attempt 1 for the first URL of this playback.
  *
- * @typedef {(request: UrlRequest) => string | MintAnswer | Promise<string | MintAnswer>} GetPlaybackUrl
+ * @typedef {(request: UrlRequest) => string | MintResponse | Promise<string | MintResponse>} GetPlaybackUrl
  *
  * @typedef {object} Options
- * @property {boolean} [autoplay] Whether to start at once (the default), or when somebody does.
+ * @property {boolean} [autoplay] Whether to start at once (the default), or when the viewer or the page does.
  * @property {number} [urlTimeout] How long getPlaybackUrl may take, in milliseconds (10,000).
- * @property {number} [stallTimeout] How long a `<video>` may stand still before it counts as failed, in
+ * @property {number} [stallTimeout] How long a `<video>` may stall before it counts as failed, in
  *   milliseconds (20,000). Chromium's own player does not report a session that has ended.
  * @property {AbortSignal} [signal] Stops playback when aborted.
  *
@@ -70,7 +70,7 @@ const SPENT_URLS = 1000;
  *   'player_failed' | 'superseded' | 'stopped'} ErrorCode
  */
 
-/** Why nothing plays. `code` is stable; `cause` is what was thrown, or the player's own error. */
+/** The reason why playback failed. `code` is stable; `cause` is the thrown value or the player's error. */
 export class PrivatePlaybackError extends Error {
   /**
    * @param {ErrorCode} code
@@ -86,10 +86,10 @@ export class PrivatePlaybackError extends Error {
 }
 
 /**
- * Plays a private channel. A second call for the same player takes it over from the first.
+ * Plays a private channel. A second call for the same player supersedes the first.
  *
  * @param {IvsPlayer | HlsPlayer | HTMLVideoElement} player
- * @param {GetPlaybackUrl} getPlaybackUrl Called for each load, so it must not cache.
+ * @param {GetPlaybackUrl} getPlaybackUrl Called for each load; it must not cache.
  * @param {Options} [options]
  * @returns {PrivatePlayback}
  */
@@ -105,8 +105,8 @@ export function playPrivate(player, getPlaybackUrl, options = {}) {
 }
 
 /**
- * A playback under way. Events: `statechange`, and `error` with the {@link PrivatePlaybackError} as
- * `detail`, at most once.
+ * A playback. It dispatches `statechange`, and at most once `error` with the {@link PrivatePlaybackError}
+ * as `detail`.
  */
 export class PrivatePlayback extends EventTarget {
   /** @type {State} */ #state = 'fetching';
@@ -116,13 +116,13 @@ export class PrivatePlayback extends EventTarget {
   /** @type {(error: PrivatePlaybackError) => void} */ #rejectStarted = () => {};
   /** @type {Adapter} */ #adapter;
   /** @type {GetPlaybackUrl} */ #getPlaybackUrl;
-  /** @type {() => void} */ #silence;
+  /** @type {() => void} */ #stopListening;
   /** @type {AbortController | null} */ #fetch = null;
   #urlTimeout;
   /** Whether to start as soon as that is possible. */ #wantsPlay;
-  /** Whether the player holds a URL of ours that was not refused. */ #isLoaded = false;
-  /** From when on that URL is too old to begin with; local time in milliseconds. */ #staleAt = Infinity;
-  /** Whether the player is kept from starting with a URL that is being replaced. */ #isHeld = false;
+  /** Whether the player has a URL from this playback that was not refused. */ #isLoaded = false;
+  /** When that URL becomes too old to start with; local time in milliseconds. */ #staleAt = Infinity;
+  /** Whether the player must not start, because its URL is being replaced. */ #isHeld = false;
   #mayRetry = true;
   #isDestroyed = false;
   #attempt = 0;
@@ -145,53 +145,53 @@ export class PrivatePlayback extends EventTarget {
       this.#resolveStarted = resolve;
       this.#rejectStarted = reject;
     });
-    // Who does not wait for it hears of a failure by the event.
+    // A page that does not await it gets the failure from the event.
     this.#started.catch(() => {});
-    const silence = adapter.listen({
+    const stopListening = adapter.listen({
       started: () => this.#playerStarted(),
       loaded: () => this.#playerLoaded(),
-      asked: () => void this.#playAsked(),
+      playRequested: () => void this.#playRequested(),
       blocked: () => this.#playBlocked(),
       ended: () => this.#playerEnded(),
       failed: (isRefusal, cause) => this.#playerFailed(isRefusal, cause),
     });
     const stop = () => this.stop();
     signal?.addEventListener('abort', stop, { once: true });
-    this.#silence = () => {
-      silence();
+    this.#stopListening = () => {
+      stopListening();
       signal?.removeEventListener('abort', stop);
     };
     if (signal?.aborted) this.#end('stopped', new PrivatePlaybackError('stopped', 'Playback was stopped.'));
     else void this.#loadFresh();
   }
 
-  /** What it is doing. */
+  /** The current state. */
   get state() {
     return this.#state;
   }
 
-  /** Why it failed, or stopped before it began. */
+  /** The reason why it failed, or was stopped before it started. */
   get error() {
     return this.#error;
   }
 
-  /** Settled when playback starts for the first time, or cannot any more. */
+  /** Resolves when playback starts for the first time; rejects if it cannot start. */
   get started() {
     return this.#started;
   }
 
   /**
-   * Starts, or resumes: for players without controls of their own. Answers as {@link started}.
+   * Starts or resumes playback, for players without controls of their own. Returns {@link started}.
    *
    * @returns {Promise<void>}
    */
   play() {
-    const mayPlay = this.#playAsked();
+    const mayPlay = this.#playRequested();
     if (mayPlay || this.#state === 'playing') this.#adapter.play();
     return this.#started;
   }
 
-  /** Ends playback, also before it began. The player can be used again. */
+  /** Ends playback, even before it has started. The player can be used again. */
   stop() {
     const hadUrl = this.#isLoaded || this.#isHeld;
     if (this.#end('stopped', new PrivatePlaybackError('stopped', 'Playback was stopped.')) && hadUrl) {
@@ -199,7 +199,7 @@ export class PrivatePlayback extends EventTarget {
     }
   }
 
-  /** Ends playback and the player with it. */
+  /** Ends playback and destroys the player. */
   destroy() {
     if (this.#isDestroyed) return;
     this.#isDestroyed = true;
@@ -207,21 +207,21 @@ export class PrivatePlayback extends EventTarget {
     this.#adapter.destroy();
   }
 
-  /** Lets go of the player and leaves it as it is, for another playback to take over. */
+  /** Releases the player without stopping it, so that another playback can take it over. */
   release() {
-    this.#end('stopped', new PrivatePlaybackError('superseded', 'Another playback took the player over.'));
+    this.#end('stopped', new PrivatePlaybackError('superseded', 'Another playback uses the player now.'));
   }
 
-  /** Fetches a URL and gives it to the player. */
+  /** Fetches a URL and loads it into the player. */
   async #loadFresh() {
     const fetch = new AbortController();
     this.#fetch = fetch;
     this.#enter('fetching');
-    // A listener may have stopped it, or given the player to another playback.
+    // A listener may have stopped this playback, or started another one for the player.
     if (this.#isOver()) return;
     try {
       let url = await this.#freshUrl(fetch.signal);
-      // The machine may have slept meanwhile. Once only: its clock may be wrong as well.
+      // The machine may have slept in the meantime. Only once, because its clock may be wrong.
       if (Date.now() >= url.staleAt) url = await this.#freshUrl(fetch.signal);
       if (fetch.signal.aborted) return;
       this.#fetch = null;
@@ -245,16 +245,16 @@ export class PrivatePlayback extends EventTarget {
 
   /** @param {AbortSignal} signal */
   async #freshUrl(signal) {
-    const askedAt = Date.now();
+    const requestedAt = Date.now();
     this.#attempt += 1;
     const request = { signal, attempt: this.#attempt };
-    const answer = await bounded(this.#getPlaybackUrl, request, this.#urlTimeout);
-    const url = readUrl(answer, askedAt);
-    // One without a token, of a public channel, is the same each time.
+    const response = await withTimeout(this.#getPlaybackUrl, request, this.#urlTimeout);
+    const url = readUrl(response, requestedAt);
+    // The URL of a public channel has no token and is the same each time.
     if (url.hasToken && (this.#used.has(url.text) || spent.has(url.text))) {
       throw new PrivatePlaybackError(
         'url_reused',
-        'getPlaybackUrl returned a URL that was used before. Mint a new token at each call, and let no cache keep it.',
+        'getPlaybackUrl returned a URL that was used before. Mint a new token on each call, and do not cache it.',
       );
     }
     this.#used.add(url.text);
@@ -263,7 +263,7 @@ export class PrivatePlayback extends EventTarget {
   }
 
   #playerStarted() {
-    // What the player played before is not ours.
+    // Ignore what the player played before this playback.
     if (!this.#isLoaded || this.#state === 'playing') return;
     this.#enter('playing');
     this.#resolveStarted();
@@ -278,14 +278,14 @@ export class PrivatePlayback extends EventTarget {
     if (this.#state === 'playing') this.#end('ended');
   }
 
-  /** Somebody pressed play. Answers whether the player may, with the URL that it has. */
-  #playAsked() {
-    const wasAsked = this.#wantsPlay;
+  /** The viewer or the page wants to play. Returns whether the player may start with its current URL. */
+  #playRequested() {
+    const wantedPlay = this.#wantsPlay;
     this.#wantsPlay = true;
     if (this.#isHeld) this.#adapter.hold();
-    if (wasAsked || (this.#state !== 'loading' && this.#state !== 'waiting')) return false;
+    if (wantedPlay || (this.#state !== 'loading' && this.#state !== 'waiting')) return false;
     if (Date.now() >= this.#staleAt) {
-      // What it has buffered would start with the old token.
+      // The buffer would start playing with the old token.
       this.#isLoaded = false;
       this.#isHeld = true;
       this.#adapter.hold();
@@ -296,7 +296,7 @@ export class PrivatePlayback extends EventTarget {
     return this.#state === 'loading';
   }
 
-  /** The browser wants to see a gesture of the viewer first. */
+  /** The browser requires a gesture of the viewer first. */
   #playBlocked() {
     if (this.#state !== 'loading') return;
     this.#wantsPlay = false;
@@ -308,12 +308,12 @@ export class PrivatePlayback extends EventTarget {
    * @param {unknown} cause
    */
   #playerFailed(isRefusal, cause) {
-    // While a URL is fetched, the error is about one that is being replaced.
+    // While a URL is fetched, the error concerns the URL that is being replaced.
     if (!this.#isLoaded || this.#state === 'fetching') return;
     if (this.#state === 'playing') {
       this.#end(
         'failed',
-        new PrivatePlaybackError('player_failed', 'Playback ended by an error of the player.', cause),
+        new PrivatePlaybackError('player_failed', 'Playback ended because of an error of the player.', cause),
       );
     } else if (isRefusal && this.#mayRetry) {
       this.#mayRetry = false;
@@ -324,14 +324,14 @@ export class PrivatePlayback extends EventTarget {
         'failed',
         new PrivatePlaybackError(
           'refused',
-          this.#adapter.tellsRefusals
+          this.#adapter.reportsRefusals
             ? 'Playback was refused twice, the second time with a fresh URL.'
-            : 'Playback did not start, twice, the second time with a fresh URL: refused, offline or unreachable.',
+            : 'Playback failed to start twice, the second time with a fresh URL. It was refused, offline or unreachable.',
           cause,
         ),
       );
     } else {
-      this.#end('failed', new PrivatePlaybackError('player_failed', 'The player could not start.', cause));
+      this.#end('failed', new PrivatePlaybackError('player_failed', 'The player failed to start.', cause));
     }
   }
 
@@ -352,12 +352,12 @@ export class PrivatePlayback extends EventTarget {
    */
   #end(state, error = null) {
     if (this.#isOver()) return false;
-    this.#silence();
+    this.#stopListening();
     this.#fetch?.abort();
-    // Who stops what played has no error to hear of.
+    // Stopping a playback that has started is not an error.
     if (state === 'failed' || this.#state !== 'playing') this.#error = error;
     this.#state = state;
-    // Does nothing where it has started.
+    // Has no effect if playback has started.
     if (error) this.#rejectStarted(error);
     this.dispatchEvent(new Event('statechange'));
     if (state === 'failed') this.dispatchEvent(Object.assign(new Event('error'), { detail: error }));
@@ -368,7 +368,7 @@ export class PrivatePlayback extends EventTarget {
 /** @type {WeakMap<object, PrivatePlayback>} */
 const current = new WeakMap();
 
-/** Single-use URLs that were given to a player of this page. @type {Set<string>} */
+/** Single-use URLs that players of this page have used. @type {Set<string>} */
 const spent = new Set();
 
 /** @param {string} url */
@@ -385,10 +385,10 @@ function remember(url) {
  * @param {UrlRequest} request
  * @param {number} timeout
  */
-async function bounded(getPlaybackUrl, request, timeout) {
+async function withTimeout(getPlaybackUrl, request, timeout) {
   const { signal } = request;
   /** @type {(() => void) | undefined} */ let settle;
-  const late = new Promise((_, reject) => {
+  const timedOut = new Promise((_, reject) => {
     const timer = setTimeout(() => {
       reject(new PrivatePlaybackError('url_timeout', `getPlaybackUrl took longer than ${timeout} ms.`));
     }, timeout);
@@ -400,7 +400,7 @@ async function bounded(getPlaybackUrl, request, timeout) {
     };
   });
   try {
-    return await Promise.race([Promise.resolve(request).then(getPlaybackUrl), late]);
+    return await Promise.race([Promise.resolve(request).then(getPlaybackUrl), timedOut]);
   } catch (error) {
     if (error instanceof PrivatePlaybackError || signal.aborted) throw error;
     const reason = error instanceof Error ? `: ${error.message}` : '.';
@@ -411,50 +411,52 @@ async function bounded(getPlaybackUrl, request, timeout) {
 }
 
 /**
- * @param {unknown} answer
- * @param {number} askedAt Local time in milliseconds.
+ * @param {unknown} response
+ * @param {number} requestedAt Local time in milliseconds.
  */
-function readUrl(answer, askedAt) {
-  /** @type {Partial<MintAnswer>} */
+function readUrl(response, requestedAt) {
+  /** @type {Partial<MintResponse>} */
   const minted =
-    typeof answer === 'object' && answer !== null ? answer : { playbackUrl: /** @type {any} */ (answer) };
+    typeof response === 'object' && response !== null
+      ? response
+      : { playbackUrl: /** @type {any} */ (response) };
   const text = minted.playbackUrl;
   if (typeof text !== 'string' || text.trim() === '') {
     throw new PrivatePlaybackError(
       'url_invalid',
-      'getPlaybackUrl returned neither a URL nor an object with playbackUrl. Let it throw where minting fails.',
+      'getPlaybackUrl returned neither a URL nor an object with playbackUrl. It should throw if minting fails.',
     );
   }
   const claims = claimsOf(text);
   return {
     text,
-    staleAt: staleAt(minted, claims, askedAt),
+    staleAt: staleAt(minted, claims, requestedAt),
     hasToken: /[?&]token=/.test(text),
     isSingleUse: 'aws:single-use-uuid' in claims,
   };
 }
 
 /**
- * When the token is too old to begin with, by the local clock. Spans are taken from the service's own
- * instants where it tells both, so that a local clock that is wrong does no harm.
+ * Returns when the token is too old to start with, by the local clock. If the response contains both
+ * times of the service, only their difference is used, so that a wrong local clock has no effect.
  *
- * @param {Partial<MintAnswer>} minted
+ * @param {Partial<MintResponse>} minted
  * @param {Record<string, unknown>} claims
- * @param {number} askedAt
+ * @param {number} requestedAt
  */
-function staleAt(minted, claims, askedAt) {
-  const [issued, refresh, expires] = [minted.issuedAt, minted.refreshAfter, minted.expiresAt].map((it) =>
-    Date.parse(it ?? ''),
+function staleAt(minted, claims, requestedAt) {
+  const [issued, refresh, expires] = [minted.issuedAt, minted.refreshAfter, minted.expiresAt].map((time) =>
+    Date.parse(time ?? ''),
   );
   const span = refresh - issued;
-  if (span >= 0) return askedAt + span;
+  if (span >= 0) return requestedAt + span;
   if (Number.isFinite(refresh)) return refresh;
   const end = Number.isFinite(expires) ? expires : Number(claims.exp) * 1000;
-  return Number.isFinite(end) ? askedAt + (end - askedAt) * FRESH_SHARE : Infinity;
+  return Number.isFinite(end) ? requestedAt + (end - requestedAt) * FRESH_SHARE : Infinity;
 }
 
 /**
- * What the token in a URL says; nothing where there is none.
+ * Returns the claims of the token in a URL, or an empty object if there is no token.
  *
  * @param {string} url
  * @returns {Record<string, unknown>}
@@ -471,26 +473,26 @@ function claimsOf(url) {
 }
 
 /**
- * What a playback hears from its player.
+ * The events of a player that a playback needs.
  *
- * @typedef {object} Ears
- * @property {() => void} started Pictures move.
+ * @typedef {object} PlayerListener
+ * @property {() => void} started Playback has started.
  * @property {() => void} loaded The multivariant playlist was accepted.
- * @property {() => void} asked Somebody pressed play.
- * @property {() => void} ended There is nothing more to play.
- * @property {() => void} blocked The browser does not let it start by itself.
+ * @property {() => void} playRequested The viewer or the page pressed play.
+ * @property {() => void} ended The stream has ended.
+ * @property {() => void} blocked The browser does not allow autoplay.
  * @property {(isRefusal: boolean, cause: unknown) => void} failed
  *
  * @typedef {object} Adapter One interface for the three kinds of player.
- * @property {boolean} tellsRefusals Whether a refusal is told from what else keeps it from starting.
+ * @property {boolean} reportsRefusals Whether the player distinguishes a refusal from other failures.
  * @property {(url: string, isSingleUse: boolean, startsNow: boolean) => void} load
  * @property {() => void} play
- * @property {() => void} hold Does not start with what it has; the next load follows.
- * @property {() => void} stop Gives up what it has.
+ * @property {() => void} hold Prevents a start with the current URL; another load follows.
+ * @property {() => void} stop Stops and drops the current URL.
  * @property {() => void} destroy
- * @property {(ears: Ears) => () => void} listen Answers with what ends it.
+ * @property {(listener: PlayerListener) => () => void} listen Returns a function that stops listening.
  *
- * @typedef {object} IvsPlayer What is used of amazon-ivs-player.
+ * @typedef {object} IvsPlayer The part of amazon-ivs-player that is used here.
  * @property {(url: string) => void} load
  * @property {() => void} play
  * @property {() => void} pause
@@ -498,7 +500,7 @@ function claimsOf(url) {
  * @property {(name: any, listener: (payload: any) => void) => void} addEventListener
  * @property {(name: any, listener: (payload: any) => void) => void} removeEventListener
  *
- * @typedef {object} HlsPlayer What is used of hls.js.
+ * @typedef {object} HlsPlayer The part of hls.js that is used here.
  * @property {(url: string) => void} loadSource
  * @property {() => void} stopLoad
  * @property {() => void} destroy
@@ -528,30 +530,30 @@ function adapterOf(player, stallTimeout) {
  */
 function ivsAdapter(player) {
   return {
-    tellsRefusals: true,
+    reportsRefusals: true,
     load: (url) => player.load(url),
     play: () => player.play(),
     hold: () => player.pause(),
     stop: () => player.pause(),
     destroy: () => player.delete(),
-    listen(ears) {
+    listen(listener) {
       /** @type {[string, (payload: any) => void][]} */
-      const listeners = [
-        ['Ready', ears.loaded],
-        ['Playing', ears.started],
-        ['Ended', ears.ended],
-        ['PlayerPlaybackBlocked', ears.blocked],
+      const handlers = [
+        ['Ready', listener.loaded],
+        ['Playing', listener.started],
+        ['Ended', listener.ended],
+        ['PlayerPlaybackBlocked', listener.blocked],
         [
           'PlayerError',
           (error) => {
             const isRefusal = error?.type === 'ErrorAuthorization' || error?.code === 403;
-            ears.failed(isRefusal && error?.source === 'MasterPlaylist', error);
+            listener.failed(isRefusal && error?.source === 'MasterPlaylist', error);
           },
         ],
       ];
-      for (const [name, listener] of listeners) player.addEventListener(name, listener);
+      for (const [name, handler] of handlers) player.addEventListener(name, handler);
       return () => {
-        for (const [name, listener] of listeners) player.removeEventListener(name, listener);
+        for (const [name, handler] of handlers) player.removeEventListener(name, handler);
       };
     },
   };
@@ -569,14 +571,14 @@ function hlsAdapter(hls) {
     if (wantsPlay) hls.media?.play()?.catch(refusedToPlay);
   };
   return {
-    tellsRefusals: true,
+    reportsRefusals: true,
     load(url, isSingleUse) {
       wantsPlay = false;
       restoreRetries();
       if (isSingleUse) restoreRetries = forbidRetries(hls);
       hls.loadSource(url);
     },
-    // Before there is media to play, the element would answer with an error.
+    // Without media to play, the element would fail.
     play: () => {
       wantsPlay = true;
       start();
@@ -591,20 +593,22 @@ function hlsAdapter(hls) {
       hls.media?.pause();
     },
     destroy: () => hls.destroy(),
-    listen(ears) {
+    listen(listener) {
       /** @type {HTMLMediaElement | null} */ let media = null;
       let unwatch = () => {};
       const watch = () => {
         if (media === hls.media) return;
         unwatch();
         media = hls.media;
-        if (media) unwatch = listenTo(media, { playing: ears.started, play: ears.asked, ended: ears.ended });
+        if (!media) return;
+        const { started, playRequested, ended } = listener;
+        unwatch = listenTo(media, { playing: started, play: playRequested, ended });
       };
-      refusedToPlay = blockedBy(ears);
+      refusedToPlay = blockedBy(listener);
       const parsed = () => {
-        // It is not asked for again.
+        // The multivariant playlist is not requested again.
         restoreRetries();
-        ears.loaded();
+        listener.loaded();
         start();
       };
       const attached = () => {
@@ -613,7 +617,7 @@ function hlsAdapter(hls) {
       };
       const failed = (/** @type {unknown} */ _, /** @type {any} */ data) => {
         if (!data?.fatal) return;
-        ears.failed(data.details === 'manifestLoadError' && data.response?.code === 403, data);
+        listener.failed(data.details === 'manifestLoadError' && data.response?.code === 403, data);
       };
       watch();
       hls.on('hlsManifestParsed', parsed);
@@ -631,8 +635,8 @@ function hlsAdapter(hls) {
 }
 
 /**
- * hls.js asks again by itself after a time-out or a server's error, which would spend a single-use
- * URL twice. Answers with what gives the page its setting back.
+ * Disables the retries of hls.js after a time-out or a server error, because they would request a
+ * single-use URL twice. Returns a function that restores the setting of the page.
  *
  * @param {HlsPlayer} hls
  */
@@ -642,7 +646,7 @@ function forbidRetries(hls) {
   const without = { default: { ...before.default, timeoutRetry: null, errorRetry: null } };
   hls.config.manifestLoadPolicy = without;
   return () => {
-    // Unless the page has set another meanwhile.
+    // Keep a setting that the page has made in the meantime.
     if (hls.config.manifestLoadPolicy === without) hls.config.manifestLoadPolicy = before;
   };
 }
@@ -654,17 +658,17 @@ function forbidRetries(hls) {
  */
 function videoAdapter(video, stallTimeout) {
   const preload = video.preload;
-  /** @type {() => void} */ let waits = () => {};
+  /** @type {() => void} */ let readyToPlay = () => {};
   /** @type {(cause: unknown) => void} */ let refusedToPlay = () => {};
   return {
-    tellsRefusals: false,
+    reportsRefusals: false,
     load(url, _, startsNow) {
-      // Chromium's own player cannot start a live stream that it loaded and then let stand for a while.
+      // Chromium's own player cannot start a live stream that it loaded some time ago.
       video.preload = startsNow ? preload : 'none';
-      // Before src: without it iOS Safari sends no origin, and no page could read the pictures.
+      // Set before src: without it, iOS Safari sends no origin, and no page could read the video frames.
       video.crossOrigin = 'anonymous';
       video.src = url;
-      if (!startsNow) waits();
+      if (!startsNow) readyToPlay();
     },
     play: () => void video.play()?.catch(refusedToPlay),
     hold: () => video.pause(),
@@ -676,38 +680,38 @@ function videoAdapter(video, stallTimeout) {
     destroy() {
       this.stop();
     },
-    listen(ears) {
-      refusedToPlay = blockedBy(ears);
-      waits = ears.loaded;
+    listen(listener) {
+      refusedToPlay = blockedBy(listener);
+      readyToPlay = listener.loaded;
       /** @type {ReturnType<typeof setTimeout> | undefined} */ let stall;
-      const moves = () => clearTimeout(stall);
-      const silence = listenTo(video, {
-        loadedmetadata: ears.loaded,
+      const clearStall = () => clearTimeout(stall);
+      const stopListening = listenTo(video, {
+        loadedmetadata: listener.loaded,
         playing: () => {
-          moves();
-          ears.started();
+          clearStall();
+          listener.started();
         },
-        play: ears.asked,
-        // The element does not tell a refusal from anything else.
-        error: () => ears.failed(true, video.error),
+        play: listener.playRequested,
+        // The element does not distinguish a refusal from other errors.
+        error: () => listener.failed(true, video.error),
         waiting: () => {
-          moves();
+          clearStall();
           stall = setTimeout(() => {
-            ears.failed(false, new Error(`It has stood still for ${stallTimeout} ms.`));
-            // It may go on asking for what it does not get, without a pause.
+            listener.failed(false, new Error(`Playback has stalled for ${stallTimeout} ms.`));
+            // The browser's player may keep sending requests without a pause.
             this.stop();
           }, stallTimeout);
         },
-        pause: moves,
+        pause: clearStall,
         ended: () => {
-          moves();
-          ears.ended();
+          clearStall();
+          listener.ended();
         },
-        emptied: moves,
+        emptied: clearStall,
       });
       return () => {
-        moves();
-        silence();
+        clearStall();
+        stopListening();
         video.preload = preload;
       };
     },
@@ -715,13 +719,14 @@ function videoAdapter(video, stallTimeout) {
 }
 
 /**
- * play() is rejected for other reasons, too: a load that came between, or an error that has an event.
+ * Reports a start that the browser blocks. play() also rejects for other reasons, such as another load
+ * or an error that has its own event.
  *
- * @param {Ears} ears
+ * @param {PlayerListener} listener
  */
-function blockedBy(ears) {
+function blockedBy(listener) {
   return (/** @type {any} */ cause) => {
-    if (cause?.name === 'NotAllowedError') ears.blocked();
+    if (cause?.name === 'NotAllowedError') listener.blocked();
   };
 }
 

@@ -656,7 +656,7 @@ test('<video>: a failure to start is not called a refusal', async () => {
     await settled();
     player.refuses();
     await assert.rejects(playback.started, codeOf('refused'));
-    assert.match(playback.error.message, /did not start, twice/);
+    assert.match(playback.error.message, /failed to start twice/);
   }
 });
 

@@ -1,34 +1,34 @@
 // @ts-check
 /**
- * A small HLS player on Media Source Extensions, for browsers that do not play HLS themselves: one
- * rendition, live, fragmented MP4 with sound and pictures in one track buffer.
+ * A small HLS player on Media Source Extensions, for browsers that do not play HLS themselves. It plays
+ * one rendition of a live stream of fragmented MP4, with audio and video in one source buffer.
  *
- * It speaks the interface of hls.js as far as `private-playback.js` uses it, so that the module
- * drives both alike. Beyond that it tells what the edge answered, which the page explains, and it
- * emits `dateRange` when playback reaches one.
+ * It has the part of the hls.js interface that `private-playback.js` uses, so that the module controls
+ * both in the same way. In addition, its errors contain the response of the edge, which the page
+ * explains, and it emits `dateRange` when playback reaches one.
  */
 
 import { readMedia, readMultivariant } from './playlist.js';
 
-/** How much is kept behind the position, in seconds. */
+/** How much is kept before the current position, in seconds. */
 const KEPT_BEHIND = 20;
-/** Nothing is fetched while more than this is ahead, in seconds. */
+/** Nothing is fetched while more than this is buffered ahead, in seconds. */
 const ENOUGH_AHEAD = 20;
-/** How many segments from the end of the playlist playback begins. */
+/** How many segments before the end of the playlist playback starts. */
 const SEGMENTS_BEHIND_LIVE = 3;
-/** How often a fetch that failed is tried in all, unless it was refused. */
+/** The number of attempts for a fetch, unless it is refused. */
 const TRIES = 4;
 /** How long a fetch may take, in milliseconds. */
 const FETCH_TIMEOUT = 10_000;
 
-/** What a fetch came to that brought nothing. */
+/** A fetch that failed. */
 class FetchError extends Error {
   /**
-   * @param {number} code The HTTP status; 0 where there was none, or the page may not see it.
+   * @param {number} code The HTTP status; 0 if there was none, or the page may not read it.
    * @param {string} text
    */
   constructor(code, text) {
-    super(code === 0 ? 'no answer that this page may read' : `HTTP ${code}`);
+    super(code === 0 ? 'no response that this page may read' : `HTTP ${code}`);
     this.response = { code, text };
   }
 }
@@ -39,9 +39,9 @@ export class MediaSourcePlayer {
   #stopped = new AbortController();
   /** @type {import('./playlist.js').DateRange[]} */ #upcoming = [];
   /** @type {Set<string>} */ #seenRanges = new Set();
-  /** The instant at which the position is 0, in milliseconds since 1970. */ #zeroAt = NaN;
+  /** The time at position 0, in milliseconds since 1970. */ #zeroAt = NaN;
 
-  /** Whether this browser can. */
+  /** Whether this browser supports the player. */
   static isSupported() {
     return (
       'MediaSource' in globalThis && MediaSource.isTypeSupported('video/mp4; codecs="avc1.4d401f,mp4a.40.2"')
@@ -49,7 +49,7 @@ export class MediaSourcePlayer {
   }
 
   /**
-   * Tells what to play in. `hlsMediaAttached` follows when there is something to play.
+   * Sets the element to play in. `hlsMediaAttached` follows when there is something to play.
    *
    * @param {HTMLMediaElement} media
    */
@@ -58,7 +58,7 @@ export class MediaSourcePlayer {
   }
 
   /**
-   * Begins with another stream.
+   * Starts to load another stream.
    *
    * @param {string} url
    */
@@ -115,7 +115,7 @@ export class MediaSourcePlayer {
   async #run(url, signal) {
     let details = 'manifestLoadError';
     try {
-      // Once: the URL may be good for one use.
+      // Fetch only once: the token may be for single use.
       const variants = readMultivariant(await (await get(url, signal)).text(), url);
       const variant = this.#choose(variants);
       if (!variant) throw new Error('the playlist has no rendition that this browser plays');
@@ -142,7 +142,7 @@ export class MediaSourcePlayer {
   }
 
   /**
-   * The best that the element has room for.
+   * Returns the best rendition for the size of the element.
    *
    * @param {import('./playlist.js').Variant[]} variants
    */
@@ -166,7 +166,7 @@ export class MediaSourcePlayer {
     await happens(source, 'sourceopen', signal);
     URL.revokeObjectURL(url);
     const buffer = source.addSourceBuffer(mediaType(codecs));
-    // Positions begin at 0, whatever the stream's own clock says, and go on across discontinuities.
+    // Positions start at 0 whatever the stream's own clock says, and continue across discontinuities.
     buffer.mode = 'sequence';
     this.#emit('hlsMediaAttached', { media });
     return [source, buffer];
@@ -177,7 +177,7 @@ export class MediaSourcePlayer {
    * @param {MediaSource} source
    * @param {SourceBuffer} buffer
    * @param {AbortSignal} signal
-   * @param {(details: string) => void} doing Told what an error would be about.
+   * @param {(details: string) => void} doing Called with the `details` of an error in the next step.
    */
   async #feed(variant, source, buffer, signal, doing) {
     let next = -1;
@@ -187,9 +187,9 @@ export class MediaSourcePlayer {
       const playlist = readMedia(await (await persist(variant.url, signal)).text(), variant.url);
       const first = playlist.segments.at(-SEGMENTS_BEHIND_LIVE) ?? playlist.segments[0];
       const oldest = playlist.segments[0]?.sequence ?? next;
-      // At the start, and where playback fell out of the window.
+      // At the start, and if playback fell behind the window.
       if (first && next < oldest) next = first.sequence;
-      this.#note(playlist.dateRanges);
+      this.#addRanges(playlist.dateRanges);
       for (const segment of playlist.segments.filter(({ sequence }) => sequence >= next)) {
         if (ahead(this.media, buffer) > ENOUGH_AHEAD) break;
         doing('fragLoadError');
@@ -204,7 +204,7 @@ export class MediaSourcePlayer {
         next = segment.sequence + 1;
       }
       doing('bufferAppendError');
-      await this.#forget(buffer, signal);
+      await this.#removeOld(buffer, signal);
       if (playlist.ended && next > (playlist.segments.at(-1)?.sequence ?? -1)) {
         source.endOfStream();
         return;
@@ -214,7 +214,7 @@ export class MediaSourcePlayer {
   }
 
   /** @param {import('./playlist.js').DateRange[]} ranges */
-  #note(ranges) {
+  #addRanges(ranges) {
     for (const range of ranges) {
       if (this.#seenRanges.has(range.id)) continue;
       this.#seenRanges.add(range.id);
@@ -223,7 +223,7 @@ export class MediaSourcePlayer {
   }
 
   /**
-   * Emits what playback has reached, and steps over a gap.
+   * Emits the date ranges that playback has reached, and skips a gap.
    *
    * @param {SourceBuffer} buffer
    */
@@ -234,7 +234,7 @@ export class MediaSourcePlayer {
     const due = this.#upcoming.filter(({ at }) => at <= now);
     this.#upcoming = this.#upcoming.filter(({ at }) => !(at <= now));
     for (const range of due) {
-      // What was put before this player began is none of its time.
+      // Skip metadata from before this player started.
       if (range.at >= this.#zeroAt) this.#emit('dateRange', range);
     }
     if (media.paused || media.readyState >= HTMLMediaElement.HAVE_FUTURE_DATA) return;
@@ -251,7 +251,7 @@ export class MediaSourcePlayer {
    * @param {SourceBuffer} buffer
    * @param {AbortSignal} signal
    */
-  async #forget(buffer, signal) {
+  async #removeOld(buffer, signal) {
     const end = (this.media?.currentTime ?? 0) - KEPT_BEHIND;
     if (buffer.buffered.length === 0 || buffer.buffered.start(0) >= end) return;
     buffer.remove(0, end);
@@ -292,7 +292,7 @@ async function bytes(url, signal) {
 }
 
 /**
- * Fetches; again where the network failed, not where the edge refused.
+ * Fetches, and retries if the network failed but not if the edge refused.
  *
  * @param {string} url
  * @param {AbortSignal} signal

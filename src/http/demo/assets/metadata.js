@@ -1,21 +1,21 @@
 // @ts-check
 /**
- * How timed metadata (`EXT-X-DATERANGE`) gets from the stream to the page.
+ * Reads timed metadata (`EXT-X-DATERANGE`) from the stream.
  *
- * The Media Source player reads it itself. Safari's own player hands it over as cues of a text track.
- * Chromium's own player keeps it to itself; there a second session of the same viewer, with a token
- * of its own, reads one variant playlist beside the player. It shows pieces when they are published,
- * a few seconds before the player gets to them.
+ * The Media Source player reads it itself. Safari's own player provides it as cues of a text track.
+ * Chromium's own player does not provide it; there, a second session of the same viewer, with its own
+ * token, reads one variant playlist. It shows metadata when it is published, a few seconds before the
+ * player reaches it.
  */
 
 import { pause } from './media-source-player.js';
 import { readMedia, readMultivariant } from './playlist.js';
 
-/** The attribute of a date range that holds the piece. */
+/** The attribute of a date range that contains the metadata. */
 const TEXT = 'X-IVS-METADATA';
 
 /**
- * The text of a date range, or null where it is another kind of range.
+ * Returns the text of a date range, or null if it is another kind of range.
  *
  * @param {import('./playlist.js').DateRange} range
  */
@@ -25,7 +25,7 @@ export function textOf(range) {
 }
 
 /**
- * Follows the tracks of a native player that hands metadata over. Answers with what ends it.
+ * Follows the tracks of a native player that provides metadata. Returns a function that ends it.
  *
  * @param {HTMLMediaElement} media
  * @param {(text: string) => void} show
@@ -35,7 +35,7 @@ export function followTracks(media, show) {
   const { signal } = until;
   const follow = (/** @type {TextTrack} */ track) => {
     if (track.kind !== 'metadata') return;
-    // Hidden tracks have cues, disabled ones have none.
+    // A hidden track has cues, a disabled one has none.
     track.mode = 'hidden';
     track.addEventListener(
       'cuechange',
@@ -53,13 +53,13 @@ export function followTracks(media, show) {
   return () => until.abort();
 }
 
-/** Whether the native player of this browser hands metadata over. */
+/** Whether the native player of this browser provides metadata. */
 export function tracksHaveMetadata() {
   return 'WebKitDataCue' in globalThis || 'DataCue' in globalThis;
 }
 
 /**
- * Reads metadata in a session of its own. Answers with what ends it.
+ * Reads metadata in a separate session. Returns a function that ends it.
  *
  * @param {() => Promise<{ playbackUrl: string }>} mint
  * @param {(text: string) => void} show
@@ -83,7 +83,7 @@ export function followPlaylist(mint, show) {
         const isNew = !seen.has(range.id);
         seen.add(range.id);
         const text = textOf(range);
-        // What stood there before is of the past.
+        // The first playlist also lists metadata from before this session.
         if (isNew && !isFirst && text !== null) show(text);
       }
       isFirst = false;
@@ -91,7 +91,7 @@ export function followPlaylist(mint, show) {
       await pause((playlist.targetDuration * 1000) / 2, signal);
     }
   };
-  // It ends as the player's own session does: stopped, revoked, offline. The player says why.
+  // It ends when the player's own session does (stopped, revoked, offline), and the player reports the reason.
   follow().catch(() => {});
   return () => until.abort();
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** The demo page: what its buttons do, and what is shown of the answers. */
+/** The demo page: the actions of its buttons, and the display of the responses. */
 
 import { MediaSourcePlayer } from './media-source-player.js';
 import { followPlaylist, followTracks, textOf, tracksHaveMetadata } from './metadata.js';
@@ -7,12 +7,12 @@ import { playPrivate } from './private-playback.js';
 import { ServiceError, call } from './service.js';
 import { decode, explain, recognise } from './token.js';
 
-/** How long a player may stand still here, where the network is none, in milliseconds. */
+/** How long a player may stall, in milliseconds. Short, because everything is on one machine. */
 const STALL_TIMEOUT = 3000;
 
-/** How often keys are looked at, in milliseconds: while one rotates, and otherwise. */
-const LOOK_OFTEN = 1000;
-const LOOK_RARELY = 10_000;
+/** How often keys are refreshed, in milliseconds: during a rotation, and otherwise. */
+const REFRESH_OFTEN = 1000;
+const REFRESH_RARELY = 10_000;
 
 const PHASES = ['generating', 'importing', 'propagating', 'draining', 'retiring', 'done'];
 const OVER = ['done', 'cancelled', 'failed'];
@@ -22,12 +22,12 @@ const $ = (id) => document.getElementById(id);
 /** @type {HTMLVideoElement} */
 const video = $('video');
 
-/** Whether this visitor is not on the machine of `dev`, and may not see or change keys. */
+/** Whether this is a public visitor, who cannot see or change keys. */
 const isPublic = 'public' in document.body.dataset;
 
-/** The playback under way, and how to end what belongs to it. @type {{ end: () => void } | null} */
+/** The current playback, with a function that ends it and everything that belongs to it. @type {{ end: () => void } | null} */
 let watching = null;
-/** The last token. @type {any} */
+/** The response to the last mint. @type {any} */
 let minted = null;
 
 // ---- Channels and tokens
@@ -45,11 +45,11 @@ async function loadChannels() {
   if (channels.length === 0)
     throw new ServiceError({
       title: 'No private channel',
-      detail: 'Make one: aws ivs create-channel --authorized.',
+      detail: 'Create one with `aws ivs create-channel --authorized`.',
     });
 }
 
-/** What the form asks for, as the body of `POST /v1/tokens`. */
+/** Returns the form as the body of `POST /v1/tokens`. */
 function readForm() {
   const form = new FormData($('mint-form'));
   const text = (/** @type {string} */ name) => String(form.get(name) ?? '').trim();
@@ -98,7 +98,7 @@ function showToken() {
     'Signed by': minted.keyPairArn,
     'Token id': minted.tokenId,
     'Refresh after': new Date(minted.refreshAfter).toLocaleTimeString(),
-    Warnings: minted.warnings.map((/** @type {any} */ it) => it.detail).join(' '),
+    Warnings: minted.warnings.map((/** @type {any} */ warning) => warning.detail).join(' '),
   };
   const shown = Object.entries(facts).filter(([, value]) => value);
   $('token-facts').replaceChildren(
@@ -109,7 +109,7 @@ function showToken() {
 
 // ---- Playback
 
-/** Plays what the form asks for; settled when it plays, cannot, or waits for the viewer. */
+/** Plays as the form requests; resolves when playback has started, failed, or waits for the viewer. */
 async function play() {
   watching?.end();
   const request = readForm();
@@ -117,7 +117,7 @@ async function play() {
   const player = isNative ? null : new MediaSourcePlayer();
   /** @type {(() => void)[]} */
   const ends = [];
-  /** What the edge answered, where the page may see it. @type {any} */
+  /** The response of the edge, if the page may read it. @type {any} */
   let refusal = null;
   player?.on('hlsError', (_, data) => (refusal = data));
   player?.attachMedia(video);
@@ -140,7 +140,7 @@ async function play() {
   const states = {
     fetching: 'Minting…',
     loading: 'Loading…',
-    waiting: 'Press play: this browser does not start by itself.',
+    waiting: 'Press play: this browser does not start playback automatically.',
     playing: 'Playing.',
     ended: 'The stream has ended.',
     stopped: 'Stopped.',
@@ -162,7 +162,7 @@ async function play() {
   playback.addEventListener('error', (event) => {
     const { detail: error } = /** @type {CustomEvent} */ (event);
     if (!isCurrent()) return;
-    // What is buffered would play on for some seconds.
+    // The buffer would play for some more seconds.
     video.pause();
     showPlaybackError(error, refusal);
     for (const end of ends) end();
@@ -176,7 +176,7 @@ async function play() {
 }
 
 /**
- * Metadata while it plays, in the way that the player allows. Answers with what ends it.
+ * Follows metadata during playback, in the way that the player supports. Returns functions that end it.
  *
  * @param {MediaSourcePlayer | null} player
  * @param {object} request
@@ -204,21 +204,21 @@ function showPlaybackError(error, refusal) {
   }
   const { code, text } = refusal?.response ?? {};
   const answer = code
-    ? ` The edge answered ${code}: ${text}`
+    ? ` The edge returned ${code}: ${text}`
     : refusal
-      ? ' The edge gave no answer that this page may read: its origin is refused, or nothing is there.'
+      ? ' The edge sent no response that this page may read: either it refused the origin, or it cannot be reached.'
       : '';
   const hint =
     refusal || $('player').value !== 'native'
       ? ''
-      : " The browser's own player does not say why; the Media Source player does.";
+      : " The browser's own player does not report the reason; the Media Source player does.";
   const where = showProblem('playback-problem', {
     title: 'Not playing',
     detail: error.message + answer + hint,
   });
   if (!minted) return;
   const why = element('button', { type: 'button', class: 'plain' }, 'Why?');
-  // What the edge said is about the URL that it was asked for.
+  // The response of the edge is about the URL that was requested.
   why.addEventListener('click', () => {
     $('pasted').value = text || minted.playbackUrl;
     void act(why, 'inspect-problem', () =>
@@ -235,7 +235,7 @@ async function revoke() {
   const [failed] = answer.errors;
   if (failed) throw new ServiceError({ title: 'Not revoked', detail: failed.message, code: failed.code });
   $('revocation').textContent =
-    `Revoked up to version ${answer.results[0].version}: the player stops when it asks for more. A new token from this service plays at once.`;
+    `Revoked up to version ${answer.results[0].version}. The player stops at its next request. A new token from this service plays at once.`;
 }
 
 async function putMetadata() {
@@ -246,12 +246,12 @@ async function putMetadata() {
 
 /** @type {any} */ let rotation = null;
 /** @type {any[]} */ let pairs = [];
-let looking = 0;
+let refreshTimer = 0;
 
-/** Looks at keys now, and again after a while. */
-async function lookAtKeys() {
+/** Refreshes the keys now, and schedules the next refresh. */
+async function refreshKeys() {
   if (isPublic) return;
-  clearTimeout(looking);
+  clearTimeout(refreshTimer);
   try {
     if (!document.hidden) {
       const [{ keyPairs }, { rotations }] = await Promise.all([
@@ -265,8 +265,8 @@ async function lookAtKeys() {
     }
   } finally {
     const isBusy = rotation && !OVER.includes(rotation.phase) && rotation.phase !== 'draining';
-    clearTimeout(looking);
-    looking = setTimeout(() => void lookAtKeys().catch(() => {}), isBusy ? LOOK_OFTEN : LOOK_RARELY);
+    clearTimeout(refreshTimer);
+    refreshTimer = setTimeout(() => void refreshKeys().catch(() => {}), isBusy ? REFRESH_OFTEN : REFRESH_RARELY);
   }
 }
 
@@ -289,13 +289,13 @@ function showKeys() {
         await act(button, 'keys-problem', () =>
           call('DELETE', `/v1/key-pairs/${encodeURIComponent(arn)}?force=true`),
         );
-        await lookAtKeys().catch(() => {});
+        await refreshKeys().catch(() => {});
       });
       row.lastElementChild?.append(button);
     }
     return row;
   });
-  // A button that is busy is not pulled away.
+  // Do not replace a button while its action runs.
   if ($('pairs').querySelector('[aria-busy=true]')) return;
   const text = (/** @type {Element[]} */ of) => of.map((row) => row.textContent).join();
   if (text(rows) === text([...$('pairs').children])) return;
@@ -320,14 +320,14 @@ function showRotation() {
       ? `Next: ${rotation.nextStep} at ${new Date(rotation.nextAt).toLocaleTimeString()}.`
       : '';
   const text = rotation.error ? `${rotation.error.detail} ${next}` : next;
-  // Said again only when it changes: it is read aloud.
+  // Screen readers announce every change, so change it only when the text differs.
   if ($('rotation').textContent !== text) $('rotation').textContent = text;
 }
 
 /** @param {'graceful' | 'emergency'} mode */
 async function rotate(mode) {
   await call('POST', '/v1/key-pairs/rotations', { mode });
-  await lookAtKeys();
+  await refreshKeys();
 }
 
 // ---- Inspection
@@ -341,14 +341,14 @@ async function inspect(subject) {
   });
   const [state, verdict] =
     found.valid === true
-      ? ['valid', 'Nothing is wrong with it.']
+      ? ['valid', 'Valid: no problems found.']
       : found.valid === false
-        ? ['invalid', 'IVS refuses it.']
+        ? ['invalid', 'Invalid: IVS refuses it.']
         : found.findings.length === 0 && found.notChecked.includes('token')
-          ? ['unclear', 'Not judged: no token was seen.']
-          : ['unclear', 'Nothing is known to be wrong with it.'];
-  const findings = found.findings.map((/** @type {any} */ it) =>
-    element('li', {}, element('span', { class: `state ${it.severity}` }, it.code), ` ${it.detail}`),
+          ? ['unclear', 'No token and no 403 body found in this input.']
+          : ['unclear', 'No problems found, but not everything was checked.'];
+  const findings = found.findings.map((/** @type {any} */ finding) =>
+    element('li', {}, element('span', { class: `state ${finding.severity}` }, finding.code), ` ${finding.detail}`),
   );
   const unchecked =
     found.notChecked.length > 0 ? [element('p', {}, `Not checked: ${found.notChecked.join(', ')}.`)] : [];
@@ -363,10 +363,10 @@ async function inspect(subject) {
 // ---- The page
 
 /**
- * Does what a button is for: one at a time, and what goes wrong is shown.
+ * Runs the action of a button, once at a time, and shows its error.
  *
  * @param {any} button
- * @param {string} problems The id of where problems are shown.
+ * @param {string} problems The id of the element that shows the error.
  * @param {() => Promise<unknown>} action
  */
 async function act(button, problems, action) {
@@ -382,28 +382,28 @@ async function act(button, problems, action) {
   } finally {
     button.removeAttribute('aria-busy');
     button.disabled = false;
-    // A button that is disabled loses the focus, and who uses the keyboard their place.
+    // A disabled button loses the focus, and keyboard users would lose their place.
     if (hadFocus && document.activeElement === document.body) button.focus({ preventScroll: true });
   }
 }
 
 /**
  * @param {string} id
- * @param {any} error A ServiceError, or something with a title and a detail.
+ * @param {any} error A ServiceError, or an object with a title and a detail.
  * @returns {Element}
  */
 function showProblem(id, error) {
   const problem =
     error instanceof ServiceError
       ? error.problem
-      : { title: error.title ?? 'It did not work', detail: error.detail ?? error.message };
+      : { title: error.title ?? 'The action failed', detail: error.detail ?? error.message };
   const shown = $('problem-template').content.cloneNode(true).firstElementChild;
   shown.querySelector('strong').textContent = problem.code
     ? `${problem.title} (${problem.code})`
     : problem.title;
   shown.querySelector('p').textContent = problem.detail ?? '';
-  const errors = (problem.errors ?? []).map((/** @type {any} */ it) =>
-    element('li', {}, `${it.pointer}: ${it.detail}`),
+  const errors = (problem.errors ?? []).map((/** @type {any} */ member) =>
+    element('li', {}, `${member.pointer}: ${member.detail}`),
   );
   shown.querySelector('ul').replaceChildren(...errors);
   if (problem.type?.startsWith('/docs/')) shown.querySelector('a').href = problem.type;
@@ -446,7 +446,7 @@ function onSubmit(id, problems, action) {
 
 function offerPlayers() {
   const isNative = video.canPlayType('application/vnd.apple.mpegurl') !== '';
-  const native = new Option("The browser's own", 'native', isNative, isNative);
+  const native = new Option("Browser", 'native', isNative, isNative);
   const own = new Option('Media Source', 'media-source', !isNative, !isNative);
   native.disabled = !isNative;
   own.disabled = !MediaSourcePlayer.isSupported();
@@ -467,12 +467,12 @@ onClick('mint-only', 'mint-problem', () => mint(readForm()));
 onClick('revoke', 'revoke-problem', revoke);
 onClick('rotate', 'keys-problem', () => rotate('graceful'));
 onClick('emergency', 'keys-problem', async () => {
-  if (confirm('Delete the pair that signs, at once? Tokens that it signed cannot start playback any more.'))
+  if (confirm('Delete the active key pair now? Tokens that it signed can no longer start playback.'))
     await rotate('emergency');
 });
 onClick('cancel', 'keys-problem', async () => {
   await call('DELETE', `/v1/key-pairs/rotations/${rotation.id}`);
-  await lookAtKeys();
+  await refreshKeys();
 });
 onClick('copy', 'mint-problem', () => navigator.clipboard.writeText(minted.playbackUrl));
 onClick('inspect-token', 'inspect-problem', () => {
@@ -482,6 +482,6 @@ onClick('inspect-token', 'inspect-problem', () => {
 onSubmit('metadata-form', 'metadata-problem', putMetadata);
 onSubmit('inspect-form', 'inspect-problem', () => inspect(recognise($('pasted').value)));
 $('stop').addEventListener('click', () => watching?.end());
-document.addEventListener('visibilitychange', () => !document.hidden && void lookAtKeys().catch(() => {}));
+document.addEventListener('visibilitychange', () => !document.hidden && void refreshKeys().catch(() => {}));
 void act($('channels-again'), 'mint-problem', loadChannels);
-void lookAtKeys().catch((error) => showProblem('keys-problem', error));
+void refreshKeys().catch((error) => showProblem('keys-problem', error));

@@ -1,10 +1,10 @@
 // @ts-check
-/** Reads HLS playlists (RFC 8216), as far as a live stream of fragmented MP4 has use for it. */
+/** Parses HLS playlists (RFC 8216), as far as a live stream of fragmented MP4 needs it. */
 
 /**
  * @typedef {object} Variant
  * @property {string} url
- * @property {number} bandwidth Bits a second.
+ * @property {number} bandwidth Bits per second.
  * @property {number} height
  * @property {string} codecs
  *
@@ -13,7 +13,7 @@
  * @property {string} url
  * @property {number} duration Seconds.
  * @property {string} map The URL of its initialisation section.
- * @property {number} at When it was recorded, in milliseconds since 1970; NaN where that is not told.
+ * @property {number} at When it was recorded, in milliseconds since 1970; NaN if the playlist does not say.
  *
  * @typedef {object} DateRange
  * @property {string} id

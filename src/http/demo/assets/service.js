@@ -1,18 +1,18 @@
 // @ts-check
-/** Calls the token service through `/demo`, where the page's cookie stands for a credential. */
+/** Calls the token service through `/demo`, where the cookie of the page replaces a credential. */
 
-/** A refusal, with the service's own problem document. */
+/** An error response, with the problem document of the service. */
 export class ServiceError extends Error {
   /** @param {any} problem */
   constructor(problem) {
-    super(problem.detail ?? problem.title ?? 'The service answered with an error.');
+    super(problem.detail ?? problem.title ?? 'The service returned an error.');
     this.name = 'ServiceError';
     this.problem = problem;
   }
 }
 
 /**
- * One exchange: the JSON of the answer, null where there is none.
+ * Sends one request and returns the JSON of the response, or null if it has no body.
  *
  * @param {string} method
  * @param {string} path Below `/demo`.
@@ -23,7 +23,7 @@ export class ServiceError extends Error {
 export async function call(method, path, body, signal) {
   let response = await send(method, path, body, signal);
   if (response.status === 403) {
-    // Since dev was started again, the cookie is another one; loading the page brings it.
+    // After a restart of dev, the cookie is a different one; loading the page sets it.
     await fetch('/', { signal });
     response = await send(method, path, body, signal);
   }
@@ -47,8 +47,8 @@ async function send(method, path, body, signal) {
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new ServiceError({
-      title: 'No answer',
-      detail: 'The service does not answer. Does dev still run?',
+      title: 'No response',
+      detail: 'The service does not respond. Check that dev is still running.',
     });
   }
 }

@@ -1,22 +1,22 @@
 // @ts-check
-/** Reads viewer tokens, and says what each claim means. Proves nothing: the service inspects. */
+/** Decodes viewer tokens and explains their claims. It does not verify them; the service does. */
 
-/** What IVS makes of each claim, by name. */
+/** The meaning of each claim for IVS, by name. */
 const MEANINGS = {
-  'aws:channel-arn': () => 'Plays this channel and no other.',
+  'aws:channel-arn': () => 'The token plays only this channel.',
   'aws:access-control-allow-origin': () =>
-    'Only pages of these origins may read the multivariant playlist. Binds browsers alone, unless strict.',
+    'Only pages of these origins may read the multivariant playlist. Without strict enforcement, this applies only to browsers.',
   'aws:strict-origin-enforcement': () =>
-    'The origin is checked on playlists and segments, too, and every player must send one.',
+    'The origin is also checked for variant playlists and segments, and every player must send one.',
   'aws:single-use-uuid': () =>
-    'Starts playback once. A second fetch of the multivariant playlist is refused.',
-  'aws:viewer-id': () => 'The viewer, so that the session can be revoked. No personal data belongs here.',
+    'The token starts playback once. IVS refuses a second request for the multivariant playlist.',
+  'aws:viewer-id': () => 'The viewer, so that the session can be revoked. It must not contain personal data.',
   'aws:viewer-session-version': (/** @type {number} */ value) =>
-    `Revoking this version or a later one ends the session. As an instant: ${instant(value)}.`,
+    `A revocation of this version or a later one ends the session. As a time: ${instant(value)}.`,
   'aws:maximum-resolution': () =>
-    'Higher renditions are left out: SD is up to 480p, HD up to 720p, FULL_HD up to 1080p.',
+    'Higher renditions are omitted. SD is up to 480p, HD up to 720p, and FULL_HD up to 1080p.',
   exp: (/** @type {number} */ value) =>
-    `Playback must start before ${instant(value)}. What plays then plays on.`,
+    `Playback must start before ${instant(value)}. A player that is already playing continues.`,
 };
 
 /**
@@ -44,7 +44,7 @@ export function explain(claims) {
 }
 
 /**
- * What somebody pasted, as the member of `POST /v1/tokens/inspect` that takes it.
+ * Returns pasted text as the matching member of `POST /v1/tokens/inspect`.
  *
  * @param {string} text
  * @returns {{ token: string } | { playbackUrl: string } | { edgeError: string }}
@@ -54,7 +54,7 @@ export function recognise(text) {
     .trim()
     .replace(/^Bearer\s+/i, '')
     .replace(/^(["'`])(.*)\1$/s, '$2');
-  // "Copy as cURL" of a browser: the first URL is the one that was asked.
+  // "Copy as cURL" of a browser: the first URL is the one that was requested.
   const copied = /^curl\b[^]*?(https?:\/\/[^\s'"^]+)/.exec(trimmed);
   if (copied) return { playbackUrl: copied[1] };
   if (/^[a-z][a-z0-9+.-]*:\/\//i.test(trimmed)) return { playbackUrl: trimmed };
