@@ -4,15 +4,15 @@ RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev m
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-# There is no repository in the build context; pass the commit for /healthz
+# The build context contains no repository; pass the commit that /healthz reports
 ARG COMMIT=unknown
 ENV IVS_PLAYBACK_AUTH_COMMIT=$COMMIT
 RUN cargo build --locked --profile dist --bin ivs-playback-auth
-# Folders for keys, clients and denied viewers that the non-root user owns
+# Folders for keys, clients and denied viewers, owned by the non-root user
 RUN install -d -m 0700 /out/var/lib/ivs-playback-auth/keys /out/var/lib/ivs-playback-auth/config \
     /out/var/lib/ivs-playback-auth/data
 
-# distroless: root certificates and glibc, no shell, no package manager
+# distroless: root certificates and glibc, but no shell and no package manager
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /src/target/dist/ivs-playback-auth /usr/local/bin/ivs-playback-auth
 COPY --from=build --chown=nonroot:nonroot /out/var/lib/ivs-playback-auth /var/lib/ivs-playback-auth

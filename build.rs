@@ -1,9 +1,9 @@
-//! Tells the binary which commit it was built from, for `/healthz`.
+//! Passes the commit that the binary is built from, which `/healthz` reports.
 
 use std::process::Command;
 
 fn main() {
-    // An image build has no repository; it passes the commit in the environment.
+    // An image build has no repository and passes the commit in the environment.
     println!("cargo:rerun-if-env-changed=IVS_PLAYBACK_AUTH_COMMIT");
     for path in [".git/HEAD", ".git/refs/heads"] {
         if std::path::Path::new(path).exists() {

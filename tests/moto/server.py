@@ -1,7 +1,7 @@
-"""moto's AWS Secrets Manager on a free loopback port, until standard input ends.
+"""Serves moto's AWS Secrets Manager on a free loopback port until standard input ends, and prints the port.
 
-Prints the port. One request at a time: moto's state is plain Python objects without locks, while each
-call of AWS takes effect at once or not at all.
+It processes one request at a time, because moto's state consists of plain Python objects without locks, while
+every call to AWS is atomic.
 """
 
 import sys
@@ -27,5 +27,5 @@ class Quiet(WSGIRequestHandler):
 server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 print(server.server_port, flush=True)
-# Whoever started this holds the other end, and lets go of it however it ends.
+# The parent process holds the other end, which closes however that process ends.
 sys.stdin.read()
