@@ -1,4 +1,4 @@
-"""Every command of docs/why-403.md is run on a token with that fault, and names what the text says."""
+"""Runs every command of docs/why-403.md on a token with that fault and compares the reported code with the text."""
 
 import json
 import os
@@ -13,12 +13,12 @@ from fleet import Fleet
 from test_gallery import KEY, OTHER_KEY, P256_KEY, SITE, now, sign
 from test_gallery_ivs import pem, private_key
 
-COMMAND = re.compile(r"```sh\n(.*?)\n```\s+names `(\w+)`", re.DOTALL)
+COMMAND = re.compile(r"```sh\n(.*?)\n```\s+This reports `(\w+)`", re.DOTALL)
 DOCUMENT = (REPOSITORY / "docs/why-403.md").read_text()
 
 
 def sections():
-    """The commands of each section, and the code that each names."""
+    """The commands of each section, with the code that each reports."""
     cases = []
     for section in re.split(r"^#{2,3} ", DOCUMENT, flags=re.MULTILINE)[1:]:
         heading, text = section.split("\n", 1)
@@ -59,33 +59,33 @@ class Place:
         match heading:
             case "The token is not in the URL":
                 return self.url()
-            case "The token is somewhere else in the URL":
+            case "The token is in the wrong place in the URL":
                 return self.url() + f"?token.m3u8?token={sign(self.claims(), self.key)}"
-            case "The token was signed by hand, or with another kind of key":
+            case "The token was signed with the wrong algorithm or key":
                 return self.url(sign(self.claims(), P256_KEY, "ES256"))
             case "IVS does not have the key that signed":
                 return self.url(sign(self.claims(), OTHER_KEY))
-            case "A claim is not what IVS takes":
+            case "A claim has the wrong name or type":
                 claims = {"channel-arn": self.fleet.channel["arn"], "exp": now() + 300}
                 return self.url(sign(claims, self.key))
             case "The lifetime is too long":
                 return self.url(sign(self.claims(exp=now() + 3600, viewer_id="v"), self.key))
             case "The token is for another channel":
                 return self.url(sign(self.claims(channel_arn=other), self.key))
-            case "The page was open for a while":
+            case "The page was open for a long time":
                 return self.url(sign(self.claims(exp=now() - 60), self.key))
             case "After a rotation":
                 return self.url(sign(self.claims(), self.retired()))
-            case "Not on one site, nor on localhost":
+            case "It fails on one site or on localhost":
                 return self.url(sign(self.claims(**sites), self.key))
-            case "Not on iPhones, nor in the app":
+            case "It fails on iPhones or in the app":
                 return self.url(sign(self.claims(**strict), self.key))
-            case "It plays where it should not":
+            case "It plays although it should not":
                 claims = self.claims(channel_arn=self.public["arn"])
                 return self.url(sign(claims, self.key), self.public["playbackUrl"])
-            case "The token is good, and IVS refuses it":
+            case "The token is valid, but IVS refuses it":
                 return self.url(sign(self.claims(viewer_id="v"), self.key))
-            case "The second time" | "In the middle of the show":
+            case "The second playback fails" | "Playback stops in the middle":
                 return ""
 
     def retired(self):
