@@ -100,9 +100,9 @@ impl KeyRing {
 
     /// Adds the keys of a region: those of the keyring, including retired ones, and those that only IVS
     /// lists. `listed` is `None` if IVS could not be asked.
-    pub fn add_region<P>(&mut self, keyring: Option<&Keyring<P>>, listed: Option<&[ListedPair]>) {
+    pub fn add_region(&mut self, keyring: Option<&Keyring>, listed: Option<&[ListedPair]>) {
         let versions = keyring.map(|keyring| keyring.keys.as_slice()).unwrap_or_default();
-        let is = |version: &KeyVersion<P>, pair: &ListedPair| match pair.fingerprint {
+        let is = |version: &KeyVersion, pair: &ListedPair| match pair.fingerprint {
             Some(fingerprint) => version.fingerprint == fingerprint,
             None => version.arn.as_ref() == Some(&pair.arn),
         };
@@ -208,12 +208,10 @@ impl KeyStanding {
 }
 
 /// Returns the standing of a version whose key IVS has.
-fn standing_in_ivs<P>(version: &KeyVersion<P>) -> KeyStanding {
+fn standing_in_ivs(version: &KeyVersion) -> KeyStanding {
     match version.state {
         // Another signer has its private key.
-        KeyState::Pending | KeyState::Imported if version.private_key.is_none() => {
-            KeyStanding::Active
-        }
+        KeyState::Pending | KeyState::Imported if !version.has_private_key => KeyStanding::Active,
         KeyState::Pending | KeyState::Imported => KeyStanding::Pending,
         // Someone imported the retired key again and signs with it.
         KeyState::Active | KeyState::Retired => KeyStanding::Active,

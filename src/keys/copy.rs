@@ -4,10 +4,7 @@
 //! then on one of the two counts: whatever changes the keys must be configured for the new store,
 //! and the old keyring is removed by hand once that is seen to work. Nothing here deletes.
 
-use super::{
-    keyring::Keyring,
-    store::{Revision, Store, StoreError},
-};
+use super::store::{Revision, Store, StoreError, Stored};
 use crate::ivs::arn::Region;
 
 /// What came of a copy that did not fail. In each case the two stores now hold the same.
@@ -93,10 +90,10 @@ pub async fn copy(from: &dyn Store, to: &dyn Store, region: &Region) -> Result<C
     let (source, revision) = load(from, region)
         .await?
         .ok_or_else(|| CopyError::NothingThere { from: from.describe(region) })?;
-    let keys = source.present().count();
+    let keys = source.keyring.present().count();
     let expected = match load(to, region).await? {
         Some((target, _)) if target == source => return Ok(Copied::AlreadyThere { keys }),
-        Some((target, _)) if !target.keys.is_empty() => {
+        Some((target, _)) if !target.keyring.keys.is_empty() => {
             return Err(CopyError::Occupied { to: to.describe(region) });
         }
         Some((_, revision)) => Some(revision),
@@ -114,10 +111,7 @@ pub async fn copy(from: &dyn Store, to: &dyn Store, region: &Region) -> Result<C
     Ok(Copied::Written { keys })
 }
 
-async fn load(
-    store: &dyn Store,
-    region: &Region,
-) -> Result<Option<(Keyring, Revision)>, CopyError> {
+async fn load(store: &dyn Store, region: &Region) -> Result<Option<(Stored, Revision)>, CopyError> {
     store.load(region).await.map_err(|cause| failed(store, region, cause))
 }
 
@@ -171,7 +165,7 @@ mod tests {
                     keyring.retire(&id, samples::now());
                 }
             }
-            store.replace(&samples::region(), None, &keyring).await.unwrap();
+            store.replace(&samples::region(), None, &samples::stored(keyring)).await.unwrap();
             store
         }
     }
@@ -204,7 +198,8 @@ mod tests {
         assert_eq!(samples::loaded(&to).await, before);
 
         let empty = place.store("empty");
-        empty.replace(&samples::region(), None, &samples::empty()).await.unwrap();
+        let nothing = samples::stored(samples::empty());
+        empty.replace(&samples::region(), None, &nothing).await.unwrap();
         assert_eq!(copy(&from, &empty).await, Ok(Copied::Written { keys: 5 }));
         assert_eq!(samples::loaded(&empty).await.0, samples::loaded(&from).await.0);
     }
@@ -241,7 +236,7 @@ mod tests {
     }
 
     impl Store for Meddled {
-        fn load<'a>(&'a self, region: &'a Region) -> StoreFuture<'a, Option<(Keyring, Revision)>> {
+        fn load<'a>(&'a self, region: &'a Region) -> StoreFuture<'a, Option<(Stored, Revision)>> {
             self.inner.load(region)
         }
 
@@ -249,13 +244,13 @@ mod tests {
             &'a self,
             region: &'a Region,
             expected: Option<Revision>,
-            keyring: &'a Keyring,
+            stored: &'a Stored,
         ) -> StoreFuture<'a, Revision> {
             Box::pin(async move {
-                let revision = self.inner.replace(region, expected, keyring).await?;
+                let revision = self.inner.replace(region, expected, stored).await?;
                 if !self.done.swap(true, Ordering::Relaxed) {
                     let (mut changed, seen) = samples::loaded(&self.neighbour).await;
-                    changed.max_ttl *= 2;
+                    changed.keyring.max_ttl *= 2;
                     self.neighbour.replace(region, Some(seen), &changed).await?;
                 }
                 Ok(revision)

@@ -42,8 +42,8 @@ impl fmt::Display for Names<'_> {
 }
 
 /// Refuses an account that is not the one of the configuration, or not the keyring's.
-pub(in crate::keys) fn check_account<P>(
-    keyring: Option<&Keyring<P>>,
+pub(in crate::keys) fn check_account(
+    keyring: Option<&Keyring>,
     configured: Option<&AccountId>,
     found: &AccountId,
 ) -> Result<(), OperationError> {
@@ -60,8 +60,8 @@ pub(in crate::keys) fn check_account<P>(
 }
 
 /// Refuses to begin with what could not be imported in the end.
-pub(in crate::keys) fn check_quota<P>(
-    keyring: &Keyring<P>,
+pub(in crate::keys) fn check_quota(
+    keyring: &Keyring,
     listed: &[KeyPairSummary],
 ) -> Result<(), OperationError> {
     if listed.len() < KEY_PAIR_QUOTA {
@@ -71,15 +71,12 @@ pub(in crate::keys) fn check_quota<P>(
 }
 
 /// Refuses another version where the keyring has as many as it takes.
-pub(in crate::keys) fn check_room<P>(keyring: &Keyring<P>) -> Result<(), OperationError> {
+pub(in crate::keys) fn check_room(keyring: &Keyring) -> Result<(), OperationError> {
     if keyring.has_room() { Ok(()) } else { Err(OperationError::Quota { full: Full::Keyring }) }
 }
 
 /// The error that names the pairs which fill the region.
-pub(in crate::keys) fn quota_of<P>(
-    keyring: &Keyring<P>,
-    listed: &[KeyPairSummary],
-) -> OperationError {
+pub(in crate::keys) fn quota_of(keyring: &Keyring, listed: &[KeyPairSummary]) -> OperationError {
     let foreign = listed.iter().filter(|pair| is_foreign(keyring, pair)).map(name_of).collect();
     OperationError::Quota {
         full: Full::Region { pairs: listed.iter().map(name_of).collect(), foreign },
@@ -87,7 +84,7 @@ pub(in crate::keys) fn quota_of<P>(
 }
 
 /// Whether no version of the keyring, not even a retired one, is or was this pair.
-pub(in crate::keys) fn is_foreign<P>(keyring: &Keyring<P>, pair: &KeyPairSummary) -> bool {
+pub(in crate::keys) fn is_foreign(keyring: &Keyring, pair: &KeyPairSummary) -> bool {
     keyring.keys.iter().all(|version| {
         version.arn.as_ref() != Some(&pair.arn) && !keyring.are_tags_of(version, &pair.tags)
     })
@@ -95,10 +92,7 @@ pub(in crate::keys) fn is_foreign<P>(keyring: &Keyring<P>, pair: &KeyPairSummary
 
 /// The pairs that this program imported, for a version that the keyring does not have: the keyring
 /// was lost, or belongs to another deployment. Without a keyring all of them are.
-pub(in crate::keys) fn lost<P>(
-    keyring: Option<&Keyring<P>>,
-    listed: &[KeyPairSummary],
-) -> Vec<PairName> {
+pub(in crate::keys) fn lost(keyring: Option<&Keyring>, listed: &[KeyPairSummary]) -> Vec<PairName> {
     let versions = keyring.iter().flat_map(|keyring| &keyring.keys);
     let known: BTreeSet<_> = versions.map(|version| version.id.as_str()).collect();
     let present = keyring.iter().flat_map(|keyring| keyring.present());
@@ -114,9 +108,9 @@ pub(in crate::keys) fn lost<P>(
 }
 
 /// The pairs that carry the tags of a version. More than one, where IVS accepted an import twice.
-pub(in crate::keys) fn tagged<P>(
-    keyring: &Keyring<P>,
-    version: &KeyVersion<P>,
+pub(in crate::keys) fn tagged(
+    keyring: &Keyring,
+    version: &KeyVersion,
     listed: &[KeyPairSummary],
 ) -> BTreeSet<PlaybackKeyArn> {
     let tagged = listed.iter().filter(|pair| keyring.are_tags_of(version, &pair.tags));
@@ -177,7 +171,7 @@ mod tests {
         assert_eq!(check_account(Some(&keyring), Some(&ours), &ours), Ok(()));
         for refused in [
             check_account(Some(&keyring), None, &theirs),
-            check_account::<()>(None, Some(&ours), &theirs),
+            check_account(None, Some(&ours), &theirs),
         ] {
             let sentence = refused.unwrap_err().to_string();
             assert!(sentence.contains("123456789012"), "{sentence}");

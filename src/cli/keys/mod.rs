@@ -30,7 +30,7 @@ use crate::{
     ivs::arn::{PlaybackKeyArn, Region},
     keys::{
         inventory::KeyPairView,
-        keyring::{KeyVersion, Keyring, Present, RotationId, RotationMode},
+        keyring::{KeyVersion, Keyring, RotationId, RotationMode},
         material::Fingerprint,
         operations::KeyOperations,
         rotator::Rotator,
@@ -255,7 +255,7 @@ impl Context<'_> {
     }
 
     /// The keyring as the store has it now.
-    fn keyring(&self) -> Result<Option<Arc<Keyring<Present>>>, Failure> {
+    fn keyring(&self) -> Result<Option<Arc<Keyring>>, Failure> {
         self.read_keyring()?;
         Ok(self.app.api().keys.keyring(&self.region))
     }
@@ -316,7 +316,7 @@ struct Changed<'a> {
 }
 
 /// Whether another signer may use a pair, so that it waits for `keys release`.
-fn is_shared<P>(keyring: Option<&Keyring<P>>, arn: Option<&PlaybackKeyArn>) -> bool {
+fn is_shared(keyring: Option<&Keyring>, arn: Option<&PlaybackKeyArn>) -> bool {
     let version = arn.zip(keyring).and_then(|(arn, keyring)| keyring.by_arn(arn));
     version.is_some_and(KeyVersion::is_shared)
 }

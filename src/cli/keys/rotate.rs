@@ -284,7 +284,7 @@ impl Context<'_> {
 }
 
 /// The pairs of keys that signed tokens which may still be good.
-fn signed<P>(keyring: &Keyring<P>) -> impl Iterator<Item = &PlaybackKeyArn> {
+fn signed(keyring: &Keyring) -> impl Iterator<Item = &PlaybackKeyArn> {
     keyring
         .keys
         .iter()
@@ -292,7 +292,7 @@ fn signed<P>(keyring: &Keyring<P>) -> impl Iterator<Item = &PlaybackKeyArn> {
         .filter_map(|version| version.arn.as_ref())
 }
 
-fn due<P>(keyring: Option<&Keyring<P>>, limit: Duration, now: Timestamp) -> Due {
+fn due(keyring: Option<&Keyring>, limit: Duration, now: Timestamp) -> Due {
     let Some(keyring) = keyring else { return Due::Begin };
     let under_way = keyring.rotations.iter().rev().find(|it| it.is_before_activation());
     if let Some(rotation) = under_way {
@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn only_a_key_that_is_old_enough_is_exchanged() {
         let judge = |keyring: &Keyring| due(Some(keyring), LIMIT, samples::now());
-        assert_eq!(due::<()>(None, LIMIT, samples::now()), Due::Begin);
+        assert_eq!(due(None, LIMIT, samples::now()), Due::Begin);
         assert_eq!(judge(&samples::empty()), Due::Begin);
         assert_eq!(judge(&active_since(LIMIT)), Due::Begin);
         let age = Duration::from_hours(1);

@@ -74,7 +74,7 @@ impl Context<'_> {
 }
 
 /// What becomes of a pair that no other signer uses any more.
-fn after_release<P>(keyring: Option<&Keyring<P>>, arn: &PlaybackKeyArn) -> String {
+fn after_release(keyring: Option<&Keyring>, arn: &PlaybackKeyArn) -> String {
     let version = keyring.and_then(|keyring| keyring.by_arn(arn));
     match version.map(|version| (version.state, version.retires_at)) {
         Some((KeyState::Draining, Some(at))) => format!(

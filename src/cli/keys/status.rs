@@ -11,7 +11,7 @@ use crate::{
     ivs::arn::{AccountId, Region},
     keys::{
         inventory::{KeyPairState, KeyPairView},
-        keyring::{Keyring, Present},
+        keyring::Keyring,
         lifecycle::view::RotationView,
         rotator::{Report, ReportedFinding},
     },
@@ -59,7 +59,7 @@ struct Status<'a> {
     #[serde(flatten)]
     body: Body,
     #[serde(skip)]
-    keyring: Option<Arc<Keyring<Present>>>,
+    keyring: Option<Arc<Keyring>>,
     #[serde(skip)]
     context: &'a Context<'a>,
     /// Keyring and IVS were compared.
@@ -113,7 +113,7 @@ impl Context<'_> {
         Ok(Status { body, keyring, context: self, was_compared })
     }
 
-    fn show_status(&self, body: &Body, keyring: Option<&Keyring<Present>>) -> Result<(), Failure> {
+    fn show_status(&self, body: &Body, keyring: Option<&Keyring>) -> Result<(), Failure> {
         let account = body.account.as_ref().map_or("not known yet", AccountId::as_str);
         output::line(&format!("region    {}", body.region))?;
         output::line(&format!("account   {account}"))?;

@@ -11,7 +11,7 @@ use crate::{
     ivs::arn::PlaybackKeyArn,
     keys::{
         inventory::{KeyPairState, KeyPairView},
-        keyring::{Keyring, Present},
+        keyring::Keyring,
         lifecycle::{
             self, Policy, Wait,
             view::{NextStep, Phase, RotationView},
@@ -37,7 +37,7 @@ pub(super) struct Facts<'a> {
     pub(super) policy: &'a Policy,
     /// How reading the keyring went.
     pub(super) read: Result<(), RefreshError>,
-    pub(super) keyring: Option<Arc<Keyring<Present>>>,
+    pub(super) keyring: Option<Arc<Keyring>>,
     /// The pair that signs.
     pub(super) signer: Result<PlaybackKeyArn, NoSigner>,
     /// What the comparison of keyring and IVS found.

@@ -168,7 +168,7 @@ pub(super) async fn read(
 }
 
 /// AWS's words of the denials that rotations wait for the end of, the last first.
-pub(super) fn denials<P>(keyring: &Keyring<P>) -> Vec<&str> {
+pub(super) fn denials(keyring: &Keyring) -> Vec<&str> {
     let latest = keyring.rotations.iter().rev();
     latest.filter_map(|it| it.error.as_ref()?.words_of_denial()).collect()
 }

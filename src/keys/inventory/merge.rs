@@ -99,9 +99,9 @@ pub struct ListedPair {
 
 /// The versions of the keyring that are not retired, oldest first, then the pairs that IVS has
 /// beside them. Without a listing nothing is known to be missing or foreign.
-pub fn merge<P>(
+pub fn merge(
     region: &Region,
-    keyring: Option<&Keyring<P>>,
+    keyring: Option<&Keyring>,
     listed: Option<&[ListedPair]>,
 ) -> Vec<KeyPairView> {
     let mut ours = BTreeSet::new();
@@ -131,9 +131,9 @@ pub fn merge<P>(
 
 /// The pair of a version: the recorded one, or, where the answer to its import was lost, the one
 /// with its tags.
-fn pair_of<'a, P>(
-    keyring: &Keyring<P>,
-    version: &KeyVersion<P>,
+fn pair_of<'a>(
+    keyring: &Keyring,
+    version: &KeyVersion,
     listed: &'a [ListedPair],
 ) -> Option<&'a ListedPair> {
     listed.iter().find(|pair| match &version.arn {
@@ -142,9 +142,9 @@ fn pair_of<'a, P>(
     })
 }
 
-fn view_of<P>(
-    keyring: &Keyring<P>,
-    version: &KeyVersion<P>,
+fn view_of(
+    keyring: &Keyring,
+    version: &KeyVersion,
     pair: Option<&ListedPair>,
     was_listed: bool,
 ) -> KeyPairView {

@@ -192,10 +192,10 @@ impl Inventory {
     /// # Errors
     ///
     /// IVS could not be asked.
-    pub async fn look_at_new<P: Sync>(
+    pub async fn look_at_new(
         &self,
         region: &Region,
-        keyring: Option<&Keyring<P>>,
+        keyring: Option<&Keyring>,
     ) -> Result<(), IvsError> {
         let Some(inventory) = self.regions.get(region) else {
             return Ok(());
@@ -217,11 +217,11 @@ impl Inventory {
     }
 
     /// A version whose pair has another fingerprint signs tokens that no edge accepts.
-    async fn check_fingerprints<P: Sync>(
+    async fn check_fingerprints(
         &self,
         region: &Region,
         inventory: &RegionInventory,
-        keyring: &Keyring<P>,
+        keyring: &Keyring,
     ) {
         for version in keyring.present() {
             let Some(arn) = &version.arn else { continue };

@@ -27,7 +27,7 @@ pub enum Asked {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct KeyReused;
 
-impl<P> Keyring<P> {
+impl Keyring {
     /// What `request` brought about when it came before, for as long as that is in the keyring.
     ///
     /// # Errors

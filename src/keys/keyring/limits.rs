@@ -96,7 +96,7 @@ impl fmt::Display for UnrecordedLimit {
     }
 }
 
-impl<P> Keyring<P> {
+impl Keyring {
     /// The recorded limits.
     pub fn limits(&self) -> Limits {
         Limits {
@@ -116,40 +116,5 @@ impl<P> Keyring<P> {
     /// Records those of these limits that are larger than the recorded ones.
     pub fn raise_limits(&mut self, limits: Limits) {
         self.set_limits(self.limits().max(limits));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::secret::system_rng;
-
-    fn keyring() -> Keyring<String> {
-        Keyring::new("us-west-2".parse().unwrap(), Duration::from_hours(1), &mut system_rng())
-    }
-
-    #[test]
-    fn default_limits_are_absent_from_the_document() {
-        let document = serde_json::to_value(keyring()).unwrap();
-        assert!(document.get("maxStaleness").is_none() && document.get("drainMargin").is_none());
-        let read: Keyring<String> = serde_json::from_value(document).unwrap();
-        assert_eq!(read.max_staleness, Duration::from_hours(6));
-        assert_eq!(read.drain_margin, Duration::from_hours(24));
-    }
-
-    #[test]
-    fn other_limits_are_written_in_seconds_and_rounded_up() {
-        let mut keyring = keyring();
-        keyring.raise_limits(Limits {
-            max_staleness: Duration::from_millis(12 * 3_600_000 + 1),
-            drain_margin: Duration::from_hours(1),
-            ..Limits::default()
-        });
-        let document = serde_json::to_value(&keyring).unwrap();
-        assert_eq!(document["maxStaleness"], json!(43_201));
-        assert!(document.get("drainMargin").is_none(), "it is smaller than the recorded one");
-        assert_eq!(serde_json::from_value::<Keyring<String>>(document).unwrap(), keyring);
     }
 }

@@ -5,9 +5,8 @@
 //! could not [follow](Keyring::check_successor) from what they hold. So whatever a crash leaves
 //! behind was a valid keyring at some time.
 //!
-//! The type parameter says what stands for a private half: [`PrivateKey`] in memory, each store's
-//! own form while it is written or read, [`Present`] where nobody needs the bytes. Only the forms of
-//! stores can be serialized.
+//! A keyring holds no secret: it says which versions have a private half, and the store keeps those
+//! [beside it](crate::keys::store::Stored).
 
 mod idempotency;
 mod ids;
@@ -24,7 +23,7 @@ use std::{collections::BTreeMap, time::Duration};
 use rand::CryptoRng;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::material::{PrivateKey, PublicKey};
+use super::material::PublicKey;
 use crate::{
     clock::Timestamp,
     ivs::arn::{AccountId, PlaybackKeyArn, Region},
@@ -62,7 +61,7 @@ pub const RESERVED_TAG_PREFIX: &str = "ivs-playback-auth:";
 /// One region's keys.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Keyring<P = PrivateKey> {
+pub struct Keyring {
     #[serde(rename = "version")]
     format: FormatVersion,
     /// The account that owns the key pairs; unknown until IVS first named an ARN.
@@ -91,18 +90,15 @@ pub struct Keyring<P = PrivateKey> {
         with = "seconds"
     )]
     pub drain_margin: Duration,
-    /// The versions, oldest first.
-    pub keys: Vec<KeyVersion<P>>,
+    /// The versions, oldest first. A store writes them, each with its form of the private half.
+    #[serde(skip_serializing)]
+    pub keys: Vec<KeyVersion>,
     /// The last [`ROTATIONS_KEPT`] rotations, oldest first.
     #[serde(default)]
     pub rotations: Vec<Rotation>,
 }
 
-/// Stands for a private half that exists, where its bytes are not needed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Present;
-
-impl<P> Keyring<P> {
+impl Keyring {
     /// An empty keyring with a new id.
     pub fn new(region: Region, max_ttl: Duration, rng: &mut impl CryptoRng) -> Self {
         Self {
@@ -119,37 +115,37 @@ impl<P> Keyring<P> {
     }
 
     /// The version that signs.
-    pub fn active(&self) -> Option<&KeyVersion<P>> {
+    pub fn active(&self) -> Option<&KeyVersion> {
         self.keys.iter().find(|version| version.state == KeyState::Active)
     }
 
     /// The version with this id.
-    pub fn version(&self, id: &VersionId) -> Option<&KeyVersion<P>> {
+    pub fn version(&self, id: &VersionId) -> Option<&KeyVersion> {
         self.keys.iter().find(|version| version.id == *id)
     }
 
     /// The version with this id, to change it.
-    pub fn version_mut(&mut self, id: &VersionId) -> Option<&mut KeyVersion<P>> {
+    pub fn version_mut(&mut self, id: &VersionId) -> Option<&mut KeyVersion> {
         self.keys.iter_mut().find(|version| version.id == *id)
     }
 
     /// The version that is imported as this pair, unless it is retired.
-    pub fn by_arn(&self, arn: &PlaybackKeyArn) -> Option<&KeyVersion<P>> {
+    pub fn by_arn(&self, arn: &PlaybackKeyArn) -> Option<&KeyVersion> {
         self.present().find(|version| version.arn.as_ref() == Some(arn))
     }
 
     /// The version with this public key, unless it is retired.
-    pub fn by_public_key(&self, public_key: &PublicKey) -> Option<&KeyVersion<P>> {
+    pub fn by_public_key(&self, public_key: &PublicKey) -> Option<&KeyVersion> {
         self.present().find(|version| version.public_key == *public_key)
     }
 
     /// All versions but the retired ones.
-    pub fn present(&self) -> impl Iterator<Item = &KeyVersion<P>> {
+    pub fn present(&self) -> impl Iterator<Item = &KeyVersion> {
         self.keys.iter().filter(|version| version.state != KeyState::Retired)
     }
 
     /// The tags of the pair that a version is imported as: its own, and those that find it again.
-    pub fn pair_tags(&self, version: &KeyVersion<P>) -> BTreeMap<String, String> {
+    pub fn pair_tags(&self, version: &KeyVersion) -> BTreeMap<String, String> {
         let mut tags = version.tags.clone();
         tags.insert(KEYRING_TAG.to_owned(), self.id.to_string());
         tags.insert(VERSION_TAG.to_owned(), version.id.to_string());
@@ -157,7 +153,7 @@ impl<P> Keyring<P> {
     }
 
     /// Whether these are the tags of the pair that the version was imported as.
-    pub fn are_tags_of(&self, version: &KeyVersion<P>, tags: &BTreeMap<String, String>) -> bool {
+    pub fn are_tags_of(&self, version: &KeyVersion, tags: &BTreeMap<String, String>) -> bool {
         let has = |tag, id| tags.get(tag).is_some_and(|it| it == id);
         has(KEYRING_TAG, self.id.as_str()) && has(VERSION_TAG, version.id.as_str())
     }
@@ -166,7 +162,7 @@ impl<P> Keyring<P> {
     pub fn has_room(&self) -> bool {
         // One that retires without a pair is as good as gone: there is nothing to delete in IVS.
         let lasting =
-            |version: &&KeyVersion<P>| version.state != KeyState::Retiring || version.arn.is_some();
+            |version: &&KeyVersion| version.state != KeyState::Retiring || version.arn.is_some();
         self.present().filter(lasting).count() < PRESENT_MAX
     }
 
@@ -176,7 +172,7 @@ impl<P> Keyring<P> {
     pub fn retire(&mut self, id: &VersionId, now: Timestamp) {
         if let Some(version) = self.version_mut(id) {
             version.state = KeyState::Retired;
-            version.private_key = None;
+            version.has_private_key = false;
             version.claim = None;
             version.tags.clear();
             version.longest_drain = None;
@@ -197,7 +193,7 @@ impl<P> Keyring<P> {
     /// Retires the versions that were to retire before IVS had them; a crash may have left one. Not
     /// while one is claimed: IVS may be importing it.
     pub fn retire_unimported(&mut self, now: Timestamp) {
-        let is_unimported = |version: &&KeyVersion<P>| {
+        let is_unimported = |version: &&KeyVersion| {
             version.state == KeyState::Retiring && version.arn.is_none() && version.claim.is_none()
         };
         while let Some(id) = self.keys.iter().find(is_unimported).map(|it| it.id.clone()) {
@@ -239,38 +235,6 @@ impl<P> Keyring<P> {
             is_new || rotation.is_open() && is_ending && is_old
         })
     }
-
-    /// The same keyring with another form of its private halves.
-    ///
-    /// # Errors
-    ///
-    /// The first that `convert` returns.
-    pub fn try_map_private<Q, E>(
-        self,
-        mut convert: impl FnMut(&KeyVersion<()>, P) -> Result<Q, E>,
-    ) -> Result<Keyring<Q>, E> {
-        let keys = self.keys.into_iter().map(|version| version.try_map_private(&mut convert));
-        Ok(Keyring {
-            keys: keys.collect::<Result<_, E>>()?,
-            format: self.format,
-            account_id: self.account_id,
-            region: self.region,
-            id: self.id,
-            max_ttl: self.max_ttl,
-            max_staleness: self.max_staleness,
-            drain_margin: self.drain_margin,
-            rotations: self.rotations,
-        })
-    }
-}
-
-impl Keyring {
-    /// The same keyring without the bytes of its private halves.
-    pub fn without_private_keys(&self) -> Keyring<Present> {
-        let convert = |_: &KeyVersion<()>, _| Ok::<_, std::convert::Infallible>(Present);
-        let Ok(keyring) = self.clone().try_map_private(convert);
-        keyring
-    }
 }
 
 /// Written as [`FORMAT_VERSION`], and nothing else is read as one.
@@ -294,65 +258,15 @@ impl<'de> Deserialize<'de> for FormatVersion {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::{
-        keys::material::{Fingerprint, fixtures},
-        secret::system_rng,
-    };
+    use crate::{keys::material::fixtures, secret::system_rng};
 
     fn now() -> Timestamp {
         Timestamp::from_unix_seconds(1_795_337_700)
     }
 
-    fn empty() -> Keyring<String> {
+    fn empty() -> Keyring {
         Keyring::new("us-west-2".parse().unwrap(), Duration::from_hours(1), &mut system_rng())
-    }
-
-    #[test]
-    fn the_document_has_the_members_of_the_contract() {
-        let mut keyring = empty();
-        keyring.account_id = Some("123456789012".parse().unwrap());
-        let public = PublicKey::read(fixtures::PUBLIC).unwrap();
-        let mut version = KeyVersion::new(public, Some("PEM".to_owned()), now(), &mut system_rng());
-        version.claim = Some(Claim {
-            op: ClaimOp::Import,
-            by: DriverId::random(&mut system_rng()),
-            until: now() + Duration::from_mins(1),
-        });
-        keyring.keys.push(version);
-        let json = serde_json::to_value(&keyring).unwrap();
-        let version = &json["keys"][0];
-        assert_eq!(json["version"], 1);
-        assert_eq!(json["accountId"], "123456789012");
-        assert_eq!(json["region"], "us-west-2");
-        assert_eq!(json["maxTtl"], 3600);
-        assert_eq!(json["rotations"], serde_json::json!([]));
-        assert_eq!(version["state"], "pending");
-        assert_eq!(version["fingerprint"], fixtures::FINGERPRINT.trim());
-        assert_eq!(version["publicKey"], fixtures::PUBLIC);
-        assert_eq!(version["privateKey"], "PEM");
-        assert_eq!(version["adopted"], false);
-        assert_eq!(version["compromised"], false);
-        assert_eq!(version["createdAt"], "2026-11-22T08:55:00Z");
-        assert_eq!(version["claim"]["op"], "import");
-        assert_eq!(version["claim"]["until"], "2026-11-22T08:56:00Z");
-        assert!(version.get("arn").is_none() && version.get("activatedAt").is_none());
-    }
-
-    #[test]
-    fn unknown_members_and_other_formats_are_refused() {
-        let good = serde_json::to_value(empty()).unwrap();
-        let read = |json: &serde_json::Value| {
-            serde_json::from_value::<Keyring<String>>(json.clone()).is_ok()
-        };
-        assert!(read(&good));
-        for (member, value) in [("version", 2), ("version", 0), ("surprise", 1)] {
-            let mut bad = good.clone();
-            bad[member] = value.into();
-            assert!(!read(&bad), "{member} {value}");
-        }
     }
 
     #[test]
@@ -361,8 +275,7 @@ mod tests {
         let ids: Vec<_> = (0..12)
             .map(|_| {
                 let public = PublicKey::read(fixtures::PUBLIC).unwrap();
-                let version =
-                    KeyVersion::new(public, Some(String::new()), now(), &mut system_rng());
+                let version = KeyVersion::new(public, true, now(), &mut system_rng());
                 let id = version.id.clone();
                 keyring.keys.push(version);
                 keyring.version_mut(&id).unwrap().arn = Some(strategies::arn(0));
@@ -371,7 +284,7 @@ mod tests {
             })
             .collect();
         assert_eq!(keyring.keys.iter().map(|it| it.id.clone()).collect::<Vec<_>>(), ids[2..]);
-        assert!(keyring.keys.iter().all(|it| it.private_key.is_none()));
+        assert!(keyring.keys.iter().all(|it| !it.has_private_key));
     }
 
     #[test]
@@ -379,8 +292,7 @@ mod tests {
         let mut keyring = empty();
         let mut add = |arn: Option<PlaybackKeyArn>, state| {
             let public = PublicKey::read(fixtures::PUBLIC).unwrap();
-            let mut version =
-                KeyVersion::new(public, Some(String::new()), now(), &mut system_rng());
+            let mut version = KeyVersion::new(public, true, now(), &mut system_rng());
             version.tags.insert("team".to_owned(), "video".to_owned());
             (version.state, version.arn) = (state, arn);
             let id = version.id.clone();
@@ -394,31 +306,8 @@ mod tests {
         }
         assert_eq!((keyring.keys.len(), &keyring.keys[0].id), (2, &signed));
         let last = &keyring.keys[1];
-        assert_eq!((last.state, &last.private_key), (KeyState::Retired, &None));
+        assert_eq!((last.state, last.has_private_key), (KeyState::Retired, false));
         assert!(last.tags.is_empty());
-    }
-
-    #[test]
-    fn the_largest_keyring_that_has_no_room_can_be_written() {
-        // What a label allows at most: 48 tags of 128 and 256 characters of 4 bytes.
-        let tags: BTreeMap<_, _> = (0..48)
-            .map(|number| (format!("{number:\u{20000}>128}"), "\u{20000}".repeat(256)))
-            .collect();
-        let mut keyring = empty();
-        for number in 0..PRESENT_MAX + 20 {
-            assert_eq!(keyring.has_room(), number < PRESENT_MAX);
-            let public = PublicKey::read(fixtures::PUBLIC).unwrap();
-            let mut version =
-                KeyVersion::new(public, Some(String::new()), now(), &mut system_rng());
-            (version.tags, version.arn) = (tags.clone(), Some(strategies::arn(0)));
-            let id = version.id.clone();
-            keyring.keys.push(version);
-            if number >= PRESENT_MAX {
-                keyring.retire(&id, now());
-            }
-        }
-        let json = serde_json::to_string_pretty(&keyring).unwrap();
-        assert!(json.len() < 900_000, "{}", json.len());
     }
 
     #[test]
@@ -430,31 +319,5 @@ mod tests {
             keyring.record_rotation(Rotation::new(mode, "test", to, now(), &mut system_rng()));
         }
         assert_eq!(keyring.rotations.len(), ROTATIONS_KEPT);
-    }
-
-    #[test]
-    fn no_debug_output_holds_a_private_key() {
-        let mut keyring =
-            Keyring::new("us-west-2".parse().unwrap(), Duration::from_hours(1), &mut system_rng());
-        let private = PrivateKey::read(fixtures::PKCS8, None).unwrap();
-        let public = private.public_key().clone();
-        keyring.keys.push(KeyVersion::new(public, Some(private), now(), &mut system_rng()));
-        let shown = format!("{keyring:?}");
-        let scalar = &fixtures::SEC1_DER[8..56];
-        assert!(!shown.contains(&format!("{scalar:?}")[1..100]), "{shown}");
-        assert!(fixtures::PKCS8.lines().all(|line| !shown.contains(line)), "{shown}");
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_written_reads_back(keyring in strategies::keyring()) {
-            prop_assert_eq!(keyring.check(), Ok(()));
-            let form = |_: &KeyVersion<()>, key: PrivateKey| {
-                Ok::<_, std::convert::Infallible>(key.public_key().fingerprint())
-            };
-            let Ok(written) = keyring.try_map_private(form);
-            let json = serde_json::to_string(&written).unwrap();
-            prop_assert_eq!(serde_json::from_str::<Keyring<Fingerprint>>(&json).unwrap(), written);
-        }
     }
 }

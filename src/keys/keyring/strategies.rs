@@ -45,12 +45,8 @@ pub(crate) fn keyring() -> impl Strategy<Value = Keyring> {
                 versions.into_iter().enumerate()
             {
                 let key = &KEYS[position];
-                let mut version = KeyVersion::new(
-                    key.public_key().clone(),
-                    Some(key.clone()),
-                    at,
-                    &mut system_rng(),
-                );
+                let mut version =
+                    KeyVersion::new(key.public_key().clone(), true, at, &mut system_rng());
                 version.state = state;
                 if state == KeyState::Active && std::mem::replace(&mut active_seen, true) {
                     version.state = KeyState::Imported;
@@ -59,7 +55,7 @@ pub(crate) fn keyring() -> impl Strategy<Value = Keyring> {
                 version.compromised = compromised && version.state != KeyState::Active;
                 let retired = version.state == KeyState::Retired;
                 if retired || public_only && version.state != KeyState::Active {
-                    version.private_key = None;
+                    version.has_private_key = false;
                 }
                 if version.state != KeyState::Pending {
                     version.arn = Some(arn(position));

@@ -3,23 +3,23 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use rand::CryptoRng;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
 use super::{DriverId, IdempotencyRecord, VersionId, seconds};
 use crate::{
     clock::Timestamp,
     ivs::arn::PlaybackKeyArn,
-    keys::material::{Fingerprint, PrivateKey, PublicKey},
+    keys::material::{Fingerprint, PublicKey},
 };
 
 /// How long a claim holds. Longer than any call to IVS with its retries; as short as someone will
 /// wait after a crash.
 pub const CLAIM_LIFETIME: Duration = Duration::from_mins(1);
 
-/// One key. See [`Keyring`](super::Keyring) for the type parameter.
+/// One key.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct KeyVersion<P = PrivateKey> {
+pub struct KeyVersion {
     /// Which version this is: the value of the tag [`VERSION_TAG`](super::VERSION_TAG).
     pub id: VersionId,
     /// Where it stands in its life.
@@ -28,10 +28,10 @@ pub struct KeyVersion<P = PrivateKey> {
     pub fingerprint: Fingerprint,
     /// The public half (SPKI).
     pub public_key: PublicKey,
-    /// The private half (PKCS#8); absent where only the public half was imported, and in retired
-    /// versions.
-    #[serde(default = "absent", skip_serializing_if = "Option::is_none")]
-    pub private_key: Option<P>,
+    /// Whether the store keeps the private half; not where only the public half was imported, nor in
+    /// retired versions. The store that writes the document puts its own form of the key in here.
+    #[serde(rename = "privateKey", default, deserialize_with = "is_present", skip_serializing)]
+    pub has_private_key: bool,
     /// The pair in IVS, once it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arn: Option<PlaybackKeyArn>,
@@ -93,16 +93,16 @@ pub struct KeyVersion<P = PrivateKey> {
     pub idempotency: Option<IdempotencyRecord>,
 }
 
-// `#[serde(default)]` alone would demand `P: Default`.
-fn absent<P>() -> Option<P> {
-    None
+/// Reads over a store's form of a private half.
+fn is_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Option::<IgnoredAny>::deserialize(deserializer)?.is_some())
 }
 
-impl<P> KeyVersion<P> {
+impl KeyVersion {
     /// A pending version.
     pub fn new(
         public_key: PublicKey,
-        private_key: Option<P>,
+        has_private_key: bool,
         now: Timestamp,
         rng: &mut impl CryptoRng,
     ) -> Self {
@@ -115,7 +115,7 @@ impl<P> KeyVersion<P> {
             state: KeyState::Pending,
             fingerprint: public_key.fingerprint(),
             public_key,
-            private_key,
+            has_private_key,
             arn: None,
             tags: BTreeMap::new(),
             adopted: false,
@@ -141,7 +141,7 @@ impl<P> KeyVersion<P> {
     /// has not begun to end.
     pub fn is_candidate(&self) -> bool {
         matches!(self.state, KeyState::Pending | KeyState::Imported)
-            && self.private_key.is_some()
+            && self.has_private_key
             && !self.compromised
     }
 
@@ -155,7 +155,7 @@ impl<P> KeyVersion<P> {
     /// gone.
     pub fn begin_retiring(&mut self, now: Timestamp) {
         self.state = KeyState::Retiring;
-        self.private_key = None;
+        self.has_private_key = false;
         self.missing_since = None;
         self.retires_at.get_or_insert_with(|| now.floor_to_second());
     }
@@ -187,50 +187,6 @@ impl<P> KeyVersion<P> {
     /// Drops a claim of `driver`, so that others need not wait until it ends.
     pub fn give_up_claim(&mut self, driver: &DriverId) {
         self.claim.take_if(|claim| claim.by == *driver);
-    }
-
-    pub(super) fn try_map_private<Q, E>(
-        self,
-        convert: impl FnOnce(&KeyVersion<()>, P) -> Result<Q, E>,
-    ) -> Result<KeyVersion<Q>, E> {
-        let (rest, private_key) = self.split();
-        let private_key = private_key.map(|private| convert(&rest, private)).transpose()?;
-        Ok(rest.with_private_key(private_key))
-    }
-
-    fn split(self) -> (KeyVersion<()>, Option<P>) {
-        let mut version = self;
-        let private_key = version.private_key.take();
-        (version.with_private_key(None), private_key)
-    }
-
-    fn with_private_key<Q>(self, private_key: Option<Q>) -> KeyVersion<Q> {
-        KeyVersion {
-            private_key,
-            id: self.id,
-            state: self.state,
-            fingerprint: self.fingerprint,
-            public_key: self.public_key,
-            arn: self.arn,
-            name: self.name,
-            tags: self.tags,
-            adopted: self.adopted,
-            released: self.released,
-            longest_ttl: self.longest_ttl,
-            longest_drain: self.longest_drain,
-            compromised: self.compromised,
-            created_at: self.created_at,
-            imported_at: self.imported_at,
-            activated_at: self.activated_at,
-            retires_at: self.retires_at,
-            drain_seen_at: self.drain_seen_at,
-            retired_at: self.retired_at,
-            missing_since: self.missing_since,
-            healed_at: self.healed_at,
-            strays: self.strays,
-            claim: self.claim,
-            idempotency: self.idempotency,
-        }
     }
 }
 

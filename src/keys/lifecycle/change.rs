@@ -11,7 +11,7 @@ use crate::{
 
 /// Writes `step` into the keyring, where it is one that only writes, and ends rotations that have
 /// come to their end with it.
-pub fn apply<P>(step: &Step, keyring: &mut Keyring<P>, now: Now, policy: &Policy) {
+pub fn apply(step: &Step, keyring: &mut Keyring, now: Now, policy: &Policy) {
     let at = now.latest();
     match step {
         Step::Activate(rotation) => activate(keyring, rotation, at, policy.limits),
@@ -45,19 +45,19 @@ pub fn apply<P>(step: &Step, keyring: &mut Keyring<P>, now: Now, policy: &Policy
 }
 
 /// Takes down that IVS does not have the pair of a retiring version any more.
-pub fn retired<P>(keyring: &mut Keyring<P>, id: &VersionId, now: Timestamp) {
+pub fn retired(keyring: &mut Keyring, id: &VersionId, now: Timestamp) {
     keyring.forget_denial(id);
     keyring.retire(id, now);
     settle(keyring, now);
 }
 
 /// Whether there is a rotation to end.
-pub(super) fn settled<P>(keyring: &Keyring<P>, now: Now) -> bool {
+pub(super) fn settled(keyring: &Keyring, now: Now) -> bool {
     keyring.rotations.iter().any(|rotation| ending(keyring, rotation, now.latest()).is_some())
 }
 
 /// Ends the rotations that have nothing left to do.
-pub fn settle<P>(keyring: &mut Keyring<P>, now: Timestamp) {
+pub fn settle(keyring: &mut Keyring, now: Timestamp) {
     let endings: Vec<_> =
         keyring.rotations.iter().map(|rotation| ending(keyring, rotation, now)).collect();
     for (rotation, ended) in keyring.rotations.iter_mut().zip(endings) {
@@ -68,7 +68,7 @@ pub fn settle<P>(keyring: &mut Keyring<P>, now: Timestamp) {
 }
 
 /// The rotation as it ended, if it did.
-fn ending<P>(keyring: &Keyring<P>, rotation: &Rotation, now: Timestamp) -> Option<Rotation> {
+fn ending(keyring: &Keyring, rotation: &Rotation, now: Timestamp) -> Option<Rotation> {
     if !rotation.is_open() {
         return None;
     }
@@ -104,7 +104,7 @@ fn ending<P>(keyring: &Keyring<P>, rotation: &Rotation, now: Timestamp) -> Optio
     })
 }
 
-fn activate<P>(keyring: &mut Keyring<P>, id: &RotationId, now: Timestamp, limits: Limits) {
+fn activate(keyring: &mut Keyring, id: &RotationId, now: Timestamp, limits: Limits) {
     let Some(rotation) = keyring.rotations.iter_mut().find(|it| it.id == *id) else { return };
     let is_emergency = rotation.mode == RotationMode::Emergency;
     rotation.activated_at = Some(now);
@@ -126,12 +126,7 @@ fn activate<P>(keyring: &mut Keyring<P>, id: &RotationId, now: Timestamp, limits
 
 /// Stops signing with the active version, and keeps its pair for as long as its tokens live by the
 /// recorded limits and those of this process.
-pub(super) fn begin_drain<P>(
-    keyring: &mut Keyring<P>,
-    id: &VersionId,
-    now: Timestamp,
-    limits: Limits,
-) {
+pub(super) fn begin_drain(keyring: &mut Keyring, id: &VersionId, now: Timestamp, limits: Limits) {
     keyring.raise_limits(limits);
     let end = keyring.version(id).map(|version| drain::end(keyring, version, now));
     if let Some(version) = keyring.version_mut(id) {
@@ -143,7 +138,7 @@ pub(super) fn begin_drain<P>(
 
 /// Sets the recorded limits to those of this process, which is allowed at an activation only. The
 /// versions that drain keep what the earlier limits mean for them.
-fn exchange_limits<P>(keyring: &mut Keyring<P>, limits: Limits) {
+fn exchange_limits(keyring: &mut Keyring, limits: Limits) {
     let before = keyring.limits();
     let lowered = |exchanged: Limits| before.beyond(exchanged).next().is_some();
     if lowered(limits) {
@@ -165,7 +160,7 @@ fn exchange_limits<P>(keyring: &mut Keyring<P>, limits: Limits) {
 }
 
 /// Every key that ever signed is as good as leaked, and its tokens with it.
-fn leaked<P>(keyring: &mut Keyring<P>, now: Timestamp) {
+fn leaked(keyring: &mut Keyring, now: Timestamp) {
     for version in &mut keyring.keys {
         if matches!(version.state, KeyState::Active | KeyState::Draining) {
             version.state = KeyState::Draining;
@@ -176,13 +171,13 @@ fn leaked<P>(keyring: &mut Keyring<P>, now: Timestamp) {
     }
 }
 
-fn withdraw<P>(keyring: &mut Keyring<P>, id: &VersionId, now: Timestamp) {
+fn withdraw(keyring: &mut Keyring, id: &VersionId, now: Timestamp) {
     if keyring.version(id).is_some_and(|version| version.state == KeyState::Active) {
         leaked(keyring, now);
     }
 }
 
-fn confirm_drain<P>(keyring: &mut Keyring<P>, id: &VersionId, now: Timestamp) {
+fn confirm_drain(keyring: &mut Keyring, id: &VersionId, now: Timestamp) {
     let end = keyring.version(id).map(|version| drain::confirmed_end(keyring, version, now));
     if let Some(version) = keyring.version_mut(id) {
         version.retires_at = end;
@@ -190,7 +185,7 @@ fn confirm_drain<P>(keyring: &mut Keyring<P>, id: &VersionId, now: Timestamp) {
     }
 }
 
-fn retire<P>(keyring: &mut Keyring<P>, id: &VersionId, now: Timestamp) {
+fn retire(keyring: &mut Keyring, id: &VersionId, now: Timestamp) {
     let is_emergency = keyring
         .rotations
         .iter()

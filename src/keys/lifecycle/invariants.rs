@@ -39,7 +39,7 @@ pub enum Violation {
 /// # Errors
 ///
 /// The first rule that it breaks.
-pub fn check<P, Q>(before: &Keyring<P>, after: &Keyring<Q>, now: Now) -> Result<(), Violation> {
+pub fn check(before: &Keyring, after: &Keyring, now: Now) -> Result<(), Violation> {
     for version in &before.keys {
         if let Some(next) = after.version(&version.id) {
             check_version(before, after, (version, next), now)?;
@@ -52,10 +52,10 @@ pub fn check<P, Q>(before: &Keyring<P>, after: &Keyring<Q>, now: Now) -> Result<
     Ok(())
 }
 
-fn check_version<P, Q>(
-    before: &Keyring<P>,
-    after: &Keyring<Q>,
-    (version, next): (&KeyVersion<P>, &KeyVersion<Q>),
+fn check_version(
+    before: &Keyring,
+    after: &Keyring,
+    (version, next): (&KeyVersion, &KeyVersion),
     now: Now,
 ) -> Result<(), Violation> {
     let id = || version.id.clone();

@@ -106,7 +106,7 @@ pub struct Observed {
 
 impl Observed {
     /// Whether the recorded pair of a version is there.
-    pub fn has_pair_of<P>(&self, version: &KeyVersion<P>) -> bool {
+    pub fn has_pair_of(&self, version: &KeyVersion) -> bool {
         version.arn.as_ref().is_some_and(|arn| self.has(arn))
     }
 
@@ -118,11 +118,11 @@ impl Observed {
 
 /// Everything that a plan depends on.
 #[derive(Debug)]
-pub struct Situation<'a, P> {
+pub struct Situation<'a> {
     /// The instant, read after the keyring was.
     pub now: Now,
     /// The keyring.
-    pub keyring: &'a Keyring<P>,
+    pub keyring: &'a Keyring,
     /// What IVS has.
     pub observed: &'a Observed,
     /// The settings.
@@ -372,6 +372,6 @@ impl Plan {
 }
 
 /// What to do about a region's keys.
-pub fn plan<P>(situation: &Situation<'_, P>) -> Plan {
+pub fn plan(situation: &Situation<'_>) -> Plan {
     planning::Planner::new(situation).run()
 }

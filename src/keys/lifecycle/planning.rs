@@ -17,13 +17,13 @@ use crate::{
 
 /// Makes one plan.
 #[derive(Debug)]
-pub(super) struct Planner<'a, P> {
-    it: &'a Situation<'a, P>,
+pub(super) struct Planner<'a> {
+    it: &'a Situation<'a>,
     plan: Plan,
 }
 
-impl<'a, P> Planner<'a, P> {
-    pub(super) fn new(situation: &'a Situation<'a, P>) -> Self {
+impl<'a> Planner<'a> {
+    pub(super) fn new(situation: &'a Situation<'a>) -> Self {
         Self { it: situation, plan: Plan::default() }
     }
 
@@ -108,7 +108,7 @@ impl<'a, P> Planner<'a, P> {
     }
 
     /// Frees a slot for `to`: our draining keys go first, the leaked one last.
-    fn make_slot(&mut self, to: &KeyVersion<P>) {
+    fn make_slot(&mut self, to: &KeyVersion) {
         let with = |state: KeyState| {
             self.it
                 .keyring
@@ -152,7 +152,7 @@ impl<'a, P> Planner<'a, P> {
         }
     }
 
-    fn deletion(&mut self, version: &KeyVersion<P>) {
+    fn deletion(&mut self, version: &KeyVersion) {
         let foreign = version.foreign_claim(self.it.driver, self.it.now.earliest());
         if let Some(claim) = foreign {
             self.plan.waits.push(Wait::Claim(claim.until));
@@ -255,7 +255,7 @@ impl<'a, P> Planner<'a, P> {
         }
     }
 
-    fn repair_active(&mut self, version: &KeyVersion<P>) {
+    fn repair_active(&mut self, version: &KeyVersion) {
         let steps_before = self.plan.steps.len();
         self.put_back_or_replace(version);
         // Its tokens are useless, so it signs only for a while where nothing can be done now.
@@ -266,7 +266,7 @@ impl<'a, P> Planner<'a, P> {
         }
     }
 
-    fn put_back_or_replace(&mut self, version: &KeyVersion<P>) {
+    fn put_back_or_replace(&mut self, version: &KeyVersion) {
         let now = self.it.now.earliest();
         let was_meant = version.healed_at.is_some_and(|healed_at| now < healed_at + HEAL_ONCE_IN);
         match self.it.policy.heal {
@@ -277,7 +277,7 @@ impl<'a, P> Planner<'a, P> {
         }
     }
 
-    fn replace(&mut self, version: &KeyVersion<P>) {
+    fn replace(&mut self, version: &KeyVersion) {
         if self.unfinished(RotationMode::Emergency).is_some() {
             return;
         }
@@ -289,7 +289,7 @@ impl<'a, P> Planner<'a, P> {
         }
     }
 
-    fn reimport(&mut self, version: &KeyVersion<P>) {
+    fn reimport(&mut self, version: &KeyVersion) {
         if self.waits_for_claim(version) {
             return;
         }
@@ -317,7 +317,7 @@ impl<'a, P> Planner<'a, P> {
         }
     }
 
-    fn await_propagation(&mut self, rotation: &Rotation, to: &KeyVersion<P>) {
+    fn await_propagation(&mut self, rotation: &Rotation, to: &KeyVersion) {
         let activate = Step::Activate(rotation.id.clone());
         if self.it.keyring.active().is_none() {
             self.step(activate, "no key signs, so nothing is gained by waiting");
@@ -369,7 +369,7 @@ impl<'a, P> Planner<'a, P> {
     /// IVS has no room for a key that is to be imported.
     fn no_slot(&mut self) {
         self.plan.waits.push(Wait::Slot);
-        let ending = |it: &KeyVersion<P>| is_ending(it) && self.it.observed.has_pair_of(it);
+        let ending = |it: &KeyVersion| is_ending(it) && self.it.observed.has_pair_of(it);
         // One of ours makes room in time.
         if self.it.keyring.keys.iter().any(ending) {
             return;
@@ -378,30 +378,30 @@ impl<'a, P> Planner<'a, P> {
         self.plan.findings.push(Finding::NoSlot(foreign));
     }
 
-    fn has_slot_for(&self, version: &KeyVersion<P>) -> bool {
+    fn has_slot_for(&self, version: &KeyVersion) -> bool {
         self.it.observed.listed.len() < KEY_PAIR_QUOTA || !self.tagged(version).is_empty()
     }
 
-    fn waits_for_claim(&mut self, version: &KeyVersion<P>) -> bool {
+    fn waits_for_claim(&mut self, version: &KeyVersion) -> bool {
         let claim = version.foreign_claim(self.it.driver, self.it.now.earliest());
         let Some(until) = claim.map(|claim| claim.until) else { return false };
         self.plan.waits.push(Wait::Claim(until));
         true
     }
 
-    fn is_own(&self, version: &KeyVersion<P>) -> bool {
+    fn is_own(&self, version: &KeyVersion) -> bool {
         version.claim.as_ref().is_some_and(|claim| claim.by == *self.it.driver)
     }
 
     /// Whether IVS does not have the recorded pair: it said so twice, or did before.
-    fn is_gone(&self, version: &KeyVersion<P>) -> bool {
+    fn is_gone(&self, version: &KeyVersion) -> bool {
         version.arn.as_ref().is_some_and(|arn| {
             let is_missing = version.missing_since.is_some() && !self.it.observed.has(arn);
             is_missing || self.it.observed.gone.contains(arn)
         })
     }
 
-    fn tagged(&self, version: &KeyVersion<P>) -> BTreeSet<PlaybackKeyArn> {
+    fn tagged(&self, version: &KeyVersion) -> BTreeSet<PlaybackKeyArn> {
         survey::tagged(self.it.keyring, version, &self.it.observed.listed)
     }
 
@@ -413,7 +413,7 @@ impl<'a, P> Planner<'a, P> {
     }
 
     /// Whether an emergency leads to the version, and sees to its pair.
-    fn ends_an_emergency(&self, version: &KeyVersion<P>) -> bool {
+    fn ends_an_emergency(&self, version: &KeyVersion) -> bool {
         self.unfinished(RotationMode::Emergency).is_some_and(|it| it.to == version.id)
     }
 
@@ -429,6 +429,6 @@ impl<'a, P> Planner<'a, P> {
     }
 }
 
-fn is_ending<P>(version: &KeyVersion<P>) -> bool {
+fn is_ending(version: &KeyVersion) -> bool {
     matches!(version.state, KeyState::Draining | KeyState::Retiring)
 }

@@ -178,7 +178,8 @@ impl World {
         let key = PrivateKey::generate(&mut system_rng()).unwrap();
         let (observed, now) = (self.observed(), self.now().latest());
         let driver = self.driver.clone();
-        requests::begin(&mut self.keyring, &request, &key, &observed, &driver, now).map(|_| ())
+        requests::begin(&mut self.keyring, &request, key.public_key(), &observed, &driver, now)
+            .map(|_| ())
     }
 
     /// Takes steps and lets time pass until nothing happens by itself any more.
@@ -285,8 +286,7 @@ fn world() -> impl Strategy<Value = World> {
 }
 
 fn add_rotation(keyring: &mut Keyring, to: usize, from: usize, is_emergency: bool, active: bool) {
-    let Some(to) = keyring.keys.get(to).filter(|it| it.private_key.is_some() && !it.compromised)
-    else {
+    let Some(to) = keyring.keys.get(to).filter(|it| it.has_private_key && !it.compromised) else {
         return;
     };
     let from = keyring.keys.get(from).filter(|it| it.id != to.id).map(|it| it.id.clone());

@@ -9,7 +9,7 @@ use crate::{
             Asked, ClaimOp, DriverId, IdempotencyRecord, KeyState, KeyVersion, Keyring, KeyringId,
             Rotation, RotationFailure, RotationId, RotationMode, RotationOutcome, VersionId,
         },
-        material::PrivateKey,
+        material::PublicKey,
         operations::OperationError,
         survey::{self, KEY_PAIR_QUOTA},
     },
@@ -49,7 +49,8 @@ impl Begun {
     }
 }
 
-/// Begins a rotation: chooses the new key, or takes `made`, and writes down that it is to sign.
+/// Begins a rotation: chooses the new key, or takes the one with the public half `made`, and writes
+/// down that it is to sign.
 ///
 /// # Errors
 ///
@@ -60,7 +61,7 @@ impl Begun {
 pub fn begin(
     keyring: &mut Keyring,
     request: &Begin,
-    made: &PrivateKey,
+    made: &PublicKey,
     observed: &Observed,
     driver: &DriverId,
     now: Timestamp,
@@ -110,8 +111,8 @@ pub fn begin(
 /// # Errors
 ///
 /// There is no such rotation, or it cannot be cancelled any more.
-pub fn cancel<P>(
-    keyring: &mut Keyring<P>,
+pub fn cancel(
+    keyring: &mut Keyring,
     id: &RotationId,
     now: Timestamp,
 ) -> Result<(), OperationError> {
@@ -147,8 +148,8 @@ pub fn cancel<P>(
 /// # Errors
 ///
 /// There is none, or it can sign no more.
-pub fn roll_back<P>(
-    keyring: &mut Keyring<P>,
+pub fn roll_back(
+    keyring: &mut Keyring,
     requested_by: &str,
     observed: &Observed,
     now: Timestamp,
@@ -172,7 +173,7 @@ pub fn roll_back<P>(
         KeyState::Draining if !observed.has_pair_of(old) => {
             return refuse("IVS does not have the old pair any more");
         }
-        KeyState::Draining if old.private_key.is_some() => {}
+        KeyState::Draining if old.has_private_key => {}
         KeyState::Draining
         | KeyState::Pending
         | KeyState::Imported
@@ -213,8 +214,8 @@ pub fn roll_back<P>(
 /// # Errors
 ///
 /// The keyring has no such pair, or it is none that was adopted.
-pub fn release<P>(
-    keyring: &mut Keyring<P>,
+pub fn release(
+    keyring: &mut Keyring,
     arn: &PlaybackKeyArn,
     now: Timestamp,
 ) -> Result<(), OperationError> {
@@ -241,10 +242,7 @@ pub fn release<P>(
 /// # Errors
 ///
 /// Its idempotency key belongs to another request.
-pub fn repeated<P>(
-    keyring: &Keyring<P>,
-    request: &Begin,
-) -> Result<Option<RotationId>, OperationError> {
+pub fn repeated(keyring: &Keyring, request: &Begin) -> Result<Option<RotationId>, OperationError> {
     let Some(asked) = &request.idempotency else { return Ok(None) };
     match keyring.asked_before(asked)? {
         None => Ok(None),
@@ -255,7 +253,7 @@ pub fn repeated<P>(
 
 /// An emergency that was asked for while one is under way is that one, also when the request comes
 /// again after its end.
-fn answer_for<P>(keyring: &mut Keyring<P>, id: &RotationId, request: &Begin) {
+fn answer_for(keyring: &mut Keyring, id: &RotationId, request: &Begin) {
     let Some(asked) = &request.idempotency else { return };
     let rotation = keyring.rotations.iter_mut().find(|it| it.id == *id);
     let Some(rotation) = rotation.filter(|it| it.mode == request.mode) else { return };
@@ -287,8 +285,8 @@ fn refuse_lost(
 
 /// The key to go on with: one that IVS has, rather than one that it may not; the oldest. One that
 /// somebody brought may be known elsewhere, so an emergency does not take it.
-fn candidate<P>(keyring: &Keyring<P>, mode: RotationMode) -> Option<VersionId> {
-    let is_fit = |version: &&KeyVersion<P>| {
+fn candidate(keyring: &Keyring, mode: RotationMode) -> Option<VersionId> {
+    let is_fit = |version: &&KeyVersion| {
         version.is_candidate() && !(version.adopted && mode == RotationMode::Emergency)
     };
     let mut fit = keyring.keys.iter().filter(is_fit);
@@ -297,8 +295,8 @@ fn candidate<P>(keyring: &Keyring<P>, mode: RotationMode) -> Option<VersionId> {
 }
 
 /// Refuses a rotation that could not go on for want of a slot in IVS, or of room in the keyring.
-pub(super) fn check_room_for<P>(
-    keyring: &Keyring<P>,
+pub(super) fn check_room_for(
+    keyring: &Keyring,
     mode: RotationMode,
     observed: &Observed,
 ) -> Result<(), OperationError> {
@@ -314,8 +312,8 @@ pub(super) fn check_room_for<P>(
     }
 }
 
-fn check_slot<P>(
-    keyring: &Keyring<P>,
+fn check_slot(
+    keyring: &Keyring,
     mode: RotationMode,
     observed: &Observed,
 ) -> Result<(), OperationError> {
@@ -324,7 +322,7 @@ fn check_slot<P>(
     }
     let mut own = keyring.present().filter(|version| observed.has_pair_of(version));
     let is_ending =
-        |version: &KeyVersion<P>| matches!(version.state, KeyState::Draining | KeyState::Retiring);
+        |version: &KeyVersion| matches!(version.state, KeyState::Draining | KeyState::Retiring);
     match mode {
         // An emergency makes room for itself, as far as the pairs are ours.
         RotationMode::Emergency if own.any(|it| is_ending(it) || it.state == KeyState::Active) => {
@@ -345,9 +343,8 @@ fn check_slot<P>(
     }
 }
 
-fn add(keyring: &mut Keyring, made: &PrivateKey, now: Timestamp) -> VersionId {
-    let public = made.public_key().clone();
-    let version = KeyVersion::new(public, Some(made.clone()), now, &mut system_rng());
+fn add(keyring: &mut Keyring, made: &PublicKey, now: Timestamp) -> VersionId {
+    let version = KeyVersion::new(made.clone(), true, now, &mut system_rng());
     let id = version.id.clone();
     keyring.keys.push(version);
     id

@@ -67,7 +67,7 @@ impl Scene {
             version.drain_seen_at = Some(samples::now());
         }
         if state == KeyState::Retiring {
-            version.private_key = None;
+            version.has_private_key = false;
         }
         self.list(&id, position);
         id
@@ -128,7 +128,14 @@ impl Scene {
             Begin { mode, requested_by: "test".to_owned(), idempotency: None, new_keyring: false };
         let new = PrivateKey::generate(&mut system_rng()).unwrap();
         let mut keyring = self.keyring.clone();
-        requests::begin(&mut keyring, &request, &new, &self.observed, &self.driver, self.now())
+        requests::begin(
+            &mut keyring,
+            &request,
+            new.public_key(),
+            &self.observed,
+            &self.driver,
+            self.now(),
+        )
     }
 }
 

@@ -119,16 +119,11 @@ impl NextStep {
 }
 
 /// All rotations of a keyring, the latest first.
-pub fn rotations<P>(keyring: &Keyring<P>, policy: &Policy, now: Timestamp) -> Vec<RotationView> {
+pub fn rotations(keyring: &Keyring, policy: &Policy, now: Timestamp) -> Vec<RotationView> {
     keyring.rotations.iter().rev().map(|it| view(keyring, it, policy, now)).collect()
 }
 
-fn view<P>(
-    keyring: &Keyring<P>,
-    rotation: &Rotation,
-    policy: &Policy,
-    now: Timestamp,
-) -> RotationView {
+fn view(keyring: &Keyring, rotation: &Rotation, policy: &Policy, now: Timestamp) -> RotationView {
     let arn = |id: &VersionId| keyring.version(id).and_then(|version| version.arn.clone());
     let stage = stage(keyring, rotation, policy, now);
     RotationView {
@@ -152,7 +147,7 @@ struct Stage {
     next_at: Option<Timestamp>,
 }
 
-fn stage<P>(keyring: &Keyring<P>, rotation: &Rotation, policy: &Policy, now: Timestamp) -> Stage {
+fn stage(keyring: &Keyring, rotation: &Rotation, policy: &Policy, now: Timestamp) -> Stage {
     let stage = |phase, since, next_step, next_at| Stage { phase, since, next_step, next_at };
     if let Some(outcome) = rotation.outcome {
         let phase = match outcome {
@@ -176,7 +171,7 @@ fn stage<P>(keyring: &Keyring<P>, rotation: &Rotation, policy: &Policy, now: Tim
         };
     };
     let from = rotation.from.as_ref().and_then(|id| keyring.version(id));
-    let ends = |version: &&KeyVersion<P>| version.state == KeyState::Retiring;
+    let ends = |version: &&KeyVersion| version.state == KeyState::Retiring;
     if let Some(retiring) = from.filter(ends) {
         let since = retiring.retires_at.unwrap_or(activated_at);
         return stage(Phase::Retiring, since, Some(NextStep::Delete), None);

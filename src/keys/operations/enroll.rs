@@ -51,7 +51,7 @@ impl Candidate {
         }
     }
 
-    fn private_key(&self) -> Option<&PrivateKey> {
+    pub(super) fn private_key(&self) -> Option<&PrivateKey> {
         match self {
             Self::Generated(key) | Self::Private { key, .. } => Some(key),
             Self::Public(_) => None,
@@ -114,8 +114,8 @@ impl Enrolment {
             return Err(OperationError::Compromised);
         }
         survey::check_room(keyring)?;
-        let private = self.candidate.private_key().cloned();
-        let mut version = KeyVersion::new(public.clone(), private, now, &mut system_rng());
+        let has_private_key = self.candidate.private_key().is_some();
+        let mut version = KeyVersion::new(public.clone(), has_private_key, now, &mut system_rng());
         self.relabel(&mut version);
         version.idempotency.clone_from(&self.idempotency);
         match &self.candidate {
@@ -146,13 +146,10 @@ impl Enrolment {
         let Some(version) = keyring.version_mut(id) else {
             return Ok(());
         };
-        if let Candidate::Private { key, exclusive, longest_ttl } = &self.candidate {
+        if let Candidate::Private { exclusive, longest_ttl, .. } = &self.candidate {
             // Its public half may have come before.
-            if version.private_key.is_none()
-                && matches!(version.state, KeyState::Pending | KeyState::Imported)
-            {
-                version.private_key = Some(key.clone());
-            }
+            version.has_private_key |=
+                matches!(version.state, KeyState::Pending | KeyState::Imported);
             version.released |= exclusive;
             version.longest_ttl = version.longest_ttl.max(*longest_ttl);
         }

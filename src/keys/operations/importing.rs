@@ -134,7 +134,7 @@ impl KeyOperations {
         // Bringing the private key is one of the ways out of a lost keyring, making one is none.
         let is_new_key = matches!(enrolment.candidate, Candidate::Generated(_));
         let driver = &self.settings.driver;
-        self.edit(|keyring| {
+        self.edit_adding(enrolment.candidate.private_key(), |keyring| {
             let now = self.clock.now();
             keyring.retire_unimported(now);
             let is_new = enrolment.existing(keyring, driver, now)?.is_none();

@@ -26,7 +26,7 @@ use super::{
     lifecycle::{Now, Policy},
     material::{PrivateKey, PublicKey},
     service::KeyPairService,
-    store::{Store, StoreError},
+    store::{Store, StoreError, Stored},
     survey::{self, PairName},
 };
 use crate::{
@@ -241,9 +241,18 @@ impl KeyOperations {
     /// where the answer to that write was lost. Without a keyring it gets a new one.
     pub(in crate::keys) async fn edit<T>(
         &self,
+        change: impl FnMut(&mut Keyring) -> Result<T, OperationError> + Send,
+    ) -> Result<T, OperationError> {
+        self.edit_adding(None, change).await
+    }
+
+    /// As [`KeyOperations::edit`], where `change` may add the version of the private key `new`.
+    pub(in crate::keys) async fn edit_adding<T>(
+        &self,
+        new: Option<&PrivateKey>,
         mut change: impl FnMut(&mut Keyring) -> Result<T, OperationError> + Send,
     ) -> Result<T, OperationError> {
-        self.exchange(|stored| {
+        self.exchange(new, |stored| {
             let mut keyring = stored.unwrap_or_else(|| self.new_keyring());
             let outcome = change(&mut keyring)?;
             Ok((Some(keyring), outcome))
@@ -263,7 +272,7 @@ impl KeyOperations {
         &self,
         mut change: impl FnMut(&mut Keyring) -> Result<T, OperationError> + Send,
     ) -> Result<Option<T>, OperationError> {
-        self.exchange(|stored| {
+        self.exchange(None, |stored| {
             let Some(mut keyring) = stored else { return Ok((None, None)) };
             let outcome = change(&mut keyring)?;
             Ok((Some(keyring), Some(outcome)))
@@ -274,19 +283,26 @@ impl KeyOperations {
     /// Writes the keyring that `change` makes of the stored one, unless they are equal.
     async fn exchange<T>(
         &self,
+        new: Option<&PrivateKey>,
         mut change: impl FnMut(Option<Keyring>) -> Result<(Option<Keyring>, T), OperationError> + Send,
     ) -> Result<T, OperationError> {
         for attempt in 0..WRITE_ATTEMPTS {
-            let stored = self.store.load(self.region()).await?;
-            let (before, revision) = stored.unzip();
+            let (before, revision) = self.store.load(self.region()).await?.unzip();
+            let (before, mut private_keys) =
+                before.map(|stored| (stored.keyring, stored.private_keys)).unzip();
             let (after, outcome) = change(before.clone())?;
-            let Some(after) = after.filter(|after| before.as_ref() != Some(after)) else {
+            let Some(keyring) = after.filter(|after| before.as_ref() != Some(after)) else {
                 if attempt > 0 {
                     // An earlier attempt may have been written after all.
                     self.tell_written().await;
                 }
                 return Ok(outcome);
             };
+            let mut after =
+                Stored { keyring, private_keys: private_keys.take().unwrap_or_default() };
+            if let Some(new) = new {
+                after.add_private_key(new);
+            }
             match self.store.replace(self.region(), revision, &after).await {
                 Ok(_) => {
                     self.tell_written().await;
@@ -306,7 +322,13 @@ impl KeyOperations {
     }
 
     pub(in crate::keys) async fn load(&self) -> Result<Option<Keyring>, OperationError> {
-        Ok(self.store.load(self.region()).await?.map(|(keyring, _)| keyring))
+        Ok(self.load_with_private_keys().await?.map(|stored| stored.keyring))
+    }
+
+    pub(in crate::keys) async fn load_with_private_keys(
+        &self,
+    ) -> Result<Option<Stored>, OperationError> {
+        Ok(self.store.load(self.region()).await?.map(|(stored, _)| stored))
     }
 
     /// What IVS lists, refused where that is another account's.

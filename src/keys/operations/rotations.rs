@@ -94,7 +94,7 @@ impl KeyOperations {
                     return Ok(id);
                 }
                 let (now, policy) = (this.now(), &this.settings.policy);
-                let before = keyring.without_private_keys();
+                let before = keyring.clone();
                 let id =
                     requests::roll_back(keyring, &requested_by, &observed, now.latest(), policy)?;
                 invariants::check(&before, keyring, now)?;
@@ -132,7 +132,7 @@ impl KeyOperations {
     ) -> Result<Option<Begun>, OperationError> {
         let made = PrivateKey::generate(&mut system_rng())?;
         let mut attempts = Attempts::default();
-        self.edit(|keyring| {
+        self.edit_adding(Some(&made), |keyring| {
             // It is under way by this very request.
             if let Some(id) = attempts.written_to(keyring) {
                 return Ok(Some(Begun::New(id)));
@@ -142,7 +142,7 @@ impl KeyOperations {
             }
             let now = self.now().latest();
             let driver = &self.settings.driver;
-            let begun = requests::begin(keyring, request, &made, observed, driver, now)
+            let begun = requests::begin(keyring, request, made.public_key(), observed, driver, now)
                 .map_err(|error| self.with_place(error))?;
             if let Begun::New(id) = &begun {
                 attempts.note(id);

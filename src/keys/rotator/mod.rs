@@ -28,7 +28,7 @@ use super::{
         plan,
         view::{self, RotationView},
     },
-    material::{Fingerprint, PrivateKey},
+    material::Fingerprint,
     operations::{KeyOperations, OperationError},
     signer::Signer,
     snapshot::SigningKeys,
@@ -305,11 +305,13 @@ impl Rotator {
         let mut unchanged = None;
         for _ in 0..STEPS_MAX {
             let seen = match unchanged.take() {
-                Some(observed) => self.operations.load().await.map(|keyring| (keyring, observed)),
+                Some(observed) => {
+                    self.operations.load_with_private_keys().await.map(|stored| (stored, observed))
+                }
                 None => self.observe().await,
             };
-            let (keyring, observed) = match seen {
-                Ok((Some(keyring), observed)) => (keyring, observed),
+            let (stored, observed) = match seen {
+                Ok((Some(stored), observed)) => (stored, observed),
                 Ok((None, observed)) => {
                     self.publish(without_keyring(&observed));
                     return look;
@@ -320,7 +322,8 @@ impl Rotator {
                     return look;
                 }
             };
-            self.ask_canary(&keyring, &observed).await;
+            self.ask_canary(&stored, &observed).await;
+            let keyring = stored.keyring;
             let plan = plan(&self.situation(&keyring, &observed));
             let next = if self.operations.manages() { self.next(&plan) } else { None };
             look.rest = self.rest(&plan);
@@ -341,11 +344,7 @@ impl Rotator {
         look
     }
 
-    fn situation<'a, P>(
-        &'a self,
-        keyring: &'a Keyring<P>,
-        observed: &'a Observed,
-    ) -> Situation<'a, P> {
+    fn situation<'a>(&'a self, keyring: &'a Keyring, observed: &'a Observed) -> Situation<'a> {
         Situation {
             now: self.operations.now(),
             keyring,
@@ -482,7 +481,7 @@ impl Rotator {
 
 /// There is nothing to do without a keyring; but it may have been lost.
 fn without_keyring(observed: &Observed) -> Plan {
-    let lost = survey::lost::<PrivateKey>(None, &observed.listed);
+    let lost = survey::lost(None, &observed.listed);
     let findings = if lost.is_empty() { Vec::new() } else { vec![Finding::Lost(lost)] };
     Plan { findings, ..Plan::default() }
 }

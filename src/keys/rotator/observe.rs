@@ -14,23 +14,25 @@ use crate::{
         material::PrivateKey,
         operations::OperationError,
         signer::Signer,
+        store::{PrivateKeys, Stored},
     },
     secret::system_rng,
 };
 
 impl Rotator {
     /// The keyring, and what IVS has of it and beside it.
-    pub(super) async fn observe(&self) -> Result<(Option<Keyring>, Observed), OperationError> {
-        let keyring = self.operations.load().await?;
+    pub(super) async fn observe(&self) -> Result<(Option<Stored>, Observed), OperationError> {
+        let stored = self.operations.load_with_private_keys().await?;
+        let keyring = stored.as_ref().map(|stored| &stored.keyring);
         let listed_at = Some(self.operations.clock().now());
-        let listed = self.operations.list(keyring.as_ref()).await?;
+        let listed = self.operations.list(keyring).await?;
         let mut observed = Observed { listed, listed_at, ..Observed::default() };
-        self.operations.look_at_fingerprints(keyring.as_ref()).await;
+        self.operations.look_at_fingerprints(keyring).await;
         observed.distrusted = self.signing_keys.distrusted(self.region());
-        if let Some(keyring) = &keyring {
+        if let Some(keyring) = keyring {
             self.look_for_missing(keyring, &mut observed).await?;
         }
-        Ok((keyring, observed))
+        Ok((stored, observed))
     }
 
     /// A pair that is not listed is asked for by name, and again a while later: a list may be old,
@@ -65,14 +67,17 @@ impl Rotator {
     }
 
     /// One round of the canary, where a new key waits for it and one is due.
-    pub(super) async fn ask_canary(&self, keyring: &Keyring, observed: &Observed) {
+    pub(super) async fn ask_canary(&self, stored: &Stored, observed: &Observed) {
         let Some(probe) = &self.probe else { return };
-        let Some((active, new)) = awaited(keyring, observed) else {
+        let Some((active, new)) = awaited(&stored.keyring, observed) else {
             self.memory().canary = None;
             return;
         };
         let now = self.operations.clock().monotonic();
-        let Some([active, new, throwaway]) = self.canary_signers(active, new, now) else { return };
+        let keys = &stored.private_keys;
+        let Some([active, new, throwaway]) = self.canary_signers(active, new, keys, now) else {
+            return;
+        };
         let round = probe.round(&active, &new, &throwaway).await;
         let now = self.operations.clock().monotonic();
         let mut memory = self.memory();
@@ -92,7 +97,7 @@ impl Rotator {
     }
 
     /// What the canary says of the key that a rotation leads to.
-    pub(super) fn verdict<P>(&self, keyring: &Keyring<P>) -> Option<Verdict> {
+    pub(super) fn verdict(&self, keyring: &Keyring) -> Option<Verdict> {
         self.probe.as_ref()?;
         let now = self.operations.clock().monotonic();
         let memory = self.memory();
@@ -107,6 +112,7 @@ impl Rotator {
         &self,
         active: &KeyVersion,
         new: &KeyVersion,
+        private_keys: &PrivateKeys,
         now: Duration,
     ) -> Option<[Signer; 3]> {
         let mut memory = self.memory();
@@ -124,8 +130,8 @@ impl Rotator {
             Signer::new(key, version.arn.clone()?, version.id.clone()).ok()
         };
         Some([
-            signer(active, active.private_key.as_ref()?)?,
-            signer(new, new.private_key.as_ref()?)?,
+            signer(active, private_keys.get(&active.id)?)?,
+            signer(new, private_keys.get(&new.id)?)?,
             signer(active, &watch.throwaway)?,
         ])
     }

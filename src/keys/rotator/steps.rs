@@ -82,7 +82,7 @@ impl Rotator {
                     return Ok(false);
                 }
                 let (now, policy) = (situation.now, self.operations.policy());
-                let before = keyring.without_private_keys();
+                let before = keyring.clone();
                 change::apply(step, keyring, now, policy);
                 invariants::check(&before, keyring, now)?;
                 Ok(true)

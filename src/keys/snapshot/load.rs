@@ -8,16 +8,13 @@ use std::{fmt, pin::Pin, sync::Arc};
 use super::{RefreshError, SigningKeysSettings};
 use crate::{
     ivs::arn::Region,
-    keys::{
-        keyring::Keyring,
-        store::{Revision, Store, StoreError},
-    },
+    keys::store::{Revision, Store, StoreError, Stored},
 };
 
 /// How often raising the recorded limits is tried while others write.
 const RAISE_ATTEMPTS: usize = 5;
 
-type Loaded = Result<Option<Keyring>, RefreshError>;
+type Loaded = Result<Option<Stored>, RefreshError>;
 
 /// A load under way.
 pub(super) struct Loading(Pin<Box<dyn Future<Output = Loaded> + Send>>);
@@ -50,10 +47,10 @@ pub(super) async fn anew(
 
 async fn load(store: Arc<dyn Store>, region: Region, settings: SigningKeysSettings) -> Loaded {
     for _ in 0..RAISE_ATTEMPTS {
-        let Some((keyring, revision)) = store.load(&region).await? else {
+        let Some((stored, revision)) = store.load(&region).await? else {
             return Ok(None);
         };
-        match raise_limits(&*store, &region, settings, keyring, revision).await {
+        match raise_limits(&*store, &region, settings, stored, revision).await {
             Err(RefreshError::Store(StoreError::Conflict)) => {}
             raised => return raised.map(Some),
         }
@@ -67,18 +64,19 @@ async fn raise_limits(
     store: &dyn Store,
     region: &Region,
     settings: SigningKeysSettings,
-    mut keyring: Keyring,
+    mut stored: Stored,
     revision: Revision,
-) -> Result<Keyring, RefreshError> {
+) -> Result<Stored, RefreshError> {
+    let keyring = &mut stored.keyring;
     let raised: Vec<_> = settings.limits.beyond(keyring.limits()).collect();
     let Some(first) = raised.first().filter(|_| keyring.active().is_some()) else {
-        return Ok(keyring);
+        return Ok(stored);
     };
     if !settings.manage {
         return Err(RefreshError::UnrecordedLimit(*first));
     }
     keyring.raise_limits(settings.limits);
-    store.replace(region, Some(revision), &keyring).await?;
+    store.replace(region, Some(revision), &stored).await?;
     for limit in raised {
         tracing::info!(
             event = "keyring_limit_raised",
@@ -89,5 +87,5 @@ async fn raise_limits(
             "the keyring records a larger limit"
         );
     }
-    Ok(keyring)
+    Ok(stored)
 }

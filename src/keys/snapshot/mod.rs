@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    keyring::{KeyState, KeyVersion, Keyring, Limits, Present, VersionId},
+    keyring::{KeyState, KeyVersion, Keyring, Limits, VersionId},
     material::{Fingerprint, PublicKey},
     signer::Signer,
     store::Store,
@@ -188,10 +188,10 @@ impl SigningKeys {
         let loaded = tokio::time::timeout(REFRESH_DEADLINE, load).await;
         let loaded = loaded.unwrap_or(Err(RefreshError::TimedOut));
         let (read, failure) = match loaded {
-            Ok(keyring) => {
+            Ok(stored) => {
                 let distrusted = keys.distrusted().clone();
-                let signer = signer_of(region, keyring.as_ref(), before.signer(), &distrusted);
-                let keyring = keyring.map(|keyring| Arc::new(keyring.without_private_keys()));
+                let signer = signer_of(region, stored.as_ref(), before.signer(), &distrusted);
+                let keyring = stored.map(|stored| Arc::new(stored.keyring));
                 (Some(Arc::new(Read { at, at_monotonic, keyring, signer })), None)
             }
             Err(error) => {
@@ -284,14 +284,14 @@ impl SigningKeys {
     }
 
     /// The keyring that was last read, without private halves.
-    pub fn keyring(&self, region: &Region) -> Option<Arc<Keyring<Present>>> {
+    pub fn keyring(&self, region: &Region) -> Option<Arc<Keyring>> {
         let snapshot = self.keys(region).ok()?.snapshot.load_full();
         snapshot.read.as_ref()?.keyring.clone()
     }
 
     /// The public keys of the region's pending, active and draining pairs.
     pub fn public_keys(&self, region: &Region) -> Vec<PublishedKey> {
-        let published = |version: &KeyVersion<Present>| {
+        let published = |version: &KeyVersion| {
             let state = version.state;
             let (public_key, fingerprint) = (version.public_key.clone(), version.fingerprint);
             match state {

@@ -7,8 +7,9 @@ use crate::{
     clock::{Moment, Timestamp},
     ivs::arn::Region,
     keys::{
-        keyring::{Keyring, Present, VersionId},
+        keyring::{Keyring, VersionId},
         signer::Signer,
+        store::Stored,
     },
 };
 
@@ -31,7 +32,7 @@ pub(super) struct Read {
     /// Taken before the store was asked, so that the age is never understated.
     pub(super) at: Timestamp,
     pub(super) at_monotonic: Duration,
-    pub(super) keyring: Option<Arc<Keyring<Present>>>,
+    pub(super) keyring: Option<Arc<Keyring>>,
     pub(super) signer: Result<Arc<Signer>, NoSigner>,
 }
 
@@ -73,16 +74,16 @@ impl Read {
 /// The signer of the active version: the one that signed before, where that is still it.
 pub(super) fn signer_of(
     region: &Region,
-    keyring: Option<&Keyring>,
+    stored: Option<&Stored>,
     before: Option<&Arc<Signer>>,
     distrusted: &BTreeSet<VersionId>,
 ) -> Result<Arc<Signer>, NoSigner> {
     let empty = || NoSigner::EmptyKeyring { region: region.clone() };
     let none = || NoSigner::NoActiveKey { region: region.clone() };
-    let keyring = keyring.filter(|keyring| !keyring.keys.is_empty()).ok_or_else(empty)?;
-    let version = keyring.active().ok_or_else(none)?;
-    // The rules of keyrings promise both.
-    let (Some(private), Some(arn)) = (&version.private_key, &version.arn) else {
+    let stored = stored.filter(|stored| !stored.keyring.keys.is_empty()).ok_or_else(empty)?;
+    let version = stored.keyring.active().ok_or_else(none)?;
+    // The rules of keyrings, and every store, promise both.
+    let (Some(private), Some(arn)) = (stored.private_keys.get(&version.id), &version.arn) else {
         return Err(none());
     };
     if distrusted.contains(&version.id) {

@@ -9,7 +9,7 @@ use crate::{
     clock::ManualClock,
     keys::{
         keyring::strategies,
-        store::{Revision, StoreError, StoreFuture, dir::DirStore, samples},
+        store::{Revision, StoreError, StoreFuture, Stored, dir::DirStore, samples},
     },
 };
 
@@ -33,7 +33,7 @@ struct CutOff {
 }
 
 impl Store for CutOff {
-    fn load<'a>(&'a self, region: &'a Region) -> StoreFuture<'a, Option<(Keyring, Revision)>> {
+    fn load<'a>(&'a self, region: &'a Region) -> StoreFuture<'a, Option<(Stored, Revision)>> {
         self.loads.fetch_add(1, Ordering::SeqCst);
         if self.is_cut.load(Ordering::SeqCst) {
             return Box::pin(async { Err(unreachable_store()) });
@@ -48,9 +48,9 @@ impl Store for CutOff {
         &'a self,
         region: &'a Region,
         expected: Option<Revision>,
-        keyring: &'a Keyring,
+        stored: &'a Stored,
     ) -> StoreFuture<'a, Revision> {
-        self.store.replace(region, expected, keyring)
+        self.store.replace(region, expected, stored)
     }
 
     fn describe(&self, region: &Region) -> String {
@@ -110,12 +110,13 @@ impl Bench {
     async fn activate(&self, position: usize) -> VersionId {
         let region = samples::region();
         let stored = self.store.store.load(&region).await.unwrap();
-        let (mut keyring, mut revision) = stored.unzip();
-        let keyring = keyring.get_or_insert_with(samples::empty);
+        let (stored, mut revision) = stored.unzip();
+        let keyring = &mut stored.map_or_else(samples::empty, |stored| stored.keyring);
         let id = samples::add_key(keyring, position);
         keyring.account_id = Some("123456789012".parse().unwrap());
         let write = |keyring: Keyring, revision| async move {
-            self.store.store.replace(&samples::region(), revision, &keyring).await.unwrap()
+            let stored = samples::stored(keyring);
+            self.store.store.replace(&samples::region(), revision, &stored).await.unwrap()
         };
         let version = keyring.version_mut(&id).unwrap();
         version.state = KeyState::Imported;
@@ -281,14 +282,14 @@ async fn limits_are_recorded_before_anything_is_signed() {
         let bench = Bench::new(|settings| enlarge(&mut settings.limits));
         bench.activate(0).await;
         bench.signer().await.unwrap();
-        let (keyring, _) = samples::loaded(&bench.store.store).await;
-        assert_eq!(keyring.limits(), expected);
+        let (stored, _) = samples::loaded(&bench.store.store).await;
+        assert_eq!(stored.keyring.limits(), expected);
     }
     let bench = Bench::new(|settings| settings.limits = Limits::default());
     bench.activate(0).await;
     bench.signer().await.unwrap();
-    let (keyring, _) = samples::loaded(&bench.store.store).await;
-    assert_eq!(keyring.limits(), LIMITS, "smaller values lower nothing");
+    let (stored, _) = samples::loaded(&bench.store.store).await;
+    assert_eq!(stored.keyring.limits(), LIMITS, "smaller values lower nothing");
 }
 
 #[tokio::test]

@@ -11,11 +11,11 @@ mod document;
 pub(crate) mod samples;
 pub mod secrets_manager;
 
-use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, pin::Pin, sync::Arc, time::Duration};
 
 use super::{
-    keyring::{Keyring, KeyringFault, SuccessionFault},
-    material::KeyMaterialError,
+    keyring::{KeyVersion, Keyring, KeyringFault, SuccessionFault, VersionId},
+    material::{KeyMaterialError, PrivateKey},
 };
 use crate::ivs::arn::Region;
 
@@ -25,16 +25,48 @@ pub use secrets_manager::SecretsManagerFault;
 /// What the methods of a [`Store`] return: a future that a `dyn Store` can return, too.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// A place that keeps one keyring a region.
+/// The private keys of a keyring, by version.
+pub type PrivateKeys = BTreeMap<VersionId, PrivateKey>;
+
+/// What a store keeps of a region: the keyring, and the private halves that it says there are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Stored {
+    /// The keyring.
+    pub keyring: Keyring,
+    /// The private halves. Those of versions without one are never written.
+    pub private_keys: PrivateKeys,
+}
+
+impl Stored {
+    /// Adds a private half to the version that has its public half, where that has none yet.
+    pub fn add_private_key(&mut self, key: &PrivateKey) {
+        let owner = self
+            .keyring
+            .present()
+            .find(|version| version.has_private_key && version.public_key == *key.public_key());
+        if let Some(version) = owner {
+            self.private_keys.entry(version.id.clone()).or_insert_with(|| key.clone());
+        }
+    }
+
+    /// Returns the private half of a version that has one.
+    fn private_key(&self, version: &KeyVersion, place: &str) -> Result<&PrivateKey, StoreError> {
+        self.private_keys
+            .get(&version.id)
+            .ok_or_else(|| StoreError::PrivateKeyMissing { path: place.to_owned() })
+    }
+}
+
+/// A place that keeps one keyring per region.
 pub trait Store: fmt::Debug + Send + Sync {
     /// The region's keyring and its revision; `None` only where there truly is none.
     ///
     /// # Errors
     ///
     /// It cannot be read, or not be trusted.
-    fn load<'a>(&'a self, region: &'a Region) -> StoreFuture<'a, Option<(Keyring, Revision)>>;
+    fn load<'a>(&'a self, region: &'a Region) -> StoreFuture<'a, Option<(Stored, Revision)>>;
 
-    /// Replaces the revision `expected` (`None`: no keyring yet) by `keyring`, and returns when that
+    /// Replaces the revision `expected` (`None`: no keyring yet) by `stored`, and returns when that
     /// is durable.
     ///
     /// # Errors
@@ -46,7 +78,7 @@ pub trait Store: fmt::Debug + Send + Sync {
         &'a self,
         region: &'a Region,
         expected: Option<Revision>,
-        keyring: &'a Keyring,
+        stored: &'a Stored,
     ) -> StoreFuture<'a, Revision>;
 
     /// The longest random pause before a write of which several processes see the need. Nothing
@@ -233,4 +265,24 @@ fn check_new(keyring: &Keyring, region: &Region, place: &str) -> Result<(), Stor
         return Err(StoreError::OtherRegion { place, found, expected: region.clone() });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{keys::material::fixtures, secret::system_rng};
+
+    #[test]
+    fn debug_output_of_a_keyring_holds_no_private_key() {
+        let private = PrivateKey::read(fixtures::PKCS8, None).unwrap();
+        let (mut keyring, public) = (samples::empty(), private.public_key().clone());
+        keyring.keys.push(KeyVersion::new(public, true, samples::now(), &mut system_rng()));
+        let mut stored = Stored { keyring, private_keys: PrivateKeys::new() };
+        stored.add_private_key(&private);
+        assert_eq!(stored.private_keys.len(), 1);
+        let shown = format!("{stored:?}");
+        let scalar = &fixtures::SEC1_DER[8..56];
+        assert!(!shown.contains(&format!("{scalar:?}")[1..100]), "{shown}");
+        assert!(fixtures::PKCS8.lines().all(|line| !shown.contains(line)), "{shown}");
+    }
 }

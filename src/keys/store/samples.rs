@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Revision, Store};
+use super::{Revision, Store, Stored};
 use crate::{
     clock::Timestamp,
     ivs::arn::Region,
@@ -25,14 +25,24 @@ pub(crate) fn empty() -> Keyring {
 
 /// Adds the pending key number `position` of the pool.
 pub(crate) fn add_key(keyring: &mut Keyring, position: usize) -> VersionId {
-    let key = strategies::KEYS[position].clone();
-    let public = key.public_key().clone();
-    let version = KeyVersion::new(public, Some(key), now(), &mut system_rng());
+    let public = strategies::KEYS[position].public_key().clone();
+    let version = KeyVersion::new(public, true, now(), &mut system_rng());
     let id = version.id.clone();
     keyring.keys.push(version);
     id
 }
 
-pub(crate) async fn loaded(store: &dyn Store) -> (Keyring, Revision) {
+/// Adds the private halves of a keyring that is made of keys of the pool.
+pub(crate) fn stored(keyring: Keyring) -> Stored {
+    let private_half = |version: &KeyVersion| {
+        let key = strategies::KEYS.iter().find(|key| *key.public_key() == version.public_key);
+        (version.id.clone(), key.unwrap().clone())
+    };
+    let with_private_half = keyring.keys.iter().filter(|version| version.has_private_key);
+    let private_keys = with_private_half.map(private_half).collect();
+    Stored { keyring, private_keys }
+}
+
+pub(crate) async fn loaded(store: &dyn Store) -> (Stored, Revision) {
     store.load(&region()).await.unwrap().unwrap()
 }

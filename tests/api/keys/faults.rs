@@ -65,7 +65,7 @@ impl Operation {
             Self::Generate => {
                 // Once a crash came after the last write, the command cannot know of it.
                 let keyring = process.signing_keys.keyring(&region());
-                let is_done = |version: &KeyVersion<_>| version.state == KeyState::Imported;
+                let is_done = |version: &KeyVersion| version.state == KeyState::Imported;
                 if keyring.is_some_and(|keyring| keyring.present().any(is_done)) {
                     return Ok(());
                 }

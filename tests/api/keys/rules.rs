@@ -12,7 +12,7 @@ use ivs_playback_auth::keys::{
         Full, GenerateKey, ImportPrivateKey, ImportPublicKey, InUse, Label, OperationError,
     },
     snapshot::NoSigner,
-    store::{Store as _, dir::DirStore},
+    store::{PrivateKeys, Store as _, Stored, dir::DirStore},
 };
 use ivs_playback_auth::secret::system_rng;
 
@@ -90,9 +90,9 @@ async fn the_first_look_of_a_process_compares_the_keyring_that_it_loaded() {
     first_key(&process, false).await.unwrap();
     let other_key = foreign_pair(&process, "another-key").await;
     let store = DirStore::new(world.keys_dir(), None);
-    let (mut keyring, revision) = store.load(&region()).await.unwrap().unwrap();
-    keyring.keys[0].arn = Some(other_key);
-    store.replace(&region(), Some(revision), &keyring).await.unwrap();
+    let (mut stored, revision) = store.load(&region()).await.unwrap().unwrap();
+    stored.keyring.keys[0].arn = Some(other_key);
+    store.replace(&region(), Some(revision), &stored).await.unwrap();
 
     let found = findings(&world.process().await).await;
     assert!(found.contains(&"fingerprint_mismatch"), "{found:?}");
@@ -214,10 +214,10 @@ async fn a_draining_key_is_deleted_with_force_only() {
     first_key(&process, false).await.unwrap();
     let arn = world.pairs().await[0].arn.clone();
     let store = DirStore::new(world.keys_dir(), None);
-    let (mut keyring, revision) = store.load(&region()).await.unwrap().unwrap();
-    keyring.keys[0].state = KeyState::Draining;
-    keyring.keys[0].retires_at = Some(world.clock.now() + Duration::from_hours(31));
-    store.replace(&region(), Some(revision), &keyring).await.unwrap();
+    let (mut stored, revision) = store.load(&region()).await.unwrap().unwrap();
+    stored.keyring.keys[0].state = KeyState::Draining;
+    stored.keyring.keys[0].retires_at = Some(world.clock.now() + Duration::from_hours(31));
+    store.replace(&region(), Some(revision), &stored).await.unwrap();
     let refused = process.operations.delete(arn.clone(), false).await;
     assert_eq!(refused, Err(OperationError::InUse { arn: arn.clone(), reason: InUse::Draining }));
     process.operations.delete(arn, true).await.unwrap();
@@ -280,11 +280,13 @@ async fn a_pair_that_is_another_key_stops_signing() {
         &mut system_rng(),
     );
     let public = key.public_key().clone();
-    let mut version = KeyVersion::new(public, Some(key), world.clock.now(), &mut system_rng());
+    let mut version = KeyVersion::new(public, true, world.clock.now(), &mut system_rng());
     (version.state, version.arn) = (KeyState::Active, Some(arn.clone()));
     keyring.account_id = Some(arn.account().clone());
     keyring.keys.push(version);
-    store.replace(&region(), None, &keyring).await.unwrap();
+    let mut stored = Stored { keyring, private_keys: PrivateKeys::new() };
+    stored.add_private_key(&key);
+    store.replace(&region(), None, &stored).await.unwrap();
 
     let signer = || {
         let (now, monotonic) = (world.clock.now(), world.clock.monotonic());

@@ -34,7 +34,7 @@ use ivs_playback_auth::{
         operations::{KeyOperations, OperationError, OperationSettings},
         rotator::{Rotator, RotatorSettings},
         snapshot::{SigningKeys, SigningKeysSettings},
-        store::{Revision, Store, StoreError, StoreFuture, dir::DirStore},
+        store::{Revision, Store, StoreError, StoreFuture, Stored, dir::DirStore},
     },
     secret::system_rng,
     telemetry::{Instruments, metrics::Metrics},
@@ -172,7 +172,7 @@ impl World {
 
     /// What the store has.
     pub(super) async fn keyring(&self) -> Keyring {
-        DirStore::new(self.keys_dir(), None).load(&region()).await.unwrap().unwrap().0
+        DirStore::new(self.keys_dir(), None).load(&region()).await.unwrap().unwrap().0.keyring
     }
 
     /// The private keys on disk.
@@ -333,14 +333,14 @@ impl FaultyStore {
 
     /// As somebody else would.
     async fn write_once_more(&self, region: &Region) {
-        let (mut keyring, revision) = self.store.load(region).await.unwrap().unwrap();
-        keyring.max_ttl += Duration::from_secs(1);
-        self.store.replace(region, Some(revision), &keyring).await.unwrap();
+        let (mut stored, revision) = self.store.load(region).await.unwrap().unwrap();
+        stored.keyring.max_ttl += Duration::from_secs(1);
+        self.store.replace(region, Some(revision), &stored).await.unwrap();
     }
 }
 
 impl Store for FaultyStore {
-    fn load<'a>(&'a self, region: &'a Region) -> StoreFuture<'a, Option<(Keyring, Revision)>> {
+    fn load<'a>(&'a self, region: &'a Region) -> StoreFuture<'a, Option<(Stored, Revision)>> {
         if matches!(self.faults.kind, Some(Fault::LateStore))
             && self.faults.steps.fetch_add(1, Ordering::SeqCst) == 0
         {
@@ -353,12 +353,12 @@ impl Store for FaultyStore {
         &'a self,
         region: &'a Region,
         expected: Option<Revision>,
-        keyring: &'a Keyring,
+        stored: &'a Stored,
     ) -> StoreFuture<'a, Revision> {
         Box::pin(async move {
             self.step().await;
             let is_first = self.writes.fetch_add(1, Ordering::SeqCst) == 0;
-            let revision = self.store.replace(region, expected, keyring).await;
+            let revision = self.store.replace(region, expected, stored).await;
             self.step().await;
             if is_first && matches!(self.faults.kind, Some(Fault::LostWrite)) {
                 self.write_once_more(region).await;

@@ -71,7 +71,7 @@ fn well<'a>(
         setup,
         policy,
         read: Ok(()),
-        keyring: Some(Arc::new(keyring.without_private_keys())),
+        keyring: Some(Arc::new(keyring.clone())),
         signer: Ok(strategies::arn(0)),
         report: Arc::default(),
         rotations,

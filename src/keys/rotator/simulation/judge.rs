@@ -134,7 +134,7 @@ impl Evidence<'_> {
             }
         }
         for version in keyring.keys.iter().filter(|it| it.state == KeyState::Retired) {
-            if version.private_key.is_some() {
+            if version.has_private_key {
                 faults.push(format!("a private key is left: {version:?}"));
             }
         }

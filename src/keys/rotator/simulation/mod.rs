@@ -182,6 +182,7 @@ impl Simulation {
         let world = World {
             truth: Truth::begin(),
             history: Arc::default(),
+            private_keys: Arc::default(),
             pairs: Arc::new(Mutex::new(pairs)),
             ledger: Arc::new(Mutex::new(Ledger { is_stormy: !is_calm, ..Ledger::default() })),
             weather,

@@ -14,7 +14,7 @@ use super::{
     judge::{Failure, Ledger, Token},
     network::{Way, Weather},
     policy,
-    store::{History, SimulatedStore},
+    store::{EveryPrivateKey, History, SimulatedStore},
     truth::{Life, SkewedClock, Truth},
 };
 use crate::{
@@ -35,6 +35,7 @@ use crate::{
 pub(super) struct World {
     pub(super) truth: Truth,
     pub(super) history: History,
+    pub(super) private_keys: EveryPrivateKey,
     pub(super) pairs: Arc<Mutex<Pairs>>,
     pub(super) ledger: Arc<Mutex<Ledger>>,
     pub(super) weather: Weather,
@@ -65,7 +66,8 @@ impl Replica {
         let clock = SkewedClock { truth: world.truth, skew_millis: Arc::clone(&skew_millis) };
         let clock = Clock::from_source(clock);
         let (truth, history) = (world.truth, Arc::clone(&world.history));
-        let store = SimulatedStore { truth, history, way: to_store.clone() };
+        let private_keys = Arc::clone(&world.private_keys);
+        let store = SimulatedStore { truth, history, private_keys, way: to_store.clone() };
         let store: Arc<dyn Store> = Arc::new(store);
         let settings = SigningKeysSettings {
             refresh_every: REFRESH_EVERY,

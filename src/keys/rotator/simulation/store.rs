@@ -1,6 +1,9 @@
 //! A store in memory, with the promises of a real one and everything that can go wrong on the way.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use super::{
     network::{Lost, Way},
@@ -11,33 +14,45 @@ use crate::{
     ivs::arn::Region,
     keys::{
         keyring::Keyring,
-        store::{Revision, Store, StoreError, StoreFuture},
+        store::{PrivateKeys, Revision, Store, StoreError, StoreFuture, Stored},
     },
 };
 
 /// Every state that the store ever had, the last one last.
 pub(super) type History = Arc<Mutex<Vec<(Timestamp, Keyring)>>>;
 
+/// The private halves of all versions that there ever were: a version's never changes.
+pub(super) type EveryPrivateKey = Arc<Mutex<PrivateKeys>>;
+
 /// One process's view of the store.
 #[derive(Debug)]
 pub(super) struct SimulatedStore {
     pub(super) truth: Truth,
     pub(super) history: History,
+    pub(super) private_keys: EveryPrivateKey,
     pub(super) way: Way,
 }
 
 impl SimulatedStore {
-    fn read(&self) -> Option<(Keyring, Revision)> {
+    fn read(&self) -> Option<(Stored, Revision)> {
         let at = self.truth.now() - self.way.age();
         let history = self.history.lock().unwrap();
         let position = history.iter().rposition(|(written, _)| *written <= at)?;
-        Some((history[position].1.clone(), Revision::new(&position.to_string())))
+        let keyring = history[position].1.clone();
+        let all = self.private_keys.lock().unwrap();
+        let private_keys: BTreeMap<_, _> = keyring
+            .keys
+            .iter()
+            .filter(|version| version.has_private_key)
+            .map(|version| (version.id.clone(), all[&version.id].clone()))
+            .collect();
+        Some((Stored { keyring, private_keys }, Revision::new(&position.to_string())))
     }
 
     fn write(
         &self,
         expected: Option<&Revision>,
-        keyring: &Keyring,
+        Stored { keyring, private_keys }: &Stored,
     ) -> Result<Revision, StoreError> {
         keyring.check().map_err(StoreError::Unsound)?;
         let mut history = self.history.lock().unwrap();
@@ -48,13 +63,14 @@ impl SimulatedStore {
         if let Some((_, before)) = history.last() {
             before.check_successor(keyring).map_err(StoreError::Discontinuous)?;
         }
+        self.private_keys.lock().unwrap().extend(private_keys.clone());
         history.push((self.truth.now(), keyring.clone()));
         Ok(Revision::new(&(history.len() - 1).to_string()))
     }
 }
 
 impl Store for SimulatedStore {
-    fn load<'a>(&'a self, _: &'a Region) -> StoreFuture<'a, Option<(Keyring, Revision)>> {
+    fn load<'a>(&'a self, _: &'a Region) -> StoreFuture<'a, Option<(Stored, Revision)>> {
         Box::pin(async {
             self.way.there().await?;
             let read = self.read();
@@ -67,11 +83,11 @@ impl Store for SimulatedStore {
         &'a self,
         _: &'a Region,
         expected: Option<Revision>,
-        keyring: &'a Keyring,
+        stored: &'a Stored,
     ) -> StoreFuture<'a, Revision> {
         Box::pin(async move {
             self.way.there().await?;
-            let written = self.write(expected.as_ref(), keyring);
+            let written = self.write(expected.as_ref(), stored);
             if let Err(StoreError::Unsound(_) | StoreError::Discontinuous(_)) = written {
                 panic!("a defect asked for this write: {written:?}");
             }

@@ -19,7 +19,7 @@ mod tests;
 mod write;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use self::disk::{Disk, SystemDisk, check_holder, check_private, io_error, read_private, show};
-use super::{Revision, Store, StoreError, StoreFuture, document};
+use super::{PrivateKeys, Revision, Store, StoreError, StoreFuture, Stored, document};
 use crate::{
     files,
     ivs::arn::Region,
@@ -84,7 +84,7 @@ impl DirStore {
 }
 
 impl Store for DirStore {
-    fn load<'a>(&'a self, region: &'a Region) -> StoreFuture<'a, Option<(Keyring, Revision)>> {
+    fn load<'a>(&'a self, region: &'a Region) -> StoreFuture<'a, Option<(Stored, Revision)>> {
         let (inner, region) = (Arc::clone(&self.0), region.clone());
         Box::pin(blocking(move || inner.load(&region)))
     }
@@ -93,10 +93,10 @@ impl Store for DirStore {
         &'a self,
         region: &'a Region,
         expected: Option<Revision>,
-        keyring: &'a Keyring,
+        stored: &'a Stored,
     ) -> StoreFuture<'a, Revision> {
-        let (inner, region, keyring) = (Arc::clone(&self.0), region.clone(), keyring.clone());
-        Box::pin(blocking(move || inner.replace(&region, expected.as_ref(), &keyring)))
+        let (inner, region, stored) = (Arc::clone(&self.0), region.clone(), stored.clone());
+        Box::pin(blocking(move || inner.replace(&region, expected.as_ref(), &stored)))
     }
 
     fn describe(&self, region: &Region) -> String {
@@ -125,6 +125,9 @@ struct PrivateKeyFile {
     file: String,
 }
 
+/// The keyring, and where its private halves are.
+type Document = (Keyring, BTreeMap<VersionId, PrivateKeyFile>);
+
 impl PrivateKeyFile {
     fn of(id: &VersionId) -> Self {
         Self { file: format!("{id}.pem") }
@@ -136,14 +139,14 @@ impl Inner {
         self.dir.join(region.as_str())
     }
 
-    fn load(&self, region: &Region) -> Result<Option<(Keyring, Revision)>, StoreError> {
+    fn load(&self, region: &Region) -> Result<Option<(Stored, Revision)>, StoreError> {
         let folder = self.folder(region);
         for _ in 0..READ_ATTEMPTS {
-            let Some((keyring, revision)) = read_document(&folder, region)? else {
+            let Some((document, revision)) = read_document(&folder, region)? else {
                 return Ok(None);
             };
-            match self.open_all(&folder, keyring) {
-                Ok(keyring) => return Ok(Some((keyring, revision))),
+            match self.open_all(&folder, document) {
+                Ok(stored) => return Ok(Some((stored, revision))),
                 // A writer may have exchanged the document and removed the file since.
                 Err(StoreError::PrivateKeyMissing { path }) => {
                     let now = read_document(&folder, region)?;
@@ -157,35 +160,30 @@ impl Inner {
         Err(StoreError::Busy { place: show(&folder) })
     }
 
-    fn open_all(
-        &self,
-        folder: &Path,
-        keyring: Keyring<PrivateKeyFile>,
-    ) -> Result<Keyring, StoreError> {
-        let region = keyring.region.clone();
-        let keyring = keyring.try_map_private(|version, private| {
-            let path = folder.join(DOCUMENT);
-            if private != PrivateKeyFile::of(&version.id) {
-                return Err(StoreError::OtherPrivateKey { path: show(&path) });
+    fn open_all(&self, folder: &Path, (keyring, files): Document) -> Result<Stored, StoreError> {
+        let mut private_keys = PrivateKeys::new();
+        for version in keyring.keys.iter().filter(|version| version.has_private_key) {
+            let expected = PrivateKeyFile::of(&version.id);
+            if files.get(&version.id) != Some(&expected) {
+                return Err(StoreError::OtherPrivateKey { path: show(&folder.join(DOCUMENT)) });
             }
-            let path = folder.join(private.file);
-            let opened = self.open(&path, &region, version)?;
-            opened
-                .map(|it| it.key)
-                .ok_or_else(|| StoreError::PrivateKeyMissing { path: show(&path) })
-        })?;
-        self.cache().retain(|(of, id), _| {
-            *of != region || keyring.version(id).is_some_and(|it| it.private_key.is_some())
-        });
-        Ok(keyring)
+            let path = folder.join(expected.file);
+            let opened = self
+                .open(&path, &keyring.region, version)?
+                .ok_or_else(|| StoreError::PrivateKeyMissing { path: show(&path) })?;
+            private_keys.insert(version.id.clone(), opened.key);
+        }
+        let region = &keyring.region;
+        self.cache().retain(|(of, id), _| of != region || private_keys.contains_key(id));
+        Ok(Stored { keyring, private_keys })
     }
 
     /// The private half of a version, from its file or from memory; `None` without a file.
-    fn open<P>(
+    fn open(
         &self,
         path: &Path,
         region: &Region,
-        version: &KeyVersion<P>,
+        version: &KeyVersion,
     ) -> Result<Option<Opened>, StoreError> {
         let Some(content) = read_private(path, MAX_PRIVATE_KEY)? else {
             return Ok(None);
@@ -231,7 +229,7 @@ impl Inner {
 fn read_document(
     folder: &Path,
     region: &Region,
-) -> Result<Option<(Keyring<PrivateKeyFile>, Revision)>, StoreError> {
+) -> Result<Option<(Document, Revision)>, StoreError> {
     if !check_folder(folder)? {
         return Ok(None);
     }
@@ -248,8 +246,8 @@ fn read_document(
     let Some(content) = content else {
         return Ok(None);
     };
-    let keyring = document::read(&content, region, &show(&path))?;
-    Ok(Some((keyring, revision_of(&content))))
+    let document = document::read(&content, region, &show(&path))?;
+    Ok(Some((document, revision_of(&content))))
 }
 
 fn revision_of(document: &[u8]) -> Revision {

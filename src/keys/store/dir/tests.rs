@@ -44,7 +44,7 @@ impl Place {
     }
 
     fn load(&self) -> Result<Option<(Keyring, Revision)>, StoreError> {
-        self.store().0.load(&samples::region())
+        load(&self.store())
     }
 
     /// Writes a keyring with one key, and returns that key's file.
@@ -64,7 +64,7 @@ impl Place {
         expected: Option<&Revision>,
         keyring: &Keyring,
     ) -> Result<Revision, StoreError> {
-        self.store().0.replace(&samples::region(), expected, keyring)
+        replace(&self.store(), expected, keyring)
     }
 
     fn names(&self) -> BTreeSet<String> {
@@ -73,11 +73,28 @@ impl Place {
 
     /// What the folder holds when nothing is left over.
     fn tidy(keyring: &Keyring) -> BTreeSet<String> {
-        let keys = keyring.keys.iter().filter(|version| version.private_key.is_some());
+        let keys = keyring.keys.iter().filter(|version| version.has_private_key);
         keys.map(|version| PrivateKeyFile::of(&version.id).file)
             .chain([DOCUMENT.to_owned(), ".lock".to_owned()])
             .collect()
     }
+}
+
+/// Loads a keyring, with all its private halves.
+fn load(store: &DirStore) -> Result<Option<(Keyring, Revision)>, StoreError> {
+    let found = store.0.load(&samples::region())?;
+    Ok(found.map(|(stored, revision)| {
+        assert_eq!(stored, samples::stored(stored.keyring.clone()));
+        (stored.keyring, revision)
+    }))
+}
+
+fn replace(
+    store: &DirStore,
+    expected: Option<&Revision>,
+    keyring: &Keyring,
+) -> Result<Revision, StoreError> {
+    store.0.replace(&samples::region(), expected, &samples::stored(keyring.clone()))
 }
 
 fn mode(path: &Path) -> u32 {
@@ -258,26 +275,25 @@ fn with_a_passphrase_no_plain_key_stays_on_disk() {
 
     // What is plain can be read, and the next write encrypts it.
     let store = place.store_with("correct horse");
-    let region = samples::region();
-    assert_eq!(store.0.load(&region).unwrap().unwrap().0, keyring);
+    assert_eq!(load(&store).unwrap().unwrap().0, keyring);
     samples::add_key(&mut keyring, 1);
-    let revision = store.0.replace(&region, Some(&revision), &keyring).unwrap();
+    let revision = replace(&store, Some(&revision), &keyring).unwrap();
     for version in &keyring.keys {
         let pem = fs::read_to_string(place.file_of(&version.id)).unwrap();
         assert!(pem.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"), "{pem}");
     }
     let again = place.store_with("correct horse");
-    assert_eq!(again.0.load(&region), Ok(Some((keyring.clone(), revision.clone()))));
+    assert_eq!(load(&again), Ok(Some((keyring.clone(), revision.clone()))));
 
     // Neither without nor with another passphrase is anything read or overwritten.
     assert_eq!(place.load(), Err(StoreError::PassphraseMissing { path: show(&file) }));
-    let error = place.store_with("wrong").0.load(&region).unwrap_err();
+    let error = load(&place.store_with("wrong")).unwrap_err();
     let fault = KeyMaterialError::WrongPassphrase;
     assert_eq!(error, StoreError::PrivateKeyUnreadable { path: show(&file), fault });
     let before = fs::read(&file).unwrap();
     samples::add_key(&mut keyring, 2);
     assert!(place.replace(Some(&revision), &keyring).is_err());
-    assert!(place.store_with("wrong").0.replace(&region, Some(&revision), &keyring).is_err());
+    assert!(replace(&place.store_with("wrong"), Some(&revision), &keyring).is_err());
     assert_eq!(fs::read(&file).unwrap(), before);
 }
 
@@ -288,19 +304,19 @@ fn an_encrypted_key_is_opened_once() {
     let region = samples::region();
     let mut keyring = samples::empty();
     let id = samples::add_key(&mut keyring, 0);
-    let revision = store.0.replace(&region, None, &keyring).unwrap();
-    store.0.load(&region).unwrap();
+    let revision = replace(&store, None, &keyring).unwrap();
+    load(&store).unwrap();
     let opened = || store.0.cache().get(&(region.clone(), id.clone())).cloned();
     let first = opened().unwrap();
-    store.0.load(&region).unwrap();
+    load(&store).unwrap();
     let same = std::ptr::eq(first.key.as_pkcs8_der(), opened().unwrap().key.as_pkcs8_der());
     assert!(same, "the key was opened again");
     // A key that left the keyring leaves memory, too.
     keyring.version_mut(&id).unwrap().state = KeyState::Retiring;
-    let revision = store.0.replace(&region, Some(&revision), &keyring).unwrap();
+    let revision = replace(&store, Some(&revision), &keyring).unwrap();
     keyring.retire(&id, samples::now());
-    store.0.replace(&region, Some(&revision), &keyring).unwrap();
-    store.0.load(&region).unwrap();
+    replace(&store, Some(&revision), &keyring).unwrap();
+    load(&store).unwrap();
     assert!(opened().is_none());
 }
 
@@ -378,7 +394,6 @@ fn scenarios() -> Vec<Scenario> {
 /// Runs a scenario with the fault at step `step`; `None` once there is no such step.
 fn strike(scenario: &Scenario, fault: Fault, step: usize) -> Option<()> {
     let place = Place::new();
-    let region = samples::region();
     let context = format!("{}, {fault:?} at step {step}", scenario.name);
     fs::create_dir_all(place.dir()).unwrap();
     let before = scenario.before.as_ref().map(|keyring| place.replace(None, keyring).unwrap());
@@ -386,12 +401,12 @@ fn strike(scenario: &Scenario, fault: Fault, step: usize) -> Option<()> {
     let disk = Arc::new(FaultyDisk::new(fault, step));
     let secret = scenario.passphrase.map(SecretString::from);
     let faulty = DirStore::on(place.dir(), secret.clone(), Arc::clone(&disk) as Arc<dyn Disk>);
-    let outcome = faulty.0.replace(&region, before.as_ref(), &scenario.after);
+    let outcome = replace(&faulty, before.as_ref(), &scenario.after);
     disk.restart();
 
     // The next process finds the old keyring or the new one, with all its private halves.
     let next = DirStore::new(place.dir(), secret);
-    let found = next.0.load(&region).unwrap_or_else(|error| panic!("{context}: {error}"));
+    let found = load(&next).unwrap_or_else(|error| panic!("{context}: {error}"));
     let keyring = found.as_ref().map(|(keyring, _)| keyring);
     let mut unborn = scenario.after.clone();
     (unborn.keys, unborn.rotations) = (Vec::new(), Vec::new());
@@ -405,13 +420,12 @@ fn strike(scenario: &Scenario, fault: Fault, step: usize) -> Option<()> {
     // And can do the same again, after which nothing is left over.
     if !is_new {
         let revision = found.map(|(_, revision)| revision);
-        next.0
-            .replace(&region, revision.as_ref(), &scenario.after)
+        replace(&next, revision.as_ref(), &scenario.after)
             .unwrap_or_else(|error| panic!("{context}: {error}"));
     }
-    let (mut keyring, revision) = next.0.load(&region).unwrap().unwrap();
+    let (mut keyring, revision) = load(&next).unwrap().unwrap();
     keyring.max_ttl += std::time::Duration::from_secs(1);
-    next.0.replace(&region, Some(&revision), &keyring).unwrap();
+    replace(&next, Some(&revision), &keyring).unwrap();
     assert_eq!(place.names(), Place::tidy(&keyring), "{context}");
     disk.struck().then_some(())
 }
@@ -435,7 +449,7 @@ fn a_full_disk_leaves_the_old_keyring() {
         let before = place.replace(None, scenario.before.as_ref().unwrap()).unwrap();
         let disk = Arc::new(FaultyDisk::new(Fault::Once, step));
         let faulty = DirStore::on(place.dir(), None, disk);
-        let outcome = faulty.0.replace(&samples::region(), Some(&before), &scenario.after);
+        let outcome = replace(&faulty, Some(&before), &scenario.after);
         assert!(matches!(outcome, Err(StoreError::Io { .. })), "{step}: {outcome:?}");
         assert_eq!(place.load().unwrap().unwrap(), (scenario.before.clone().unwrap(), before));
     }

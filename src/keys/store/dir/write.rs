@@ -27,7 +27,7 @@ use crate::{
     keys::{
         keyring::{KeyVersion, Keyring, VersionId},
         material::PrivateKey,
-        store::{Revision, StoreError, check_new},
+        store::{Revision, StoreError, Stored, check_new},
     },
     secret::system_rng,
 };
@@ -39,8 +39,9 @@ impl Inner {
         &self,
         region: &Region,
         expected: Option<&Revision>,
-        keyring: &Keyring,
+        stored: &Stored,
     ) -> Result<Revision, StoreError> {
+        let keyring = &stored.keyring;
         let folder = self.folder(region);
         check_new(keyring, region, &show(&folder))?;
         let document = encode_document(&folder, keyring)?;
@@ -51,7 +52,7 @@ impl Inner {
         if current.as_ref().map(|(_, revision)| revision) != expected {
             return Err(StoreError::Conflict);
         }
-        let current = current.map(|(current, _)| current);
+        let current = current.map(|((current, _), _)| current);
         if let Some(current) = &current {
             current.check_successor(keyring).map_err(StoreError::Discontinuous)?;
         } else {
@@ -59,7 +60,7 @@ impl Inner {
             self.sync(holder(&folder))?;
             self.sync(holder(&self.dir))?;
         }
-        self.write_private_keys(&folder, current.as_ref(), keyring)?;
+        self.write_private_keys(&folder, current.as_ref(), stored)?;
         self.write_document(&folder, &document)?;
         self.sweep(&folder, keyring);
         Ok(revision_of(&document))
@@ -68,12 +69,12 @@ impl Inner {
     fn write_private_keys(
         &self,
         folder: &Path,
-        current: Option<&Keyring<PrivateKeyFile>>,
-        keyring: &Keyring,
+        current: Option<&Keyring>,
+        stored: &Stored,
     ) -> Result<(), StoreError> {
+        let keyring = &stored.keyring;
         let mut wrote = false;
-        for version in &keyring.keys {
-            let Some(private) = &version.private_key else { continue };
+        for version in keyring.keys.iter().filter(|version| version.has_private_key) {
             if !wrote && current.is_none() {
                 // The document comes first, empty, so that private keys without a document are a
                 // loss and never a crash of ours.
@@ -86,6 +87,7 @@ impl Inner {
             if self.keeps(&path, current, version, &keyring.region)? {
                 continue;
             }
+            let private = stored.private_key(version, &show(&path))?;
             self.exchange(&path, self.encode(private)?.as_bytes())?;
             wrote = true;
         }
@@ -96,7 +98,7 @@ impl Inner {
     fn keeps(
         &self,
         path: &Path,
-        current: Option<&Keyring<PrivateKeyFile>>,
+        current: Option<&Keyring>,
         version: &KeyVersion,
         region: &Region,
     ) -> Result<bool, StoreError> {
@@ -107,7 +109,7 @@ impl Inner {
                 // What the document names is somebody's key, be it the wrong one; what it does not
                 // name is about to be removed anyway.
                 let named = current.and_then(|current| current.version(&version.id));
-                if named.is_some_and(|version| version.private_key.is_some()) {
+                if named.is_some_and(|version| version.has_private_key) {
                     Err(error)
                 } else {
                     Ok(false)
@@ -180,9 +182,8 @@ impl Inner {
                 return;
             }
         };
-        let is_needed = |id: &VersionId| {
-            keyring.version(id).is_some_and(|version| version.private_key.is_some())
-        };
+        let is_needed =
+            |id: &VersionId| keyring.version(id).is_some_and(|version| version.has_private_key);
         let mut removed = false;
         for name in names {
             let surplus = match name.strip_suffix(".pem").map(str::parse::<VersionId>) {
@@ -240,12 +241,8 @@ impl Inner {
 
 /// The document of a keyring; refused where it would be too large to be read again.
 fn encode_document(folder: &Path, keyring: &Keyring) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-    let form = |version: &KeyVersion<()>, _| {
-        Ok::<_, std::convert::Infallible>(PrivateKeyFile::of(&version.id))
-    };
-    let Ok(keyring) = keyring.clone().try_map_private(form);
-    let place = show(&folder.join(DOCUMENT));
-    document::write(&keyring, &place, MAX_DOCUMENT)
+    let form = |version: &KeyVersion| Ok(PrivateKeyFile::of(&version.id));
+    document::write(keyring, form, &show(&folder.join(DOCUMENT)), MAX_DOCUMENT)
 }
 
 const TEMPORARY: &str = ".tmp";

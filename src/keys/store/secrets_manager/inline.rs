@@ -8,9 +8,9 @@ use zeroize::Zeroizing;
 use crate::{
     ivs::arn::Region,
     keys::{
-        keyring::{KeyVersion, Keyring},
+        keyring::KeyVersion,
         material::PrivateKey,
-        store::{StoreError, document},
+        store::{PrivateKeys, StoreError, Stored, document},
     },
 };
 
@@ -18,27 +18,30 @@ use crate::{
 const MAX_DOCUMENT: usize = 65_536;
 
 /// The document of a keyring; refused where a secret cannot hold it.
-pub(super) fn encode(keyring: &Keyring, place: &str) -> Result<Zeroizing<String>, StoreError> {
-    let keyring = keyring.clone().try_map_private(|_: &KeyVersion<()>, key: PrivateKey| {
+pub(super) fn encode(stored: &Stored, place: &str) -> Result<Zeroizing<String>, StoreError> {
+    let form = |version: &KeyVersion| {
+        let key = stored.private_key(version, place)?;
         key.to_pkcs8_pem().map(Pem).map_err(StoreError::Encoding)
-    })?;
-    let document = document::write(&keyring, place, MAX_DOCUMENT)?;
+    };
+    let document = document::write(&stored.keyring, form, place, MAX_DOCUMENT)?;
     // JSON is UTF-8, so nothing is lost and nothing is copied twice.
     Ok(Zeroizing::new(String::from_utf8_lossy(&document).into_owned()))
 }
 
 /// The keyring of `region` from its document.
-pub(super) fn decode(document: &str, region: &Region, place: &str) -> Result<Keyring, StoreError> {
-    let keyring = document::read::<Pem>(document.as_bytes(), region, place)?;
-    keyring.try_map_private(|version, Pem(pem)| {
-        let path = || place.to_owned();
+pub(super) fn decode(document: &str, region: &Region, place: &str) -> Result<Stored, StoreError> {
+    let (keyring, pems) = document::read::<Pem>(document.as_bytes(), region, place)?;
+    let path = || place.to_owned();
+    let mut private_keys = PrivateKeys::new();
+    for (id, Pem(pem)) in pems {
         let key = PrivateKey::read(pem.as_bytes(), None)
             .map_err(|fault| StoreError::PrivateKeyUnreadable { path: path(), fault })?;
-        if *key.public_key() != version.public_key {
+        if keyring.version(&id).is_none_or(|version| version.public_key != *key.public_key()) {
             return Err(StoreError::OtherPrivateKey { path: path() });
         }
-        Ok(key)
-    })
+        private_keys.insert(id, key);
+    }
+    Ok(Stored { keyring, private_keys })
 }
 
 /// A private half as the document holds it.
@@ -72,24 +75,26 @@ mod tests {
 
     const PLACE: &str = "the secret a in us-west-2";
 
-    fn decode(document: &str) -> Result<Keyring, StoreError> {
+    fn decode(document: &str) -> Result<Stored, StoreError> {
         super::decode(document, &samples::region(), PLACE)
     }
 
-    fn one_key() -> (Keyring, String) {
+    fn one_key() -> (Stored, String) {
         let mut keyring = samples::empty();
         samples::add_key(&mut keyring, 0);
-        let document = encode(&keyring, PLACE).unwrap();
-        (keyring, document.to_string())
+        let stored = samples::stored(keyring);
+        let document = encode(&stored, PLACE).unwrap();
+        (stored, document.to_string())
     }
 
     #[test]
     fn the_private_half_is_what_openssl_reads() {
-        let (keyring, document) = one_key();
+        let (stored, document) = one_key();
         let json: serde_json::Value = serde_json::from_str(&document).unwrap();
         let pem = json["keys"][0]["privateKey"].as_str().unwrap();
         assert!(pem.starts_with("-----BEGIN PRIVATE KEY-----\n"), "{pem}");
-        assert_eq!(PrivateKey::read(pem, None).ok(), keyring.keys[0].private_key);
+        let id = &stored.keyring.keys[0].id;
+        assert_eq!(PrivateKey::read(pem, None).ok().as_ref(), stored.private_keys.get(id));
     }
 
     #[test]
@@ -114,12 +119,12 @@ mod tests {
 
     #[test]
     fn what_a_secret_cannot_hold_is_not_written() {
-        let (mut keyring, document) = one_key();
+        let (mut stored, document) = one_key();
         let room = MAX_DOCUMENT - document.len();
-        keyring.keys[0].name.push_str(&"a".repeat(room));
-        assert_eq!(encode(&keyring, PLACE).unwrap().len(), MAX_DOCUMENT);
-        keyring.keys[0].name.push('a');
-        let refused = encode(&keyring, PLACE).err();
+        stored.keyring.keys[0].name.push_str(&"a".repeat(room));
+        assert_eq!(encode(&stored, PLACE).unwrap().len(), MAX_DOCUMENT);
+        stored.keyring.keys[0].name.push('a');
+        let refused = encode(&stored, PLACE).err();
         let place = PLACE.to_owned();
         assert_eq!(refused, Some(StoreError::TooLarge { place, limit: MAX_DOCUMENT }));
     }
@@ -153,15 +158,16 @@ mod tests {
             }
         }
         assert_eq!((keyring.keys.len(), keyring.rotations.len()), (20, 20));
-        let size = encode(&keyring, PLACE).unwrap().len();
+        let size = encode(&samples::stored(keyring), PLACE).unwrap().len();
         assert!(size < MAX_DOCUMENT / 2, "{size}");
     }
 
     proptest! {
         #[test]
         fn what_is_written_reads_back(keyring in strategies::keyring()) {
-            let document = encode(&keyring, PLACE).unwrap();
-            prop_assert_eq!(decode(&document).unwrap(), keyring);
+            let stored = samples::stored(keyring);
+            let document = encode(&stored, PLACE).unwrap();
+            prop_assert_eq!(decode(&document).unwrap(), stored);
         }
     }
 }

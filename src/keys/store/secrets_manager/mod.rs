@@ -30,13 +30,10 @@ use self::{
     read::State,
     secret::{Secret, connect},
 };
-use super::{Revision, Store, StoreError, StoreFuture};
-use crate::{
-    ivs::{
-        IvsRegions,
-        arn::{AccountId, Region},
-    },
-    keys::keyring::Keyring,
+use super::{Revision, Store, StoreError, StoreFuture, Stored};
+use crate::ivs::{
+    IvsRegions,
+    arn::{AccountId, Region},
 };
 
 /// The label of a version that is written and does not count yet. One and the same for all writers:
@@ -100,11 +97,11 @@ pub fn secret_name(name: &str, region: &Region, account: Option<&str>) -> String
 }
 
 impl Store for SecretsManagerStore {
-    fn load<'a>(&'a self, region: &'a Region) -> StoreFuture<'a, Option<(Keyring, Revision)>> {
+    fn load<'a>(&'a self, region: &'a Region) -> StoreFuture<'a, Option<(Stored, Revision)>> {
         Box::pin(async move {
             let secret = self.0.secret(region).await?;
             match State::of(&secret, region).await? {
-                State::Current(keyring, revision) => Ok(Some((keyring, revision))),
+                State::Current(stored, revision) => Ok(Some((stored, revision))),
                 State::Absent | State::WithoutVersion => Ok(None),
             }
         })
@@ -114,9 +111,9 @@ impl Store for SecretsManagerStore {
         &'a self,
         region: &'a Region,
         expected: Option<Revision>,
-        keyring: &'a Keyring,
+        stored: &'a Stored,
     ) -> StoreFuture<'a, Revision> {
-        Box::pin(self.0.replace(region, expected, keyring))
+        Box::pin(self.0.replace(region, expected, stored))
     }
 
     /// Each write leaves a version behind, also one that loses; AWS keeps a hundred.

@@ -5,10 +5,7 @@ use std::time::Duration;
 use super::{SecretsManagerFault, inline, secret::Secret};
 use crate::{
     ivs::arn::Region,
-    keys::{
-        keyring::Keyring,
-        store::{Revision, StoreError},
-    },
+    keys::store::{Revision, StoreError, Stored},
 };
 
 /// How often the secret is looked at again because it appeared between two looks.
@@ -22,15 +19,15 @@ pub(super) enum State {
     /// A secret that was made without a value, as Terraform does.
     WithoutVersion,
     /// A keyring.
-    Current(Keyring, Revision),
+    Current(Stored, Revision),
 }
 
 impl State {
     pub(super) async fn of(secret: &Secret, region: &Region) -> Result<Self, StoreError> {
         for _ in 0..ATTEMPTS {
             if let Some(value) = secret.current().await? {
-                let keyring = inline::decode(&value.text, region, &secret.place())?;
-                return Ok(Self::Current(keyring, value.revision));
+                let stored = inline::decode(&value.text, region, &secret.place())?;
+                return Ok(Self::Current(stored, value.revision));
             }
             // One error code says that the secret is not there, and that it has no such version. A
             // secret with other versions only was somebody's, and is not taken for an empty one.

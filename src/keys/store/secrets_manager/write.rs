@@ -10,10 +10,7 @@ use zeroize::Zeroizing;
 use super::{Inner, inline, read::State, secret::Secret};
 use crate::{
     ivs::arn::Region,
-    keys::{
-        keyring::Keyring,
-        store::{Revision, StoreError, check_new},
-    },
+    keys::store::{Revision, StoreError, Stored, check_new},
     secret::system_rng,
 };
 
@@ -28,15 +25,18 @@ impl Inner {
         &self,
         region: &Region,
         expected: Option<Revision>,
-        keyring: &Keyring,
+        stored: &Stored,
     ) -> Result<Revision, StoreError> {
         let secret = self.secret(region).await?;
-        check_new(keyring, region, &secret.place())?;
-        let draft = Draft::of(keyring, &secret)?;
+        check_new(&stored.keyring, region, &secret.place())?;
+        let draft = Draft::of(stored, &secret)?;
         // Read again, so that who is late adds no version, and to check the succession.
         match (State::of(&secret, region).await?, expected) {
             (State::Current(current, revision), Some(expected)) if revision == expected => {
-                current.check_successor(keyring).map_err(StoreError::Discontinuous)?;
+                current
+                    .keyring
+                    .check_successor(&stored.keyring)
+                    .map_err(StoreError::Discontinuous)?;
                 draft.put(&secret, Some(&revision)).await
             }
             (State::Absent, None) => draft.create(&secret).await,
@@ -49,8 +49,8 @@ impl Inner {
 }
 
 impl Draft {
-    fn of(keyring: &Keyring, secret: &Secret) -> Result<Self, StoreError> {
-        let text = inline::encode(keyring, &secret.place())?;
+    fn of(stored: &Stored, secret: &Secret) -> Result<Self, StoreError> {
+        let text = inline::encode(stored, &secret.place())?;
         let mut bytes = [0; 16];
         system_rng().fill_bytes(&mut bytes);
         let id = uuid::Builder::from_random_bytes(bytes).into_uuid().to_string();

@@ -7,7 +7,7 @@ use ivs_playback_auth::{
         copy::{Copied, CopyError, copy},
         keyring::{Keyring, VersionId},
         store::{
-            DocumentFault, Revision, SecretsManagerFault, StoreError, dir::DirStore,
+            DocumentFault, Revision, SecretsManagerFault, StoreError, Stored, dir::DirStore,
             secrets_manager::Operation,
         },
     },
@@ -92,7 +92,8 @@ async fn regions_are_kept_apart_even_under_one_name() {
     let eu: Region = "eu-west-1".parse().unwrap();
     let ours = add_one(&*store).await.unwrap();
     assert_eq!(store.load(&eu).await, Ok(None));
-    let theirs = Keyring::new(eu.clone(), std::time::Duration::ZERO, &mut system_rng());
+    let keyring = Keyring::new(eu.clone(), std::time::Duration::ZERO, &mut system_rng());
+    let theirs = Stored { keyring, ..suite::empty() };
     store.replace(&eu, None, &theirs).await.unwrap();
     assert_eq!(store.load(&eu).await.unwrap().unwrap().0, theirs);
     assert_eq!(loaded(&*store).await, ours);
@@ -107,17 +108,17 @@ async fn regions_are_kept_apart_even_under_one_name() {
 
 #[tokio::test]
 async fn a_keyring_moves_between_stores() {
-    let (place, keyring, _) = Place::with_keyring().await;
+    let (place, stored, _) = Place::with_keyring().await;
     let dir = tempfile::tempdir().unwrap();
     let store = place.open();
     let folder = DirStore::new(dir.path().join("keys"), None);
     assert_eq!(copy(&*store, &folder, &region()).await, Ok(Copied::Written { keys: 1 }));
-    assert_eq!(loaded(&folder).await.0, keyring);
+    assert_eq!(loaded(&folder).await.0, stored);
 
     let elsewhere = Place::by_terraform().await;
     let copied = copy(&folder, &*elsewhere.open(), &region()).await;
     assert_eq!(copied, Ok(Copied::Written { keys: 1 }));
-    assert_eq!(loaded(&*elsewhere.open()).await.0, keyring);
+    assert_eq!(loaded(&*elsewhere.open()).await.0, stored);
     let again = copy(&folder, &*elsewhere.open(), &region()).await;
     assert_eq!(again, Ok(Copied::AlreadyThere { keys: 1 }));
 

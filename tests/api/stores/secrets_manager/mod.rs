@@ -23,10 +23,10 @@ use aws_sdk_secretsmanager::Client;
 use ivs_playback_auth::{
     ivs::arn::Region,
     keys::{
-        keyring::{Keyring, VersionId},
+        keyring::VersionId,
         material::PrivateKey,
         store::{
-            Revision, SecretsManagerFault, Store, StoreError,
+            Revision, SecretsManagerFault, Store, StoreError, Stored,
             secrets_manager::{STAGED_LABEL, SecretAccount, SecretsManagerStore},
         },
     },
@@ -67,12 +67,12 @@ impl Place {
     }
 
     /// A place with a keyring of one key.
-    async fn with_keyring() -> (Self, Keyring, Revision) {
+    async fn with_keyring() -> (Self, Stored, Revision) {
         let place = Self::new();
-        let mut keyring = suite::empty();
-        add_key(&mut keyring);
-        let revision = place.open().replace(&region(), None, &keyring).await.unwrap();
-        (place, keyring, revision)
+        let mut stored = suite::empty();
+        add_key(&mut stored);
+        let revision = place.open().replace(&region(), None, &stored).await.unwrap();
+        (place, stored, revision)
     }
 
     fn secret(&self) -> String {
@@ -135,15 +135,15 @@ impl Place {
 }
 
 /// Replaces what is there by a keyring with one key more.
-async fn add_one(store: &dyn Store) -> Result<(Keyring, Revision), StoreError> {
+async fn add_one(store: &dyn Store) -> Result<(Stored, Revision), StoreError> {
     let read = store.load(&region()).await?;
-    let (mut keyring, expected) = match read {
-        Some((keyring, revision)) => (keyring, Some(revision)),
+    let (mut stored, expected) = match read {
+        Some((stored, revision)) => (stored, Some(revision)),
         None => (suite::empty(), None),
     };
-    add_key(&mut keyring);
-    let revision = store.replace(&region(), expected, &keyring).await?;
-    Ok((keyring, revision))
+    add_key(&mut stored);
+    let revision = store.replace(&region(), expected, &stored).await?;
+    Ok((stored, revision))
 }
 
 #[tokio::test]
@@ -171,12 +171,13 @@ async fn one_of_several_wins() {
 
 #[tokio::test]
 async fn the_secret_is_a_document_that_people_can_read() {
-    let (place, keyring, revision) = Place::with_keyring().await;
+    let (place, stored, revision) = Place::with_keyring().await;
     let json: serde_json::Value = serde_json::from_str(&place.text().await).unwrap();
     assert_eq!(json["version"], 1);
-    assert_eq!(json["id"], keyring.id.as_str());
+    assert_eq!(json["id"], stored.keyring.id.as_str());
     let pem = json["keys"][0]["privateKey"].as_str().unwrap();
-    assert_eq!(PrivateKey::read(pem, None).ok(), keyring.keys[0].private_key);
+    let id = &stored.keyring.keys[0].id;
+    assert_eq!(PrivateKey::read(pem, None).ok().as_ref(), stored.private_keys.get(id));
 
     let store = place.open();
     let described = format!("secrets-manager {} in us-west-2", place.secret());
@@ -193,16 +194,16 @@ async fn reading_is_one_call_and_writing_three() {
     let first = ["GetSecretValue", "DescribeSecret", "GetSecretValue", "DescribeSecret"];
     assert_eq!(wire.take_calls(), [&first[..], &["CreateSecret"]].concat());
 
-    let (mut keyring, revision) = loaded(&*store).await;
+    let (mut stored, revision) = loaded(&*store).await;
     assert_eq!(wire.take_calls(), ["GetSecretValue"]);
-    add_key(&mut keyring);
-    store.replace(&region(), Some(revision.clone()), &keyring).await.unwrap();
+    add_key(&mut stored);
+    store.replace(&region(), Some(revision.clone()), &stored).await.unwrap();
     let write = ["GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage"];
     assert_eq!(wire.take_calls(), write);
 
     // Who is late adds no version.
     let versions = place.versions().await.len();
-    let refused = store.replace(&region(), Some(revision), &keyring).await;
+    let refused = store.replace(&region(), Some(revision), &stored).await;
     assert_eq!(refused, Err(StoreError::Conflict));
     assert_eq!(wire.take_calls(), ["GetSecretValue"]);
     assert_eq!(place.versions().await.len(), versions);

@@ -3,10 +3,7 @@
 use std::{future::ready, sync::Arc};
 
 use futures_util::{StreamExt as _, stream};
-use ivs_playback_auth::keys::{
-    keyring::Keyring,
-    store::{Revision, StoreError},
-};
+use ivs_playback_auth::keys::store::{Revision, StoreError, Stored};
 
 use super::{
     super::suite::{self, add_key, loaded, region},
@@ -54,18 +51,18 @@ async fn strike(start: Start, call: &'static str, fault: Fault, blind: bool) {
     let wire = Wire::new();
     let store = place.open_on(&wire);
     let before = store.load(&region()).await.unwrap();
-    let (mut keyring, expected) = match before.clone() {
-        Some((keyring, revision)) => (keyring, Some(revision)),
+    let (mut stored, expected) = match before.clone() {
+        Some((stored, revision)) => (stored, Some(revision)),
         None => (suite::empty(), None),
     };
-    add_key(&mut keyring);
+    add_key(&mut stored);
     wire.break_down(call, fault);
     let calls = Arc::clone(&wire);
     if blind {
         // What the labels would tell is not heard either.
         wire.before(call, async move { calls.break_down("DescribeSecret", Fault::RequestLost) });
     }
-    let outcome = store.replace(&region(), expected, &keyring).await;
+    let outcome = store.replace(&region(), expected, &stored).await;
     wire.mend();
 
     let after = store.load(&region()).await.unwrap();
@@ -73,14 +70,14 @@ async fn strike(start: Start, call: &'static str, fault: Fault, blind: bool) {
     match &outcome {
         Ok(revision) => {
             assert!(arrived && !blind, "{context}");
-            assert_eq!(after, Some((keyring, revision.clone())), "{context}");
+            assert_eq!(after, Some((stored, revision.clone())), "{context}");
         }
         Err(error) => {
             assert!(!arrived || blind, "{context}: {error}");
             assert!(matches!(error, StoreError::SecretsManager { .. }), "{context}: {error}");
             assert!(error.to_string().contains(call), "{context}: {error}");
             if arrived {
-                assert_eq!(after.map(|(keyring, _)| keyring), Some(keyring), "{context}");
+                assert_eq!(after.map(|(stored, _)| stored), Some(stored), "{context}");
             } else {
                 assert_eq!(after, before, "{context}");
             }
@@ -116,19 +113,19 @@ async fn the_labels_decide_what_an_answer_did_not_tell() {
 }
 
 /// Has somebody else write at the moment when `call` is about to arrive, and returns what both got.
-async fn overtaken(place: &Place, call: &'static str) -> (Result<Revision, StoreError>, Keyring) {
+async fn overtaken(place: &Place, call: &'static str) -> (Result<Revision, StoreError>, Stored) {
     let wire = Wire::new();
     let (store, other) = (place.open_on(&wire), place.open());
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    let (mut keyring, expected) = match store.load(&region()).await.unwrap() {
-        Some((keyring, revision)) => (keyring, Some(revision)),
+    let (mut stored, expected) = match store.load(&region()).await.unwrap() {
+        Some((stored, revision)) => (stored, Some(revision)),
         None => (suite::empty(), None),
     };
     wire.before(call, async move {
         let _ = sender.send(add_one(&*other).await.unwrap().0);
     });
-    add_key(&mut keyring);
-    let outcome = store.replace(&region(), expected, &keyring).await;
+    add_key(&mut stored);
+    let outcome = store.replace(&region(), expected, &stored).await;
     (outcome, receiver.await.unwrap())
 }
 
@@ -178,5 +175,5 @@ async fn a_lost_answer_and_then_overtaken_is_a_conflict() {
     });
     assert_eq!(add_one(&*store).await, Err(StoreError::Conflict));
     // Both keys are there: who came second built on what was first.
-    assert_eq!(loaded(&*place.open()).await.0.keys.len(), 3);
+    assert_eq!(loaded(&*place.open()).await.0.keyring.keys.len(), 3);
 }
