@@ -45,6 +45,7 @@
 //! - No private key, token or credential reaches a log, an error or a debug print.
 
 pub mod access;
+pub mod api;
 pub mod app;
 pub mod channels;
 pub mod cli;

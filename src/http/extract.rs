@@ -7,11 +7,12 @@
 use std::{marker::PhantomData, ops::Deref, sync::Arc, time::Duration};
 
 use axum::{
-    body::{Body, HttpBody},
+    body::{self, HttpBody},
     extract::{FromRequest, FromRequestParts, Request},
     http::{HeaderMap, Uri, header, request::Parts},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{
@@ -22,6 +23,7 @@ use super::{
 };
 use crate::{
     access::{self, Client, Scope, audit::Actor},
+    api::json::Json,
     tokens::grant::Violation,
 };
 
@@ -99,22 +101,48 @@ impl FromRequest<Api> for JsonObject {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
-        if !is_json(request.headers()) {
-            return Err(ApiError::new(
-                ProblemType::UnsupportedMediaType,
-                "Send the body as JSON, with content-type: application/json.",
-            ));
-        }
-        let query = QueryParameters::of(request.uri());
-        // What is left of the request's time is for its handler.
-        let deadline = api.limits.request_timeout.mul_f64(0.9);
-        let body = read_body(request.into_body(), api.limits.max_body);
-        let body = tokio::time::timeout(deadline, body).await.map_err(|_| too_slow(deadline))??;
+        let (body, query) = read_json(request, api).await?;
         let object = parse_object(&body)?;
-        // What is asked stands in the body. A `?mode=emergency` that goes unheard does harm.
         query.finish()?;
         Ok(Self(object))
     }
+}
+
+/// A body that has the shape of `T`.
+#[derive(Debug)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Api> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
+        let (body, query) = read_json(request, api).await?;
+        let json = Json::parse_object(&body).map_err(|error| {
+            ApiError::new(ProblemType::InvalidJson, format!("The body {error}."))
+        })?;
+        // A `?mode=emergency` that went unheard would do harm.
+        query.finish()?;
+        json.read().map(Self).map_err(|fault| ApiError::invalid(vec![fault.into()]))
+    }
+}
+
+/// Reads a body that is declared as JSON, and the query, in which nothing may be asked.
+async fn read_json(
+    request: Request,
+    api: &Api,
+) -> Result<(bytes::Bytes, QueryParameters), ApiError> {
+    if !is_json(request.headers()) {
+        return Err(ApiError::new(
+            ProblemType::UnsupportedMediaType,
+            "Send the body as JSON, with content-type: application/json.",
+        ));
+    }
+    let query = QueryParameters::of(request.uri());
+    // What is left of the request's time is for its handler.
+    let deadline = api.limits.request_timeout.mul_f64(0.9);
+    let body = read_body(request.into_body(), api.limits.max_body);
+    let body = tokio::time::timeout(deadline, body).await.map_err(|_| too_slow(deadline))??;
+    Ok((body, query))
 }
 
 fn too_slow(deadline: Duration) -> ApiError {
@@ -137,7 +165,7 @@ fn is_json(headers: &HeaderMap) -> bool {
         || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-async fn read_body(body: Body, max_body: usize) -> Result<bytes::Bytes, ApiError> {
+async fn read_body(body: body::Body, max_body: usize) -> Result<bytes::Bytes, ApiError> {
     let too_large = || {
         ApiError::new(
             ProblemType::BodyTooLarge,
