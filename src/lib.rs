@@ -13,6 +13,8 @@
 //! | [`cli`] | one file a subcommand |
 //! | [`app`] | composition root: configuration to components, router and background tasks |
 //! | [`http`] | the HTTP API; the only place with a status code |
+//! | [`service`] | the use cases, called by `http` and `cli` |
+//! | [`api`] | the JSON of requests and responses |
 //! | [`access`] | who calls: credentials, scopes, audit |
 //! | [`revocation`] | ending viewer sessions, denying new tokens |
 //! | [`inspection`] | finds what is wrong with a token, URL, request or 403; no I/O |
@@ -32,10 +34,10 @@
 //! # How a token is minted
 //!
 //! 1. `access` knows the caller from the headers, before a byte of the body is read.
-//! 2. `http::tokens` reads JSON into a `tokens` grant, with every fault at once.
+//! 2. `service::mint` turns a request into a grant, reporting every broken rule at once.
 //! 3. `channels` looks the channel up; a warm hit takes no lock and makes no call.
 //! 4. `keys` hands out the region's active signer, parsed when the keyring was read.
-//! 5. `tokens::mint` builds the claims, signs them, and re-reads what it signed.
+//! 5. `tokens::mint` prepares what the signer signs, and reads the finished token again.
 //!
 //! # What always holds
 //!
@@ -61,5 +63,6 @@ pub mod keys;
 mod prose;
 pub mod revocation;
 pub mod secret;
+pub mod service;
 pub mod telemetry;
 pub mod tokens;

@@ -17,7 +17,11 @@ use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 
-use super::clients::{Clients, DocumentError};
+use super::{
+    AuthError,
+    clients::{Client, Clients, DocumentError},
+    credential::Credential,
+};
 use crate::files::{ConfiguredFile, Content};
 
 /// The largest clients file, in bytes.
@@ -120,6 +124,16 @@ impl Registry {
     /// The clients now. Takes no lock.
     pub fn clients(&self) -> Guard<Arc<Clients>> {
         self.clients.load()
+    }
+
+    /// Returns the client with this credential.
+    ///
+    /// # Errors
+    ///
+    /// The credential is malformed or unknown.
+    pub fn authenticate(&self, credential: &str) -> Result<Arc<Client>, AuthError> {
+        let credential = Credential::parse(credential).map_err(|_| AuthError::Invalid)?;
+        self.clients().authenticate(&credential).ok_or(AuthError::Invalid)
     }
 
     /// Reads the file again; says whether the clients are other ones now. Blocks on the file.

@@ -15,13 +15,13 @@ use crate::{
     keys::{
         lifecycle::canary::Round,
         rotator::{Probe, ProbeFuture},
-        signer::Signer,
+        signer::{SignError, Signer},
     },
     secret::system_rng,
     tokens::{
         PlaybackUrlError,
-        grant::{Grant, Policy, Terms, TermsRequest, Violation},
-        mint::{Issue, MintError, mint},
+        grant::{Grant, MintRequest, Policy, Terms, Violation},
+        mint::{Issue, MintError, prepare},
         playback_url,
     },
 };
@@ -51,6 +51,8 @@ enum RoundError {
     Terms(Vec<Violation>),
     #[error(transparent)]
     Mint(#[from] MintError),
+    #[error(transparent)]
+    Sign(#[from] SignError),
     #[error(transparent)]
     Url(#[from] PlaybackUrlError),
     #[error("the playback edge cannot be asked: {0}")]
@@ -86,9 +88,11 @@ impl Canary {
         now: Timestamp,
     ) -> Result<u16, RoundError> {
         let policy = Policy { default_ttl: TTL, max_ttl: TTL, stamp_session_version: false };
-        let terms = Terms::parse(TermsRequest::default(), &policy).map_err(RoundError::Terms)?;
+        let terms = Terms::parse(MintRequest::default(), &policy).map_err(RoundError::Terms)?;
         let grant = Grant { channel: self.channel.clone(), terms };
-        let minted = mint(&grant, &policy, signer, Issue::at(now), &mut system_rng())?;
+        let prepared = prepare(&grant, &policy, Issue::at(now), &mut system_rng())?;
+        let signature = signer.sign(prepared.message())?;
+        let minted = prepared.finish(&signature)?;
         let url = playback_url(base, minted.token.expose())?;
         let (status, _) = fetcher.get(&url).await.map_err(RoundError::Fetch)?;
         Ok(status)

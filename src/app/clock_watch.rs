@@ -63,7 +63,7 @@ pub(super) async fn run(api: Api, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
         for region in api.ivs.names() {
             let now = Moment::of(&api.clock);
-            let clocks = api.clocks(region, now);
+            let clocks = api.ivs.clocks(region, now);
             let watched = regions.entry(region.clone()).or_default();
             match watched.update(clocks, api.viewers.clock_allowance()) {
                 Change::None => {}

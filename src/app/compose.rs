@@ -21,7 +21,6 @@ use crate::{
         access_log::AccessLog,
         demo::Demo,
         health::{CertificateStatus, ShutdownFlag},
-        inspect::InspectionTurns,
         metrics::MetricsPlace,
     },
     ivs::{
@@ -43,6 +42,7 @@ use crate::{
     },
     revocation::{ViewerSessions, denials::DenialsError},
     secret::system_rng,
+    service::{Channels, Inspections, Minting},
     telemetry::Instruments,
     telemetry::metrics::Metrics,
 };
@@ -270,23 +270,44 @@ impl App {
         let witness = Arc::new(RotationAudit { audit: audit.clone(), clock: clock.clone() });
         let rotators =
             rotators(config, &operations, &keys, &*store, &metrics, canary.as_ref(), &witness);
+        let limits = settings::limits(config);
+        let channels = Arc::new(Channels {
+            names,
+            directory: channels,
+            keys: Arc::clone(&keys),
+            ivs: ivs.clone(),
+        });
+        let minting = Minting {
+            instruments: Instruments { clock: clock.clone(), metrics: metrics.clone() },
+            audit: audit.clone(),
+            channels: Arc::clone(&channels),
+            keys: Arc::clone(&keys),
+            ivs: ivs.clone(),
+            viewers: viewers.clone(),
+            policy: settings::tokens(config),
+            public_channels: config.tokens.public_channels,
+        };
+        let inspections = Inspections::new(
+            clock.clone(),
+            Arc::clone(&channels),
+            Arc::clone(&inventory),
+            limits.request_timeout,
+        );
         let api = Api::from(Components {
             clock,
             metrics,
             registry: Arc::new(registry),
             audit,
-            names,
             channels,
+            minting,
+            inspections,
             keys,
             inventory,
             operations,
             rotators,
             viewers,
             ivs,
-            policy: settings::tokens(config),
-            public_channels: config.tokens.public_channels,
-            limits: settings::limits(config),
-            inspections: InspectionTurns::default(),
+            limits,
             certificate: CertificateStatus::default(),
             shutdown: ShutdownFlag::default(),
             access_log: AccessLog::default(),
@@ -384,7 +405,7 @@ impl App {
             self.tasks.spawn(denials.clone().run(self.api.clock.clone(), self.stop.clone()));
         }
         if self.warm_up {
-            let (channels, stop) = (self.api.channels.clone(), self.stop.clone());
+            let (channels, stop) = (self.api.channels.directory.clone(), self.stop.clone());
             self.tasks.spawn(async move {
                 stop.run_until_cancelled(channels.warm_up()).await;
             });

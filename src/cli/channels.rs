@@ -1,12 +1,9 @@
 //! `channels get|list`.
 
 use clap::Subcommand;
-use serde_json::json;
 
 use super::{Failure, Global, output};
-use crate::{
-    app::KeyAccess, channels::Requester, http::channels::ChannelBody, ivs::ChannelSummary,
-};
+use crate::app::KeyAccess;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ChannelsCommand {
@@ -27,47 +24,35 @@ pub(super) fn run(global: &Global, command: ChannelsCommand) -> Result<(), Failu
     let (runtime, app) = super::components(&config, KeyAccess::LookOnly)?;
     match command {
         ChannelsCommand::Get { channel } => {
-            let api = app.api();
-            let arn = api.resolve(&channel).map_err(Failure::failed)?;
-            let lookup = runtime.block_on(api.channels.lookup(&arn, Requester::LOCAL));
-            let lookup = lookup.map_err(Failure::failed)?;
+            let operator = super::operator();
+            let found = runtime.block_on(app.api().channels.get(&operator, &channel));
+            // The cause says more than callers over HTTP may know.
+            let channel = found.map_err(|error| match error.cause() {
+                Some(cause) => Failure::failed(cause),
+                None => Failure::failed(&error),
+            })?;
             if global.json() {
-                return output::json(&ChannelBody::from(&lookup));
+                return output::json(&channel);
             }
-            let channel = &lookup.channel;
             output::line(&format!("ARN           {}", channel.arn))?;
             output::line(&format!("name          {}", channel.name))?;
             output::line(&format!("playback      {}", privacy(channel.authorized)))?;
-            output::line(&format!("type          {}", channel.channel_type))?;
+            output::line(&format!("type          {}", channel.r#type))?;
             output::line(&format!("latency mode  {}", channel.latency_mode))?;
             output::line(&format!("playback URL  {}", channel.playback_url))
         }
         ChannelsCommand::List => {
             let ivs = super::only_region(&app.api().ivs)?;
-            let channels = runtime.block_on(async {
-                let mut channels: Vec<ChannelSummary> = Vec::new();
-                let mut next_token = None;
-                loop {
-                    let (page, next) = ivs.list_channels(next_token).await?;
-                    channels.extend(page);
-                    next_token = next;
-                    if next_token.is_none() {
-                        return Ok::<_, crate::ivs::IvsError>(channels);
-                    }
-                }
-            });
-            let channels = channels.map_err(Failure::failed)?;
+            let list = runtime.block_on(app.api().channels.list(ivs)).map_err(Failure::failed)?;
             if global.json() {
-                let channels: Vec<_> = channels
-                    .iter()
-                    .map(|it| json!({"arn": it.arn, "name": it.name, "authorized": it.authorized}))
-                    .collect();
-                return output::json(&json!({ "channels": channels }));
+                return output::json(&list);
             }
-            let rows: Vec<_> = channels
-                .iter()
-                .map(|it| {
-                    vec![it.arn.to_string(), privacy(it.authorized).to_owned(), it.name.clone()]
+            let rows: Vec<_> = list
+                .channels
+                .into_iter()
+                .map(|channel| {
+                    let privacy = privacy(channel.authorized).to_owned();
+                    vec![channel.arn.to_string(), privacy, channel.name]
                 })
                 .collect();
             output::table(&["ARN", "PLAYBACK", "NAME"], &rows)

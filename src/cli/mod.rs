@@ -12,11 +12,12 @@ use url::Url;
 
 use crate::{
     access::audit::Actor,
+    api::problem::ProblemType,
     app::{App, KeyAccess, StartError},
     clock::Clock,
     config::{Config, Environment, Log, Overrides, Sources, parse_duration},
-    http::problem::{ApiError, ProblemType},
     ivs::{IvsRegions, RegionalIvs, arn::Region},
+    service::Error,
     telemetry::{self, Delivery, Directives},
 };
 
@@ -258,29 +259,32 @@ fn log(settings: &Log, delivery: Delivery) -> Result<(), Failure> {
     telemetry::init(settings.format, &settings.level, delivery).map_err(Failure::failed)
 }
 
-/// A refusal of the HTTP API, for a person: its rules name members, a command line has flags.
-fn from_api_error(error: &ApiError) -> Failure {
+/// Turns the refusal of a use case into an error message. Its rules name members, and a command line has flags, so
+/// each broken rule begins with the flag that it is about.
+fn refused(error: &Error) -> Failure {
     const FLAGS: [(&str, &str); 10] = [
-        ("viewerSessionVersionsLessThanOrEqualTo", "--version"),
-        ("viewerSessionVersion", "--viewer-session-version"),
+        ("channel", "--channel"),
         ("viewerId", "--viewer-id"),
+        ("viewerSessionVersion", "--viewer-session-version"),
         ("allowedOrigins", "--origin"),
         ("strictOriginEnforcement", "--strict-origin"),
         ("singleUse", "--single-use"),
         ("maximumResolution", "--max-resolution"),
         ("ttlSeconds", "--ttl"),
         ("denyFor", "--deny-for"),
-        ("channel ", "--channel "),
+        ("viewerSessionVersionsLessThanOrEqualTo", "--version"),
     ];
-    let problem = error.to_problem(None, true);
-    let in_flags = |text: &str| {
-        FLAGS.iter().fold(text.to_owned(), |text, (member, flag)| text.replace(member, flag))
-    };
-    if error.problem() == ProblemType::InvalidRequest {
-        let faults: Vec<_> = problem.errors.iter().map(|it| in_flags(&it.detail)).collect();
-        return Failure::Usage(faults.join("\n  "));
+    if error.problem() != ProblemType::InvalidRequest {
+        return Failure::Failed(error.detail().to_owned());
     }
-    Failure::Failed(problem.detail)
+    let broken = error.violations().iter().map(|violation| {
+        let member = violation.pointer.split('/').nth(1).unwrap_or_default();
+        match FLAGS.iter().find(|(known, _)| *known == member) {
+            Some((_, flag)) => format!("{flag}: {}", violation.detail),
+            None => violation.detail.clone(),
+        }
+    });
+    Failure::Usage(broken.collect::<Vec<_>>().join("\n  "))
 }
 
 /// A duration as the configuration writes it.

@@ -6,22 +6,22 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 use url::Url;
 
 use super::{Failure, Global, output};
 use crate::{
+    api::MintRequest,
     app::{App, KeyAccess, fetch},
     channels::Requester,
     clock::Clock,
     config::Environment,
-    http::{inspect::facts::Facts, tokens::mint_one},
     inspection::{
         Context, Input, KeyRing, Questions, inspect,
         text::{Colour, render},
     },
     ivs::arn::ChannelArn,
+    service::Facts,
 };
 
 /// The most that is read from standard input or a file, in bytes.
@@ -105,8 +105,8 @@ fn run_mint(global: &Global, args: MintArgs) -> Result<(), Failure> {
     let (runtime, app) = super::components(&config, KeyAccess::Managed)?;
     app.read_denials().map_err(Failure::failed)?;
     let minted = runtime
-        .block_on(mint_one(app.api(), Requester::LOCAL, &super::operator(), args.into_members()))
-        .map_err(|error| super::from_api_error(&error))?;
+        .block_on(app.api().minting.mint(&super::operator(), Ok(args.into_request())))
+        .map_err(|error| super::refused(&error))?;
     if global.json() {
         return output::json(&minted);
     }
@@ -124,32 +124,17 @@ fn run_mint(global: &Global, args: MintArgs) -> Result<(), Failure> {
 }
 
 impl MintArgs {
-    /// The body that the HTTP API would be sent, so that both are judged by the same rules.
-    fn into_members(self) -> Map<String, Value> {
-        let mut members = Map::new();
-        members.insert("channel".to_owned(), self.channel.into());
-        if let Some(viewer_id) = self.viewer_id {
-            members.insert("viewerId".to_owned(), viewer_id.into());
+    fn into_request(self) -> MintRequest {
+        MintRequest {
+            channel: self.channel,
+            viewer_id: self.viewer_id,
+            viewer_session_version: self.viewer_session_version,
+            allowed_origins: Some(self.origins).filter(|origins| !origins.is_empty()),
+            strict_origin_enforcement: Some(self.strict_origin),
+            single_use: Some(self.single_use),
+            maximum_resolution: self.max_resolution,
+            ttl_seconds: self.ttl.map(|ttl| i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX)),
         }
-        if let Some(version) = self.viewer_session_version {
-            members.insert("viewerSessionVersion".to_owned(), version.into());
-        }
-        if !self.origins.is_empty() {
-            members.insert("allowedOrigins".to_owned(), self.origins.into());
-        }
-        if self.strict_origin {
-            members.insert("strictOriginEnforcement".to_owned(), true.into());
-        }
-        if self.single_use {
-            members.insert("singleUse".to_owned(), true.into());
-        }
-        if let Some(resolution) = self.max_resolution {
-            members.insert("maximumResolution".to_owned(), resolution.into());
-        }
-        if let Some(ttl) = self.ttl {
-            members.insert("ttlSeconds".to_owned(), json!(ttl.as_secs()));
-        }
-        members
     }
 }
 
@@ -169,7 +154,7 @@ fn run_inspect(global: &Global, args: InspectArgs) -> Result<(), Failure> {
     let mut facts = match &service {
         Some((runtime, app)) => {
             let questions = Questions::of(&input);
-            runtime.block_on(Facts::gather(app.api(), &questions, Some(Requester::LOCAL)))
+            runtime.block_on(app.api().inspections.facts(&questions, Some(Requester::LOCAL)))
         }
         None => Facts::default(),
     };
@@ -210,7 +195,7 @@ fn service(global: &Global) -> Result<(Runtime, App), Failure> {
 }
 
 fn channel_of(app: Option<&App>, name: &str) -> Result<ChannelArn, Failure> {
-    let known = app.and_then(|app| app.api().names.resolve(name).ok());
+    let known = app.and_then(|app| app.api().channels.names.resolve(name).ok());
     known.map_or_else(|| name.parse(), Ok).map_err(|error| {
         let hint = if app.is_some() { "" } else { "; an alias needs --config" };
         Failure::Usage(format!("--channel {name}: {error}{hint}"))

@@ -69,7 +69,7 @@ impl AccessLog {
             }
         }
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let cause = error.and_then(ApiError::source).map(|it| with_causes(it)).unwrap_or_default();
+        let cause = error.and_then(ApiError::cause).map(|it| with_causes(it)).unwrap_or_default();
         macro_rules! log {
             ($level:ident) => {
                 tracing::$level!(

@@ -44,7 +44,7 @@ pub async fn overview() -> Response {
             problems,
             "<tr><td>{}</td><td><a href=\"/docs/errors/{code}\"><code>{code}</code></a></td>\
              <td>{}</td></tr>",
-            spec.status.as_u16(),
+            spec.status,
             escape(spec.title),
             code = spec.code,
         );
@@ -68,7 +68,7 @@ pub async fn problem(code: PathText) -> Result<Response, ApiError> {
         &format!("{}: {}", spec.code, spec.title),
         &format!(
             "<p>HTTP status {}.</p><p>{}</p><p><a href=\"/docs\">All problems</a></p>",
-            spec.status.as_u16(),
+            spec.status,
             code_spans(spec.explanation)
         ),
     ))

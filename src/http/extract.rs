@@ -9,7 +9,8 @@ use std::{marker::PhantomData, ops::Deref, sync::Arc, time::Duration};
 use axum::{
     body::{self, HttpBody},
     extract::{FromRequest, FromRequestParts, Request},
-    http::{HeaderMap, Uri, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Uri, header, request::Parts},
+    response::{IntoResponse, Response},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -22,8 +23,8 @@ use super::{
     problem::{ApiError, ProblemType},
 };
 use crate::{
-    access::{self, Client, Scope, audit::Actor},
-    api::json::Json,
+    access::{AuthError, Client, Registry, Scope, audit::Actor},
+    api::json::{Fault, Json},
     tokens::grant::Violation,
 };
 
@@ -70,27 +71,53 @@ impl<S> Deref for Caller<S> {
 }
 
 impl<S: RequiredScope> FromRequestParts<Api> for Caller<S> {
-    type Rejection = ApiError;
+    type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
-        let client = authenticate(&parts.headers, api)?;
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Response> {
+        let client = authenticate(&parts.headers, &api.registry).map_err(challenge)?;
         if let Some(known) = parts.extensions.get::<RequestFacts>() {
             known.set_client(&client);
         }
-        client
-            .require(S::SCOPE)
-            .map_err(|error| ApiError::new(ProblemType::Forbidden, error.to_string()))?;
+        client.require(S::SCOPE).map_err(|error| {
+            ApiError::new(ProblemType::Forbidden, error.to_string()).into_response()
+        })?;
         Ok(Self { client, scope: PhantomData })
     }
 }
 
-/// Whether the headers name a client that holds `scope`, where anybody may call and some see more.
+/// Returns whether the headers identify a client that holds `scope`, where anyone may call and some see more.
 pub(super) fn may_also(headers: &HeaderMap, api: &Api, scope: Scope) -> bool {
-    authenticate(headers, api).is_ok_and(|client| client.require(scope).is_ok())
+    authenticate(headers, &api.registry).is_ok_and(|client| client.require(scope).is_ok())
 }
 
-fn authenticate(headers: &HeaderMap, api: &Api) -> Result<Arc<Client>, ApiError> {
-    access::authenticate(headers, &api.registry).map_err(ApiError::unauthenticated)
+/// Returns the client that the headers identify.
+fn authenticate(headers: &HeaderMap, registry: &Registry) -> Result<Arc<Client>, AuthError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().ok_or(AuthError::Missing)?;
+    // With several headers, a proxy in between may have checked another one.
+    if values.next().is_some() {
+        return Err(AuthError::Invalid);
+    }
+    let (scheme, credential) =
+        value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or(AuthError::Invalid)?;
+    // Schemes have no case (RFC 9110, section 11.1).
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(AuthError::Invalid);
+    }
+    registry.authenticate(credential.trim_matches(' '))
+}
+
+/// Refuses a caller that is not known. Without a credential the challenge stands alone (RFC 6750, section 3);
+/// with one it does not say what is wrong.
+fn challenge(error: AuthError) -> Response {
+    let challenge = match error {
+        AuthError::Missing => "Bearer",
+        AuthError::Invalid => "Bearer error=\"invalid_token\"",
+    };
+    let mut response =
+        ApiError::new(ProblemType::Unauthenticated, error.to_string()).into_response();
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    response
 }
 
 /// A body that is one JSON object without duplicate members.
@@ -116,13 +143,26 @@ impl<T: DeserializeOwned> FromRequest<Api> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
+        let Shape(read) = Shape::from_request(request, api).await?;
+        read.map(Self).map_err(|fault| ApiError::invalid(vec![fault.into()]))
+    }
+}
+
+/// A JSON object that may not have the shape of `T`, for a handler that records such a request, too.
+#[derive(Debug)]
+pub struct Shape<T>(pub Result<T, Fault>);
+
+impl<T: DeserializeOwned> FromRequest<Api> for Shape<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
         let (body, query) = read_json(request, api).await?;
         let json = Json::parse_object(&body).map_err(|error| {
             ApiError::new(ProblemType::InvalidJson, format!("The body {error}."))
         })?;
         // A `?mode=emergency` that went unheard would do harm.
         query.finish()?;
-        json.read().map(Self).map_err(|fault| ApiError::invalid(vec![fault.into()]))
+        Ok(Self(json.read()))
     }
 }
 
@@ -274,7 +314,62 @@ impl<S: Send + Sync> FromRequestParts<S> for QueryParameters {
 
 #[cfg(test)]
 mod tests {
+    use rand::{SeedableRng, rngs::StdRng};
+    use secrecy::ExposeSecret;
+
     use super::*;
+    use crate::{
+        access::{ClientsSource, NewClient},
+        clock::Timestamp,
+    };
+
+    /// A registry with one client, and its credential.
+    fn registry() -> (Registry, String) {
+        let mut rng = StdRng::seed_from_u64(1);
+        let now = Timestamp::from_unix_seconds(0);
+        let new = NewClient::generate("web", [Scope::TokensMint], now, &mut rng).unwrap();
+        let source = ClientsSource::Inline(new.client.to_toml().into());
+        (Registry::load(source).unwrap(), new.credential.reveal().expose_secret().to_owned())
+    }
+
+    fn authenticate_values(
+        values: &[&[u8]],
+        registry: &Registry,
+    ) -> Result<Arc<Client>, AuthError> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+        }
+        authenticate(&headers, registry)
+    }
+
+    #[test]
+    fn credential_is_accepted_whatever_the_case_of_the_scheme() {
+        let (registry, credential) = registry();
+        for scheme in ["Bearer ", "bearer ", "BEARER  "] {
+            let value = format!("{scheme}{credential}");
+            let client = authenticate_values(&[value.as_bytes()], &registry).unwrap();
+            assert_eq!(client.name(), "web");
+        }
+    }
+
+    #[test]
+    fn missing_credential_differs_from_an_invalid_one() {
+        let (registry, credential) = registry();
+        let refusal = |values: &[&[u8]]| authenticate_values(values, &registry).unwrap_err();
+        let bearer = format!("Bearer {credential}");
+        let wrong = format!("Bearer {}A", &credential[..credential.len() - 1]);
+        assert_eq!(refusal(&[]), AuthError::Missing);
+        assert_eq!(refusal(&[b"Basic dXNlcjpwYXNz"]), AuthError::Invalid);
+        assert_eq!(refusal(&[credential.as_bytes()]), AuthError::Invalid);
+        assert_eq!(refusal(&[b"Bearer "]), AuthError::Invalid);
+        assert_eq!(refusal(&[b"Bearer \xff"]), AuthError::Invalid);
+        assert_eq!(refusal(&[wrong.as_bytes()]), AuthError::Invalid);
+        assert_eq!(refusal(&[bearer.as_bytes(), bearer.as_bytes()]), AuthError::Invalid);
+        assert_eq!(refusal(&[bearer.as_bytes(), b"Basic x"]), AuthError::Invalid);
+        let error = refusal(&[wrong.as_bytes()]);
+        assert!(!format!("{error} {error:?}").contains(&credential[..16]), "{error}");
+    }
 
     fn content_type(value: &str) -> bool {
         let mut headers = HeaderMap::new();

@@ -32,6 +32,7 @@ use crate::{
     clock::Timestamp,
     ivs::{IvsError, arn::Region},
     keys::snapshot::{NoSigner, RefreshError, RegionStatus},
+    service::public_reason,
 };
 
 /// Set once, when the process begins to shut down. Cheap to clone.
@@ -319,8 +320,7 @@ fn signing(status: &RegionStatus, may_see_arns: bool) -> Vec<FindingBody> {
             NoSigner::Unusable { .. } => "key_unusable",
             NoSigner::UnknownRegion { .. } => "region_not_served",
         };
-        let detail =
-            if may_see_arns { reason.to_string() } else { super::key_pairs::public_reason(reason) };
+        let detail = if may_see_arns { reason.to_string() } else { public_reason(reason) };
         findings.push(FindingBody { code, detail });
     }
     if let (Ok(_), Some((since, error))) = (&status.signer, &status.failing) {

@@ -36,7 +36,6 @@ use crate::{
             GenerateKey, ImportPublicKey, Label, MAX_TAG_KEY, MAX_TAG_VALUE, MAX_TAGS,
             OperationError,
         },
-        snapshot::{NoSigner, RefreshError},
         store::StoreError,
     },
     prose::sentence,
@@ -362,45 +361,6 @@ async fn find(api: &Api, name: &str) -> Result<KeyPairView, ApiError> {
         "Neither the keyring nor Amazon IVS has this key pair; GET /v1/key-pairs?refresh=true \
          lists those that there are.",
     ))
-}
-
-/// Why nothing can be signed, without what is not the caller's to know.
-pub(super) fn public_reason(reason: &NoSigner) -> String {
-    match reason {
-        NoSigner::EmptyKeyring { .. }
-        | NoSigner::NoActiveKey { .. }
-        | NoSigner::UnknownRegion { .. }
-        | NoSigner::NotRead { cause: RefreshError::UnrecordedLimit(_), .. }
-        | NoSigner::TooOld { cause: RefreshError::UnrecordedLimit(_), .. } => {
-            sentence(&reason.to_string())
-        }
-        NoSigner::FingerprintMismatch { .. } => {
-            "The active key pair has another fingerprint in Amazon IVS than in the keyring; \
-             `keys list` says which."
-                .to_owned()
-        }
-        NoSigner::PairMissing { .. } => {
-            "The active key pair was deleted in Amazon IVS and could not be put back yet."
-                .to_owned()
-        }
-        NoSigner::Unusable { region, .. } => {
-            format!("The active key of {region} cannot sign; the log says why.")
-        }
-        NoSigner::NotRead { region, .. } => {
-            format!("The keyring of {region} could not be read; the log says why.")
-        }
-        NoSigner::TooOld { region, .. } => format!(
-            "The keyring of {region} was read too long ago to sign with it, and cannot be read \
-             now; the log says why."
-        ),
-    }
-}
-
-/// A mint without a signer.
-pub(super) fn no_active_key(reason: NoSigner) -> ApiError {
-    ApiError::new(ProblemType::NoActiveKey, public_reason(&reason))
-        .retry_after(RETRY_AFTER)
-        .caused_by(reason)
 }
 
 /// A call to IVS that key pairs needed and that failed. AWS's own sentences name principals and may

@@ -34,7 +34,7 @@ use tower_http::{
 use super::{
     Api,
     access_log::Answered,
-    problem::{ApiError, ProblemType},
+    problem::{ApiError, ProblemType, write_head},
     protocol,
 };
 use crate::{
@@ -210,7 +210,7 @@ async fn finish(State(api): State<Api>, mut request: Request, next: Next) -> Res
         && let Err(unavailable) =
             record_refusal(&api, &facts, &method, route.as_ref(), refusal).await
     {
-        unavailable.write_head(&mut response);
+        write_head(&unavailable, &mut response);
         error = Some(unavailable);
     }
     if let Some(error) = &error {
@@ -253,7 +253,7 @@ async fn record_refusal(
         code: Some(error.problem().spec().code),
         ..Record::new(api.clock.now(), &actor, (Kind::Refusal, "refusal"), Outcome::Refused)
     };
-    api.audit.record(&record).await.map_err(ApiError::audit_unavailable)
+    api.audit.record(&record).await.map_err(ApiError::from)
 }
 
 /// The caller's own id if it is harmless in a log.

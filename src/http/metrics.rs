@@ -73,7 +73,7 @@ pub async fn served_elsewhere() -> ApiError {
 fn write_metrics(api: &Api, headers: &HeaderMap) -> Result<Response, ApiError> {
     for region in api.ivs.names() {
         observe_keys(api, region);
-        let offset = api.clocks(region, Moment::of(&api.clock)).offset_millis();
+        let offset = api.ivs.clocks(region, Moment::of(&api.clock)).offset_millis();
         if let Some(offset) = offset {
             api.metrics.set_ivs_clock_offset(region.as_str(), offset);
         }

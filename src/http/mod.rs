@@ -18,19 +18,19 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     access::{audit::AuditLog, registry::Registry},
-    channels::{ChannelDirectory, ChannelNames, ChannelRefError},
+    channels::ChannelRefError,
     clock::{Clock, Moment},
-    config::{CorsOrigin, PublicChannels},
+    config::CorsOrigin,
     ivs::{
-        Clocks, IvsRegions, Skew,
+        IvsRegions, Skew,
         arn::{ChannelArn, Region},
     },
     keys::{
         inventory::Inventory, operations::KeyOperations, rotator::Rotator, snapshot::SigningKeys,
     },
     revocation::ViewerSessions,
+    service::{Channels, Inspections, Minting},
     telemetry::metrics::Metrics,
-    tokens::grant::Policy,
 };
 
 use self::{demo::Demo, metrics::MetricsPlace};
@@ -42,7 +42,6 @@ pub mod docs;
 pub mod extract;
 pub mod health;
 mod idempotency;
-pub mod inspect;
 pub(crate) mod json;
 pub mod jwks;
 pub mod key_pairs;
@@ -76,34 +75,15 @@ impl From<Components> for Api {
 }
 
 impl Api {
-    /// The channel that a caller's text names.
-    ///
-    /// Whose channels this service signs for may be known only after the first key was made, so the
-    /// keyring is looked at here.
-    ///
-    /// # Errors
-    ///
-    /// It names none, or one that this service cannot mint for.
+    /// See [`Channels::resolve`].
     pub fn resolve(&self, text: &str) -> Result<ChannelArn, ChannelRefError> {
-        if self.names.account().is_none() {
-            let mut keyrings =
-                self.ivs.names().iter().filter_map(|region| self.keys.keyring(region));
-            if let Some(account) = keyrings.find_map(|it| it.account_id.clone()) {
-                self.names.learn_account(account);
-            }
-        }
-        self.names.resolve(text)
-    }
-
-    /// Our clock at `now`, and what is known of that of IVS in the region.
-    pub fn clocks(&self, region: &Region, now: Moment) -> Clocks {
-        self.ivs.region(region).map_or_else(|| Clocks::new(now, None), |ivs| ivs.clocks(now))
+        self.channels.resolve(text)
     }
 
     /// How far our clock is from that of IVS in the region, if that is more than
     /// `viewers.clock_allowance`.
     pub fn clock_skew(&self, region: &Region) -> Option<Skew> {
-        let clocks = self.clocks(region, Moment::of(&self.clock));
+        let clocks = self.ivs.clocks(region, Moment::of(&self.clock));
         clocks.skew_over(self.viewers.clock_allowance())
     }
 }
@@ -119,10 +99,12 @@ pub struct Components {
     pub registry: Arc<Registry>,
     /// What is recorded.
     pub audit: AuditLog,
-    /// What callers call a channel.
-    pub names: ChannelNames,
-    /// The cached channel lookup.
-    pub channels: ChannelDirectory,
+    /// The channels that this service covers.
+    pub channels: Arc<Channels>,
+    /// Mints tokens.
+    pub minting: Minting,
+    /// Inspects tokens.
+    pub inspections: Inspections,
     /// Each region's active signer.
     pub keys: Arc<SigningKeys>,
     /// Which key pairs there are.
@@ -135,14 +117,8 @@ pub struct Components {
     pub viewers: ViewerSessions,
     /// The regions served.
     pub ivs: IvsRegions,
-    /// Lifetimes of tokens.
-    pub policy: Policy,
-    /// What a mint for a public channel answers.
-    pub public_channels: PublicChannels,
     /// Bounds of requests.
     pub limits: Limits,
-    /// How many inspections are computed at a time.
-    pub inspections: inspect::InspectionTurns,
     /// The state of the server's certificate, if it has one.
     pub certificate: health::CertificateStatus,
     /// Whether the process is shutting down.
@@ -172,7 +148,7 @@ pub fn router(
     let bounded = Router::new()
         .route("/v1/tokens", post(tokens::mint_token))
         .route("/v1/tokens/batch", post(tokens::mint_token_batch))
-        .route("/v1/tokens/inspect", post(inspect::inspect_token))
+        .route("/v1/tokens/inspect", post(tokens::inspect_token))
         .route("/v1/channels/{channel}", get(channels::get_channel))
         .route("/v1/channels/{channel}/refresh", post(channels::refresh_channel))
         .route("/v1/key-pairs", get(key_pairs::list_key_pairs).post(key_pairs::create_key_pair))

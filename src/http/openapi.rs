@@ -23,13 +23,15 @@ use utoipa::{
 };
 
 use super::{
-    Api, channels, health, inspect, jwks, key_pairs, metrics,
-    problem::{FieldError, Problem, ProblemType},
+    Api, channels, health, jwks, key_pairs, metrics,
+    problem::{Problem, ProblemType},
     rotations, tokens, viewer_sessions,
 };
 use crate::{
+    api::{inspect_rules, mint_rules},
     inspection::FindingCode,
     ivs::arn::{AccountId, Region},
+    tokens::grant::Violation,
 };
 
 /// The region and account of the examples. A configured process replaces them by its own.
@@ -45,7 +47,7 @@ const EXAMPLE_ACCOUNT: &str = "123456789012";
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(
-        tokens::mint_token, tokens::mint_token_batch, inspect::inspect_token,
+        tokens::mint_token, tokens::mint_token_batch, tokens::inspect_token,
         channels::get_channel, channels::refresh_channel,
         key_pairs::list_key_pairs, key_pairs::create_key_pair, key_pairs::get_key_pair,
         key_pairs::delete_key_pair,
@@ -55,7 +57,7 @@ const EXAMPLE_ACCOUNT: &str = "123456789012";
         jwks::get_jwks, health::healthz, health::readyz,
         metrics::get_metrics
     ),
-    components(schemas(Problem, FieldError)),
+    components(schemas(Problem, Violation)),
     modifiers(&Credential, &Problems, &StrictRequests)
 )]
 pub struct ApiDoc;
@@ -106,15 +108,15 @@ pub fn get_openapi(document: Bytes) -> Response {
 
 /// The [`document`] of the process that `api` belongs to.
 pub(super) fn document_of(api: &Api) -> Bytes {
-    let (regions, account) = (api.ivs.names(), api.names.account());
-    document(Some(&Served { regions, account, max_ttl: api.policy.max_ttl })).into()
+    let (regions, account) = (api.ivs.names(), api.channels.names.account());
+    document(Some(&Served { regions, account, max_ttl: api.minting.policy.max_ttl })).into()
 }
 
 fn refine_schemas(document: &mut Value, served: Option<&Served<'_>>) {
     let schemas = &mut document["components"]["schemas"];
     for (name, refinement) in [
-        ("MintRequest", tokens::MintRequest::refinement()),
-        ("InspectRequest", inspect::InspectRequest::refinement()),
+        ("MintRequest", mint_rules()),
+        ("InspectRequest", inspect_rules()),
         ("CreateKeyPairRequest", key_pairs::CreateKeyPairRequest::refinement()),
     ] {
         merge(&mut schemas[name], refinement);
@@ -323,7 +325,7 @@ const PROBLEM_CODES: &str = "x-problem-codes";
 
 fn add(operation: &mut utoipa::openapi::path::Operation, problem: ProblemType) {
     let spec = problem.spec();
-    let status = spec.status.as_u16().to_string();
+    let status = spec.status.to_string();
     let responses = &mut operation.responses.responses;
     if let Some(RefOr::T(known)) = responses.get_mut(&status) {
         if known.content.contains_key("application/problem+json") {

@@ -6,7 +6,8 @@ use std::fmt::{self, Write};
 use serde::{Serialize, Serializer};
 
 /// One thing that is wrong, or will go wrong, with a token or its URL.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = InspectFinding)]
 pub struct Finding {
     /// What was found.
     pub code: FindingCode,
@@ -16,6 +17,7 @@ pub struct Finding {
     pub detail: String,
     /// The claim concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub claim: Option<String>,
     /// Where it shows.
     #[serde(skip)]

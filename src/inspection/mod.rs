@@ -61,23 +61,45 @@ pub enum ChannelFacts {
 }
 
 /// The result of an inspection.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = InspectResponse, example = json!({
+    "valid": false,
+    "findings": [{
+        "code": "exp_in_milliseconds", "severity": "warning", "claim": "exp",
+        "detail": "exp is in milliseconds. Divide by 1000 and round down: `Math.floor(Date.now() / 1000) + 300`."
+    }, {
+        "code": "wrong_algorithm", "severity": "error",
+        "detail": "The token is signed with RS256, but IVS accepts ES384 only."
+    }],
+    "notChecked": ["signature"],
+    "header": {"alg": "RS256", "typ": "JWT"},
+    "claims": {
+        "aws:channel-arn": "arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGh1234",
+        "exp": 1_795_337_700_000_i64
+    },
+    "tokenId": "9f2c4be1a07d3358"
+}))]
 pub struct Inspection {
-    /// `false` if there is an error; `None` if something that could make IVS refuse was not checked.
+    /// False if there is an error; null if something that could cause a refusal was not checked.
+    #[schema(required)]
     pub valid: Option<bool>,
     /// The errors, then the warnings.
     pub findings: Vec<Finding>,
     /// What was not or cannot be checked.
     pub not_checked: Vec<NotChecked>,
-    /// The header, if it could be read.
+    /// Null if it cannot be read.
+    #[schema(required)]
     pub header: Option<Map<String, Value>>,
-    /// The claims, if they could be read. They are not verified.
+    /// As written in the token; none of it is verified. Null if they cannot be read.
+    #[schema(required)]
     pub claims: Option<Map<String, Value>>,
-    /// See [`token_id`](crate::tokens::token_id).
+    /// The first 16 hexadecimal digits of the token's SHA-256; null without a token.
+    #[schema(required)]
     pub token_id: Option<String>,
     /// The key pair that signed, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, value_type = Option<String>)]
     pub key_pair_arn: Option<PlaybackKeyArn>,
     /// The outline of the URL, in which faults are marked.
     #[serde(skip)]

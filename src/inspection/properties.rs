@@ -11,9 +11,8 @@ use crate::{
     ivs::arn::PlaybackKeyArn,
     tokens::{
         claims::{AWS_CLAIMS, CAPPED_TTL, EXP},
-        grant::{Grant, Policy, Terms, TermsRequest},
-        mint,
-        mint::Issue,
+        grant::{Grant, MintRequest, Policy, Terms},
+        mint::{Issue, prepare},
         playback_url,
         testing::{CHANNEL, TestKey},
     },
@@ -72,12 +71,13 @@ prop_compose! {
         single_use in prop::option::of(any::<bool>()),
         resolution in prop::option::of(prop::sample::select(vec!["SD", "HD", "FULL_HD"])),
         ttl in prop::option::of(1_i64..=3600),
-    ) -> TermsRequest {
+    ) -> MintRequest {
         let capped = viewer_id.is_some() || single_use == Some(true);
         let limit = if capped { policy.max_ttl.min(CAPPED_TTL) } else { policy.max_ttl };
         let limit = i64::try_from(limit.as_secs()).unwrap();
         let named = origins.as_ref().is_some_and(|origins| origins[0] != "*");
-        TermsRequest {
+        MintRequest {
+            channel: CHANNEL.to_owned(),
             viewer_session_version: version.filter(|_| viewer_id.is_some()),
             viewer_id,
             allowed_origins: origins,
@@ -85,12 +85,11 @@ prop_compose! {
             single_use,
             maximum_resolution: resolution.map(str::to_owned),
             ttl_seconds: ttl.map(|ttl| ttl.min(limit)),
-            unreadable: Vec::new(),
         }
     }
 }
 
-fn any_good_mint() -> impl Strategy<Value = (Policy, TermsRequest)> {
+fn any_good_mint() -> impl Strategy<Value = (Policy, MintRequest)> {
     any_policy().prop_flat_map(|policy| (Just(policy), any_good_request(policy)))
 }
 
@@ -113,7 +112,10 @@ proptest! {
         let terms = Terms::parse(request, &policy);
         prop_assert!(terms.is_ok(), "{:?}", terms);
         let grant = Grant { channel, terms: terms.unwrap() };
-        let minted = mint(&grant, &policy, &*KEY, Issue::at(now), &mut StdRng::seed_from_u64(seed)).unwrap();
+        let mut rng = StdRng::seed_from_u64(seed);
+        let prepared = prepare(&grant, &policy, Issue::at(now), &mut rng).unwrap();
+        let signature = KEY.sign(prepared.message());
+        let minted = prepared.finish(&signature).unwrap();
 
         // Played at once, from an allowed origin.
         let base = "https://a1b2.us-west-2.playback.live-video.net/api/video/v1/us-west-2.123456789012.channel.AbCdEfGh1234.m3u8";

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::{ivs::arn::ChannelArn, keys::material::PublicKey, tokens::mint::SIGNATURE_LENGTH};
+use crate::{ivs::arn::ChannelArn, keys::material::PublicKey, tokens::SIGNATURE_LENGTH};
 
 use super::{
     compact::UnverifiedToken,

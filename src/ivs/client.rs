@@ -58,7 +58,7 @@ pub struct Channel {
 }
 
 /// A channel as lists show it: without a playback URL.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
 pub struct ChannelSummary {
     /// Its ARN.
     pub arn: ChannelArn,

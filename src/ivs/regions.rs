@@ -11,14 +11,14 @@ use aws_sdk_ivs::config::StalledStreamProtectionConfig;
 use tokio::sync::OnceCell;
 
 use super::{
-    IvsError, RegionalIvs,
+    Clocks, IvsError, RegionalIvs,
     arn::{AccountId, Region},
     endpoint::Endpoint,
     pacer::Pacers,
     region_name::{RegionNameError, parse_region},
     server_time::LastServerTime,
 };
-use crate::telemetry::Instruments;
+use crate::{clock::Moment, telemetry::Instruments};
 
 /// The largest share of a time-out that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -166,6 +166,11 @@ impl IvsRegions {
     /// The endpoint of `region`, if it is served.
     pub fn region(&self, region: &Region) -> Option<&RegionalIvs> {
         self.0.regions.get(region)
+    }
+
+    /// Returns this process's clock at `now`, and what is known of IVS's clock in the region.
+    pub fn clocks(&self, region: &Region, now: Moment) -> Clocks {
+        self.region(region).map_or_else(|| Clocks::new(now, None), |ivs| ivs.clocks(now))
     }
 
     /// The regions served, in the order of the configuration.

@@ -5,15 +5,14 @@
 //! signature takes 70 or more and checking it would take longer still.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use serde::Deserialize;
 
 use crate::clock::Timestamp;
 
 use super::{
-    claims::{CAPPED_TTL, MaximumResolution},
+    claims::{CAPPED_TTL, MaximumResolution, PlaybackClaims},
     grant::{Grant, Policy},
-    mint::{HEADER, SIGNATURE_LENGTH},
     origin::AllowedOrigins,
+    token::{HEADER, SIGNATURE_LENGTH},
 };
 
 /// [`SIGNATURE_LENGTH`] in base64url.
@@ -39,7 +38,7 @@ pub(super) fn check(
         return Err(CheckFailure::Form);
     }
     let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).map_err(|_| CheckFailure::Form)?;
-    let claims: FinishedClaims =
+    let claims: PlaybackClaims<'_> =
         serde_json::from_slice(&payload).map_err(|_| CheckFailure::Claims)?;
 
     let terms = &grant.terms;
@@ -76,27 +75,6 @@ pub enum CheckFailure {
     Lifetime,
 }
 
-/// What a finished token is read back into. A claim that IVS does not define is refused.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FinishedClaims {
-    #[serde(rename = "aws:channel-arn")]
-    channel_arn: String,
-    #[serde(rename = "aws:access-control-allow-origin")]
-    allow_origin: Option<String>,
-    #[serde(rename = "aws:strict-origin-enforcement", default)]
-    strict_origin_enforcement: bool,
-    #[serde(rename = "aws:single-use-uuid")]
-    single_use_uuid: Option<String>,
-    #[serde(rename = "aws:viewer-id")]
-    viewer_id: Option<String>,
-    #[serde(rename = "aws:viewer-session-version")]
-    viewer_session_version: Option<i64>,
-    #[serde(rename = "aws:maximum-resolution")]
-    maximum_resolution: Option<String>,
-    exp: i64,
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -105,7 +83,7 @@ mod tests {
 
     use super::*;
     use crate::tokens::{
-        grant::{Terms, TermsRequest},
+        grant::{MintRequest, Terms},
         testing::CHANNEL,
     };
 
@@ -117,13 +95,13 @@ mod tests {
     };
 
     fn granted() -> Grant {
-        let terms = TermsRequest {
+        let terms = MintRequest {
             viewer_id: Some("v".to_owned()),
             allowed_origins: Some(vec!["https://a.test".to_owned()]),
             strict_origin_enforcement: Some(true),
             single_use: Some(true),
             maximum_resolution: Some("HD".to_owned()),
-            ..TermsRequest::default()
+            ..MintRequest::default()
         };
         let terms = Terms::parse(terms, &POLICY).unwrap();
         Grant { channel: CHANNEL.parse().unwrap(), terms }

@@ -4,12 +4,10 @@
 //! and never a map, so that a misspelt name cannot be minted and `exp` is a whole number of
 //! seconds by type.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
-use serde::Serialize;
-use uuid::Uuid;
-
-use crate::ivs::arn::ChannelArn;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// `aws:channel-arn`: the channel that the token plays.
 pub const CHANNEL_ARN: &str = "aws:channel-arn";
@@ -67,37 +65,46 @@ pub const LARGE_TOKEN: usize = 2048;
 /// and only `allowedOrigins` can make a token that long.
 pub const MAX_TOKEN: usize = 8192;
 
-/// The claims of one token. A claim that was not asked for is absent.
-#[derive(Serialize)]
+/// The claims of one token. A claim that was not requested is absent, and a claim that IVS does not define is
+/// refused when a finished token is read back.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct PlaybackClaims<'a> {
-    #[serde(rename = "aws:channel-arn")]
-    pub(super) channel_arn: &'a ChannelArn,
-    #[serde(rename = "aws:access-control-allow-origin", skip_serializing_if = "Option::is_none")]
-    pub(super) allow_origin: Option<&'a str>,
-    #[serde(rename = "aws:strict-origin-enforcement", skip_serializing_if = "Option::is_none")]
-    pub(super) strict_origin_enforcement: Option<bool>,
+    #[serde(borrow, rename = "aws:channel-arn")]
+    pub(super) channel_arn: Cow<'a, str>,
+    #[serde(
+        borrow,
+        rename = "aws:access-control-allow-origin",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(super) allow_origin: Option<Cow<'a, str>>,
+    #[serde(rename = "aws:strict-origin-enforcement", default, skip_serializing_if = "is_false")]
+    pub(super) strict_origin_enforcement: bool,
     #[serde(rename = "aws:single-use-uuid", skip_serializing_if = "Option::is_none")]
-    pub(super) single_use_uuid: Option<SingleUseId>,
-    #[serde(rename = "aws:viewer-id", skip_serializing_if = "Option::is_none")]
-    pub(super) viewer_id: Option<&'a str>,
+    pub(super) single_use_uuid: Option<String>,
+    #[serde(borrow, rename = "aws:viewer-id", skip_serializing_if = "Option::is_none")]
+    pub(super) viewer_id: Option<Cow<'a, str>>,
     #[serde(rename = "aws:viewer-session-version", skip_serializing_if = "Option::is_none")]
     pub(super) viewer_session_version: Option<i64>,
-    #[serde(rename = "aws:maximum-resolution", skip_serializing_if = "Option::is_none")]
-    pub(super) maximum_resolution: Option<MaximumResolution>,
+    #[serde(borrow, rename = "aws:maximum-resolution", skip_serializing_if = "Option::is_none")]
+    pub(super) maximum_resolution: Option<Cow<'a, str>>,
     pub(super) exp: i64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 /// The best rendition that a token plays.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ToSchema)]
+#[schema(as = Resolution, rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum MaximumResolution {
     /// Up to 480p.
-    #[serde(rename = "SD")]
     Sd,
     /// Up to 720p.
-    #[serde(rename = "HD")]
     Hd,
     /// Up to 1080p.
-    #[serde(rename = "FULL_HD")]
     FullHd,
 }
 
@@ -171,16 +178,5 @@ pub(crate) fn check_viewer_id(text: &str) -> Result<(), ViewerIdError> {
     match text.chars().nth(MAX_VIEWER_ID_LENGTH) {
         None => Ok(()),
         Some(_) => Err(ViewerIdError::TooLong),
-    }
-}
-
-/// A random UUID, written with hyphens.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SingleUseId(pub(super) Uuid);
-
-impl Serialize for SingleUseId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut buffer = Uuid::encode_buffer();
-        serializer.serialize_str(self.0.hyphenated().encode_lower(&mut buffer))
     }
 }

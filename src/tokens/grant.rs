@@ -1,13 +1,14 @@
-//! What a token shall say, once every rule of IVS and of this service holds.
+//! What is requested of a token, and what it will say once every rule of IVS and of this service holds.
 //!
-//! [`Terms::parse`] is the only way to terms, so whatever holds a [`Grant`] need not ask again: a
-//! session version stands beside a viewer id, strict enforcement beside at most five origins, and
-//! the lifetime is one that IVS accepts. All faults of a request are found at once, each with a
-//! JSON Pointer to its field. The rules are those of `POST /v1/tokens`.
+//! Only [`Terms::parse`] makes terms, so code that has a [`Grant`] need not check it again: a session
+//! version comes with a viewer id, strict enforcement with at most five origins, and the lifetime is one
+//! that IVS accepts. All broken rules of a request are reported at once, each with a JSON Pointer to its
+//! field. The rules are those of `POST /v1/tokens`.
 
 use std::{fmt, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ivs::arn::ChannelArn;
 
@@ -19,29 +20,44 @@ use super::{
     origin::{AllowedOrigins, MAX_ORIGINS, OriginListError},
 };
 
-/// The faults of a list that are told one by one. A request may be a mebibyte of two-byte entries,
+/// The faults of a list that are reported one by one. A request may be a mebibyte of two-byte entries,
 /// and its answer should not be thirty.
 const MAX_LISTED_FAULTS: usize = 100;
 
-/// The members of a mint request but `channel`, after their JSON types were checked.
-#[derive(Clone, Default)]
-pub struct TermsRequest {
-    /// `viewerId`: 1 to 40 characters, no personal data.
+/// What to mint a token for.
+#[derive(Clone, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({
+    "channel": "demo", "viewerId": "alice", "allowedOrigins": ["https://www.example.com"]
+}))]
+pub struct MintRequest {
+    /// A channel ARN, or a configured alias.
+    #[schema(example = "demo")]
+    pub channel: String,
+    /// Whom the token is for. Needed to revoke; the lifetime is then at most 600 s.
+    #[schema(nullable = false, min_length = 1, max_length = 40)]
     pub viewer_id: Option<String>,
-    /// `viewerSessionVersion`: 0 to 2147483647, only with a viewer id.
+    /// Only with viewerId; absent it is the issue time, or one above the version up to which the viewer
+    /// was just revoked.
+    #[schema(nullable = false, minimum = 0, maximum = 2_147_483_647)]
     pub viewer_session_version: Option<i64>,
-    /// `allowedOrigins`: origins, or the single entry `*`.
+    /// Each is `scheme://host[:port]`, where the host may begin with `*.`; or the single entry `*`. The
+    /// service also takes internationalised host names and writes them in punycode. The token may have
+    /// at most 8 KiB.
+    #[schema(nullable = false, min_items = 1, max_items = 1000)]
     pub allowed_origins: Option<Vec<String>>,
-    /// `strictOriginEnforcement`; `false` equals absent.
+    /// Checks the origin of every request of the player; needs 1 to 5 allowedOrigins without `*`.
+    #[schema(nullable = false)]
     pub strict_origin_enforcement: Option<bool>,
-    /// `singleUse`; `false` equals absent.
+    /// The token starts playback once. The lifetime is then at most 600 s.
+    #[schema(nullable = false)]
     pub single_use: Option<bool>,
-    /// `maximumResolution`: `SD`, `HD` or `FULL_HD`.
+    /// `SD` is up to 480p, `HD` up to 720p, `FULL_HD` up to 1080p.
+    #[schema(nullable = false, example = "HD", value_type = Option<MaximumResolution>)]
     pub maximum_resolution: Option<String>,
-    /// `ttlSeconds`: the lifetime in seconds.
+    /// Lifetime in seconds: 1 to `tokens.max_ttl`, by default `tokens.default_ttl`.
+    #[schema(nullable = false, minimum = 1)]
     pub ttl_seconds: Option<i64>,
-    /// The names of members that were there, but of a wrong type.
-    pub unreadable: Vec<&'static str>,
 }
 
 /// What the operator allows, from the `[tokens]` section of the configuration.
@@ -55,17 +71,19 @@ pub struct Policy {
     pub stamp_session_version: bool,
 }
 
-impl fmt::Debug for TermsRequest {
-    /// Without its values: they are the viewer's.
+impl fmt::Debug for MintRequest {
+    /// Hides the values, since they are the viewer's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TermsRequest").finish_non_exhaustive()
+        f.debug_struct("MintRequest").finish_non_exhaustive()
     }
 }
 
 /// A rule that a request broke.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, ToSchema)]
+#[schema(as = FieldError)]
 pub struct Violation {
-    /// The field, as a JSON Pointer (RFC 6901) such as `/allowedOrigins/2`.
+    /// An RFC 6901 JSON Pointer into the body; `?name` for a parameter of the query.
+    #[schema(example = "/viewerId")]
     pub pointer: String,
     /// What is wrong and what to do, as a sentence that repeats no value but a lifetime.
     pub detail: String,
@@ -92,17 +110,14 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// Checks a request against every rule.
+    /// Checks a request against every rule; its channel is for the caller to resolve.
     ///
     /// # Errors
     ///
     /// Every rule that it breaks, in the order of the fields.
-    pub fn parse(request: TermsRequest, policy: &Policy) -> Result<Self, Vec<Violation>> {
+    pub fn parse(request: MintRequest, policy: &Policy) -> Result<Self, Vec<Violation>> {
         let mut faults = Faults::default();
-        // A member of a wrong type was meant, so rules do not judge as if it were absent.
-        let was_meant = |name| request.unreadable.contains(&name);
-        let has_viewer = request.viewer_id.is_some() || was_meant("viewerId");
-        let origins_unknown = was_meant("allowedOrigins");
+        let has_viewer = request.viewer_id.is_some();
         let single_use = request.single_use.unwrap_or(false);
         let strict = request.strict_origin_enforcement.unwrap_or(false);
         let origins_given = request.allowed_origins.as_ref().map(Vec::len);
@@ -113,7 +128,7 @@ impl Terms {
         }
         let allowed_origins =
             request.allowed_origins.and_then(|entries| parse_origins(&entries, &mut faults));
-        if strict && !origins_unknown {
+        if strict {
             check_strict(allowed_origins.as_ref(), origins_given, &mut faults);
         }
         let maximum_resolution =
@@ -210,8 +225,7 @@ fn check_session_version(version: i64, has_viewer: bool, faults: &mut Faults) {
     if !has_viewer {
         faults.add(
             POINTER,
-            "viewerSessionVersion means something only beside viewerId. Add viewerId, or leave it \
-             out.",
+            "viewerSessionVersion requires viewerId. Add viewerId, or omit viewerSessionVersion.",
         );
     }
     if !(0..=MAX_VIEWER_SESSION_VERSION).contains(&version) {
@@ -227,24 +241,23 @@ fn parse_origins(entries: &[String], faults: &mut Faults) -> Option<AllowedOrigi
     const POINTER: &str = "/allowedOrigins";
     match AllowedOrigins::parse(entries) {
         Ok(origins) => return Some(origins),
-        Err(OriginListError::Empty) => faults.add(
-            POINTER,
-            "allowedOrigins must not be empty. Leave it out to let every origin play.",
-        ),
+        Err(OriginListError::Empty) => faults
+            .add(POINTER, "allowedOrigins must not be empty. Omit it to let every origin play."),
         Err(OriginListError::TooMany) => faults.add(
             POINTER,
             format!(
                 "allowedOrigins has more than {MAX_ORIGINS} entries, which no token has room for. \
-                 Name fewer (a host may begin with *., as in https://*.example.com)."
+                 List fewer (a host may begin with *., as in https://*.example.com)."
             ),
         ),
         Err(OriginListError::Entries(errors)) => {
             for (index, error) in errors.iter().take(MAX_LISTED_FAULTS) {
-                faults.add(format!("{POINTER}/{index}"), format!("No origin: {error}."));
+                faults
+                    .add(format!("{POINTER}/{index}"), format!("This is not an origin: {error}."));
             }
             if errors.len() > MAX_LISTED_FAULTS {
                 let rest = errors.len() - MAX_LISTED_FAULTS;
-                faults.add(POINTER, format!("{rest} more entries are no origins."));
+                faults.add(POINTER, format!("{rest} more entries are not origins."));
             }
         }
     }
@@ -255,14 +268,13 @@ fn parse_origins(entries: &[String], faults: &mut Faults) -> Option<AllowedOrigi
 fn check_strict(origins: Option<&AllowedOrigins>, given: Option<usize>, faults: &mut Faults) {
     let count = origins.map(AllowedOrigins::len).or(given);
     let detail = match count {
-        None => "strictOriginEnforcement needs allowedOrigins. Name the origins, or leave it out.",
+        None => "strictOriginEnforcement requires allowedOrigins. List the origins, or omit it.",
         Some(_) if origins.is_some_and(AllowedOrigins::is_any) => {
-            "strictOriginEnforcement with the origin * enforces nothing. Name the origins, or \
-             leave it out."
+            "strictOriginEnforcement with the origin * enforces nothing. List the origins, or omit it."
         }
         Some(count) if count > MAX_STRICT_ORIGINS => {
-            "strictOriginEnforcement takes at most 5 allowedOrigins. Name fewer (a host may begin \
-             with *., as in https://*.example.com), or leave it out."
+            "strictOriginEnforcement takes at most 5 allowedOrigins. List fewer (a host may begin \
+             with *., as in https://*.example.com), or omit it."
         }
         Some(_) => return,
     };
@@ -287,13 +299,13 @@ fn choose_ttl(asked: Option<i64>, capped: bool, policy: &Policy, faults: &mut Fa
     };
     let ttl = Duration::from_secs(u64::try_from(asked).unwrap_or(0));
     if ttl.is_zero() {
-        faults.add(POINTER, "ttlSeconds must be at least 1. Leave it out for the default.");
+        faults.add(POINTER, "ttlSeconds must be at least 1. Omit it to use the default.");
     } else if capped && ttl > CAPPED_TTL && CAPPED_TTL <= policy.max_ttl {
         faults.add(
             POINTER,
             format!(
-                "ttlSeconds {asked} is over {}, the limit of a token with viewerId or singleUse. \
-                 Leave it out for the default.",
+                "ttlSeconds {asked} exceeds {}, the limit for a token with viewerId or singleUse. \
+                 Omit it to use the default.",
                 CAPPED_TTL.as_secs()
             ),
         );
@@ -301,8 +313,8 @@ fn choose_ttl(asked: Option<i64>, capped: bool, policy: &Policy, faults: &mut Fa
         faults.add(
             POINTER,
             format!(
-                "ttlSeconds {asked} is over {}, the longest lifetime that this service mints \
-                 (tokens.max_ttl). Leave it out for the default.",
+                "ttlSeconds {asked} exceeds {}, the longest lifetime that this service mints \
+                 (tokens.max_ttl). Omit it to use the default.",
                 policy.max_ttl.as_secs()
             ),
         );
@@ -322,26 +334,26 @@ mod tests {
         stamp_session_version: true,
     };
 
-    fn parse(request: TermsRequest) -> Result<Terms, Vec<Violation>> {
+    fn parse(request: MintRequest) -> Result<Terms, Vec<Violation>> {
         Terms::parse(request, &POLICY)
     }
 
-    fn pointers(request: TermsRequest) -> Vec<String> {
+    fn pointers(request: MintRequest) -> Vec<String> {
         parse(request).unwrap_err().into_iter().map(|violation| violation.pointer).collect()
     }
 
-    fn viewer(id: &str) -> TermsRequest {
-        TermsRequest { viewer_id: Some(id.to_owned()), ..TermsRequest::default() }
+    fn viewer(id: &str) -> MintRequest {
+        MintRequest { viewer_id: Some(id.to_owned()), ..MintRequest::default() }
     }
 
-    fn origins(entries: &[&str]) -> TermsRequest {
+    fn origins(entries: &[&str]) -> MintRequest {
         let entries = entries.iter().map(|&entry| entry.to_owned()).collect();
-        TermsRequest { allowed_origins: Some(entries), ..TermsRequest::default() }
+        MintRequest { allowed_origins: Some(entries), ..MintRequest::default() }
     }
 
     #[test]
     fn no_terms_are_good_terms() {
-        let terms = parse(TermsRequest::default()).unwrap();
+        let terms = parse(MintRequest::default()).unwrap();
         assert_eq!(terms.ttl(), Duration::from_mins(5));
         assert!(terms.viewer().is_none() && terms.allowed_origins().is_none());
         assert!(!terms.single_use() && !terms.strict_origin_enforcement() && !terms.is_capped());
@@ -349,11 +361,11 @@ mod tests {
 
     #[test]
     fn false_equals_absent() {
-        let terms = parse(TermsRequest {
+        let terms = parse(MintRequest {
             strict_origin_enforcement: Some(false),
             single_use: Some(false),
             ttl_seconds: Some(3600),
-            ..TermsRequest::default()
+            ..MintRequest::default()
         });
         assert_eq!(terms.unwrap().ttl(), Duration::from_hours(1));
     }
@@ -369,10 +381,10 @@ mod tests {
 
     #[test]
     fn a_session_version_needs_a_viewer_and_31_bits() {
-        let version = |version, id: Option<&str>| TermsRequest {
+        let version = |version, id: Option<&str>| MintRequest {
             viewer_session_version: Some(version),
             viewer_id: id.map(str::to_owned),
-            ..TermsRequest::default()
+            ..MintRequest::default()
         };
         for good in [0, 1, 2_147_483_647] {
             let terms = parse(version(good, Some("v"))).unwrap();
@@ -401,7 +413,7 @@ mod tests {
     fn a_flood_of_faulty_origins_has_a_short_answer() {
         let violations = parse(origins(&vec![""; 1000])).unwrap_err();
         assert_eq!(violations.len(), 101);
-        assert_eq!(violations[100].detail, "900 more entries are no origins.");
+        assert_eq!(violations[100].detail, "900 more entries are not origins.");
     }
 
     #[test]
@@ -414,7 +426,7 @@ mod tests {
 
     #[test]
     fn strict_enforcement_needs_one_to_five_named_origins() {
-        let strict = |entries: Option<&[&str]>| TermsRequest {
+        let strict = |entries: Option<&[&str]>| MintRequest {
             strict_origin_enforcement: Some(true),
             ..entries.map(origins).unwrap_or_default()
         };
@@ -439,9 +451,9 @@ mod tests {
 
     #[test]
     fn resolutions_are_spelled_as_in_ivs() {
-        let resolution = |name: &str| TermsRequest {
+        let resolution = |name: &str| MintRequest {
             maximum_resolution: Some(name.to_owned()),
-            ..TermsRequest::default()
+            ..MintRequest::default()
         };
         for known in MaximumResolution::ALL {
             let terms = parse(resolution(known.as_str())).unwrap();
@@ -456,18 +468,18 @@ mod tests {
     fn the_default_lifetime_leaves_room_for_clocks_where_ivs_caps_it() {
         let long = Policy { default_ttl: Duration::from_mins(20), ..POLICY };
         let ttl = |request| Terms::parse(request, &long).unwrap().ttl().as_secs();
-        let once = TermsRequest { single_use: Some(true), ..TermsRequest::default() };
-        assert_eq!(ttl(TermsRequest::default()), 1200);
+        let once = MintRequest { single_use: Some(true), ..MintRequest::default() };
+        assert_eq!(ttl(MintRequest::default()), 1200);
         assert_eq!(ttl(viewer("v")), 590);
         assert_eq!(ttl(once), 590);
-        assert_eq!(ttl(TermsRequest { ttl_seconds: Some(600), ..viewer("v") }), 600);
+        assert_eq!(ttl(MintRequest { ttl_seconds: Some(600), ..viewer("v") }), 600);
         let short = Policy { max_ttl: Duration::from_mins(1), ..POLICY };
         assert_eq!(Terms::parse(viewer("v"), &short).unwrap().ttl(), Duration::from_mins(1));
     }
 
     #[test]
     fn a_lifetime_over_a_limit_is_refused_with_the_limit() {
-        let ttl = |seconds| TermsRequest { ttl_seconds: Some(seconds), ..TermsRequest::default() };
+        let ttl = |seconds| MintRequest { ttl_seconds: Some(seconds), ..MintRequest::default() };
         let detail = |request, policy| {
             let violations = Terms::parse(request, policy).unwrap_err();
             assert_eq!(violations.len(), 1);
@@ -475,22 +487,23 @@ mod tests {
             violations[0].detail.clone()
         };
         assert_eq!(
-            detail(TermsRequest { viewer_id: Some("v".to_owned()), ..ttl(3600) }, &POLICY),
-            "ttlSeconds 3600 is over 600, the limit of a token with viewerId or singleUse. Leave \
-             it out for the default."
+            detail(MintRequest { viewer_id: Some("v".to_owned()), ..ttl(3600) }, &POLICY),
+            "ttlSeconds 3600 exceeds 600, the limit for a token with viewerId or singleUse. Omit it \
+             to use the default."
         );
-        assert!(detail(ttl(3601), &POLICY).contains("is over 3600, the longest lifetime"));
+        assert!(detail(ttl(3601), &POLICY).contains("exceeds 3600, the longest lifetime"));
         assert!(detail(ttl(0), &POLICY).contains("at least 1"));
         assert!(detail(ttl(i64::MIN), &POLICY).contains("at least 1"));
-        assert!(detail(ttl(i64::MAX), &POLICY).contains("is over 3600"));
+        assert!(detail(ttl(i64::MAX), &POLICY).contains("exceeds 3600"));
         let short = Policy { max_ttl: Duration::from_mins(1), ..POLICY };
-        let capped = TermsRequest { viewer_id: Some("v".to_owned()), ..ttl(601) };
-        assert!(detail(capped, &short).contains("is over 60,"), "the tighter limit is named");
+        let capped = MintRequest { viewer_id: Some("v".to_owned()), ..ttl(601) };
+        assert!(detail(capped, &short).contains("exceeds 60,"), "the tighter limit is named");
     }
 
     #[test]
     fn all_faults_are_found_at_once() {
-        let request = TermsRequest {
+        let request = MintRequest {
+            channel: String::new(),
             viewer_id: Some(String::new()),
             viewer_session_version: Some(-1),
             allowed_origins: Some(vec!["x".to_owned()]),
@@ -498,7 +511,6 @@ mod tests {
             single_use: Some(true),
             maximum_resolution: Some("UHD".to_owned()),
             ttl_seconds: Some(601),
-            unreadable: Vec::new(),
         };
         assert_eq!(
             pointers(request),
@@ -522,7 +534,8 @@ mod tests {
             single_use in prop::option::of(any::<bool>()),
             ttl in prop::option::of(-10_i64..4000),
         ) {
-            let request = TermsRequest {
+            let request = MintRequest {
+                channel: String::new(),
                 viewer_id: viewer_id.clone(),
                 viewer_session_version: version,
                 allowed_origins: origins,
@@ -530,7 +543,6 @@ mod tests {
                 single_use,
                 maximum_resolution: None,
                 ttl_seconds: ttl,
-                unreadable: Vec::new(),
             };
             match parse(request) {
                 Ok(terms) => {

@@ -1,8 +1,8 @@
 //! The contents of a viewer token: grants, claims, IVS's rules, and minting.
 //!
-//! A request becomes [`grant::Terms`], which hold by construction, and [`mint::mint`] turns a grant
-//! into a token. Nothing here does I/O, knows HTTP or reads a clock: `now` and randomness are
-//! arguments.
+//! A request becomes [`grant::Terms`], which hold by construction. [`mint::prepare`] turns a grant into the
+//! bytes to sign, and [`mint::Prepared::finish`] turns their signature into a token. Nothing here does I/O,
+//! knows HTTP or reads a clock: `now` and randomness are arguments.
 
 mod check;
 pub mod claims;
@@ -14,5 +14,6 @@ pub mod origin;
 pub(crate) mod testing;
 mod token;
 
+pub use check::CheckFailure;
 pub use link::{PlaybackUrlError, TOKEN_PARAMETER, playback_url};
-pub use mint::{Minted, PlaybackToken, Sign, SignError, mint, token_id};
+pub use token::{PlaybackToken, SIGNATURE_LENGTH, Warning, WarningCode, token_id};

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 use crate::{
     hex::Hex,
@@ -11,6 +12,13 @@ use crate::{
 };
 
 use super::claims::LARGE_TOKEN;
+
+/// Bytes of an ES384 signature as JWS writes it: r and s, 48 bytes each.
+pub use crate::keys::signer::SIGNATURE_LENGTH;
+
+/// The header of every token, `{"alg":"ES384","typ":"JWT"}`, in base64url. IVS documents these two
+/// members and no `kid`.
+pub(super) const HEADER: &str = "eyJhbGciOiJFUzM4NCIsInR5cCI6IkpXVCJ9";
 
 /// A signed token, in JWS compact serialization. `Debug` hides it: whoever has it can play.
 pub struct PlaybackToken(SecretString);
@@ -39,8 +47,9 @@ pub fn token_id(token: &str) -> String {
     Hex(digest.get(..8).unwrap_or_default()).to_string()
 }
 
-/// What the caller of a mint should know, though the token is good.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+/// Something that is allowed but probably not intended.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, ToSchema)]
+#[schema(as = WarningBody)]
 pub struct Warning {
     /// The code, part of the API.
     pub code: WarningCode,
@@ -92,7 +101,7 @@ impl Warning {
 }
 
 /// The code of a warning.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
 pub enum WarningCode {
     /// The channel plays without a token.
     #[serde(rename = "channel_not_private")]

@@ -51,7 +51,7 @@ async fn every_operation_documents_the_problems_it_can_answer_with() {
     for (id, operation) in operations(&document) {
         for problem in problems_of(id) {
             let spec = problem.spec();
-            let response = &operation["responses"][spec.status.as_str()];
+            let response = &operation["responses"][spec.status.to_string()];
             assert!(
                 response["content"].get("application/problem+json").is_some()
                     || id == "getReadiness",

@@ -272,7 +272,7 @@ def test_a_problem_is_shown_as_the_service_tells_it(open_demo):
     play(page, "native", ttlSeconds="700")
     page.wait_for_selector("#playback-problem .problem")
     shown = page.inner_text("#playback-problem")
-    assert "invalid_request" in shown and "/ttlSeconds: ttlSeconds 700 is over 600" in shown
+    assert "invalid_request" in shown and "/ttlSeconds: ttlSeconds 700 exceeds 600" in shown
     link = page.get_attribute("#playback-problem a", "href")
     assert link == "/docs/errors/invalid_request"
     assert page.is_enabled("#play")

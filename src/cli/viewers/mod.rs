@@ -162,7 +162,7 @@ impl RevokeArgs {
 fn judge_one(app: &App, args: &RevokeArgs) -> Result<Item, Failure> {
     let item = judge(app.api(), args.body());
     match item.refusal() {
-        Some(refusal) => Err(super::from_api_error(refusal)),
+        Some(refusal) => Err(super::refused(refusal)),
         None => Ok(item),
     }
 }

@@ -10,16 +10,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::pace::{self, Pace};
 use crate::{
     clock::Clock,
     http::{
         Api,
-        channels::refuse_reference,
-        extract::{Caller, ChannelsRead, JsonObject, QueryParameters},
-        json::Members,
+        extract::{Body, Caller, ChannelsRead, QueryParameters},
         problem::{ApiError, ProblemType},
         respond::{json, no_store},
     },
@@ -101,24 +99,24 @@ async fn add_channels(ivs: &RegionalIvs, found: &mut Vec<ChannelBody>) -> Result
     Ok(next.is_some())
 }
 
+/// What to put into a channel's stream.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metadata {
+    channel: String,
+    metadata: String,
+}
+
 async fn put_metadata(
     State(api): State<Api>,
     // The API has no scope for this; whoever uses the page has them all.
     _: Caller<ChannelsRead>,
-    body: JsonObject,
+    Body(Metadata { channel, metadata }): Body<Metadata>,
 ) -> Result<Response, ApiError> {
-    let mut members = Members::new(body.0);
-    let (channel, metadata) = (members.string("channel"), members.string("metadata"));
-    for (name, value) in [("channel", &channel), ("metadata", &metadata)] {
-        if value.as_ref().is_none_or(String::is_empty) && !members.is_faulty_at(name) {
-            members.violate(format!("/{name}"), format!("{name} is required."));
-        }
+    if metadata.is_empty() {
+        return Err(ApiError::invalid_member("/metadata", "metadata must not be empty."));
     }
-    let violations = members.finish();
-    let (Some(channel), Some(metadata), []) = (channel, metadata, violations.as_slice()) else {
-        return Err(ApiError::invalid(violations));
-    };
-    let channel = api.resolve(&channel).map_err(|error| refuse_reference(&error))?;
+    let channel = api.channels.resolve(&channel)?;
     let ivs = api.ivs.region(channel.region()).ok_or_else(|| refuse(IvsError::NotFound))?;
     ivs.put_metadata(&channel, &metadata).await.map_err(refuse)?;
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    http::{Api, channels::refuse_reference, json::Members, problem::ApiError},
+    http::{Api, json::Members, problem::ApiError},
     revocation::{MAX_DENIAL, Wanted},
     tokens::{
         claims::{MAX_VIEWER_SESSION_VERSION, ViewerId, ViewerIdError},
@@ -92,8 +92,7 @@ fn read_item(api: &Api, mut members: Members) -> Result<Wanted, ApiError> {
         members.violate("/denyFor", detail);
     }
     let mut violations = members.finish();
-    let channel =
-        channel.map(|text| api.resolve(&text).map_err(|it| refuse_reference(&it))).transpose();
+    let channel = channel.map(|text| api.resolve(&text).map_err(ApiError::from)).transpose();
     match (channel, viewer) {
         (Ok(Some(channel)), Some(viewer)) if violations.is_empty() => Ok(Wanted {
             channel,

@@ -150,7 +150,7 @@ async fn a_request_names_one_thing_to_inspect() {
         (json!({"token": 7}), &["/token"]),
         (json!({"token": null}), &["/token"]),
         (json!({"edgeError": [{"error_code": "playback_auth_error"}]}), &["/edgeError"]),
-        (json!({"token": "a", "origin": 1, "x": 2}), &["/origin", "/x"]),
+        (json!({"token": "a", "origin": 1, "x": 2}), &["/origin"]),
     ] {
         let answer = app.post("/v1/tokens/inspect", &body).await;
         assert_eq!(answer.pointers(), pointers, "{body}");
