@@ -47,7 +47,7 @@ const QUEUE: usize = 10_000;
 const RETRY_AFTER: Duration =
     if cfg!(test) { Duration::from_millis(1) } else { Duration::from_secs(1) };
 
-/// A sink that takes longer than this for one write is taken for broken.
+/// A sink that takes longer than this for one write counts as broken.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
 
 /// The audit log could not be opened.
@@ -64,7 +64,7 @@ pub enum OpenError {
         /// Why not.
         cause: io::Error,
     },
-    /// The operating system gives no thread.
+    /// The operating system cannot start a thread.
     #[error("The audit log's thread cannot be started: {0}.")]
     Thread(io::Error),
 }
@@ -87,13 +87,13 @@ struct Inner {
     state: Arc<State>,
     written: watch::Receiver<u64>,
     writer: Thread,
-    /// Random, so that the records of one process can be told from those of another.
+    /// Random, so that the records of two processes can be distinguished.
     process: String,
     /// The number of the next record, without gaps unless records are lost.
     seq: AtomicU64,
 }
 
-/// What the request side and the writer know of each other.
+/// The state that requests and the writer share.
 #[derive(Debug)]
 struct State {
     clock: Clock,
@@ -104,11 +104,11 @@ struct State {
     lost: AtomicU64,
     /// The last write failed.
     broken: watch::Sender<bool>,
-    /// When the write under way began, in milliseconds; 0 while there is none.
+    /// The start of the current write, in milliseconds; 0 while there is none.
     writing_since: AtomicU64,
-    /// A failure was logged, and its end was not yet.
+    /// A failure was logged, and its end was not.
     is_reported: AtomicBool,
-    /// The process ends, so that nothing waits for what cannot be written.
+    /// The process is ending, so nothing waits for records that cannot be written.
     closed: AtomicBool,
 }
 
@@ -138,7 +138,7 @@ impl State {
         self.writing_since.store(0, Ordering::Relaxed);
     }
 
-    /// The sink failed at the last write, or does not finish the one under way.
+    /// Returns whether the last write failed or the current one does not finish.
     fn is_failing(&self) -> bool {
         if *self.broken.borrow() {
             return true;
@@ -214,7 +214,7 @@ impl AuditLog {
         }
     }
 
-    /// For a command: records to a file alone, because standard output holds the command's result. Nothing is
+    /// For a command: records only to a file, because standard output holds the command's result. Nothing is
     /// made before the first record. `changes` says that the command will change something, so that a file that
     /// cannot be written is an error under `deny`.
     ///
@@ -256,7 +256,7 @@ impl AuditLog {
         Ok(Self(Some(Arc::new(inner))))
     }
 
-    /// Refuses early what [`AuditLog::record`] would refuse later.
+    /// Refuses early a request that [`AuditLog::record`] would refuse later.
     ///
     /// # Errors
     ///
@@ -268,15 +268,15 @@ impl AuditLog {
         }
     }
 
-    /// Whether records are lost, or cannot be written at the moment.
+    /// Returns whether records were lost or cannot be written now.
     pub fn is_failing(&self) -> bool {
         self.0.as_ref().is_some_and(|inner| {
             inner.state.is_failing() || inner.state.lost.load(Ordering::Relaxed) > 0
         })
     }
 
-    /// Records an event. Where none may go unrecorded this waits until the record is written, and
-    /// otherwise for nothing.
+    /// Records an event. If no event may go unrecorded, it waits until the record is written;
+    /// otherwise it does not wait.
     ///
     /// # Errors
     ///
@@ -291,7 +291,7 @@ impl AuditLog {
         if inner.on_failure == AuditFailure::Deny { written } else { Ok(()) }
     }
 
-    /// Queues a record that no one waits for. What it is about is not refused for the sake of a record, and
+    /// Queues a record that no one waits for. The event is not refused for the sake of its record, and
     /// a record that is lost is counted and logged.
     pub fn record_later(&self, record: &Record<'_>) {
         if let Some(inner) = &self.0 {

@@ -9,8 +9,8 @@
 //! created_at = 2026-11-22T08:55:00Z
 //! ```
 //!
-//! It holds hashes only, so its file may be readable by others; what must be guarded is writing to
-//! it. Unknown keys are refused: a misspelt restriction must not be taken for none.
+//! It contains only hashes, so its file may be readable by others, but only the operator should be able to write
+//! to it. Unknown keys are refused, so that a misspelt restriction is not ignored.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -35,7 +35,7 @@ use crate::{clock::Timestamp, config::line_of};
 /// The longest name of a client, in characters.
 pub const MAX_NAME_LENGTH: usize = 64;
 
-/// A caller. Its `Debug` shows no hash.
+/// A caller. `Debug` hides the hash.
 #[derive(Clone)]
 pub struct Client {
     id: ClientId,
@@ -46,7 +46,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client with this credential.
+    /// Makes a client with this credential.
     ///
     /// # Errors
     ///
@@ -70,36 +70,36 @@ impl Client {
         })
     }
 
-    /// The public part of its credential; `clientId` in logs.
+    /// Returns the public part of its credential; `clientId` in logs.
     pub fn id(&self) -> &ClientId {
         &self.id
     }
 
-    /// What people call it.
+    /// Returns its name for people.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it may do.
+    /// Returns its scopes.
     pub fn scopes(&self) -> &BTreeSet<Scope> {
         &self.scopes
     }
 
-    /// When it was made, where its entry says so.
+    /// Returns when it was created, if its entry says so.
     pub fn created_at(&self) -> Option<Timestamp> {
         self.created_at
     }
 
-    /// Refuses what the client may not do.
+    /// Checks that the client has a scope.
     ///
     /// # Errors
     ///
-    /// The client has not this scope.
+    /// The client does not have the scope.
     pub fn require(&self, scope: Scope) -> Result<(), Forbidden> {
         if self.scopes.contains(&scope) { Ok(()) } else { Err(Forbidden { scope }) }
     }
 
-    /// Its entry in the clients document.
+    /// Returns its entry in the clients document.
     pub fn to_toml(&self) -> String {
         let name = toml::Value::from(self.name.as_str());
         let scopes: Vec<_> = self.scopes.iter().map(|scope| format!("\"{scope}\"")).collect();
@@ -126,7 +126,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// All clients of one reading of the document.
+/// The clients of a document.
 #[derive(Clone, Debug, Default)]
 pub struct Clients(HashMap<ClientId, Arc<Client>>);
 
@@ -135,7 +135,7 @@ impl Clients {
     ///
     /// # Errors
     ///
-    /// It is not TOML, or an entry is not as it must be.
+    /// The document is not TOML, or an entry is not valid.
     pub fn parse(text: &str) -> Result<Self, DocumentError> {
         let (document, faults) = DeTable::parse_recoverable(text);
         let read = match faults.first() {
@@ -148,7 +148,7 @@ impl Clients {
         read.map_err(|(span, fault)| DocumentError { line: line_of(text, span.start), fault })
     }
 
-    /// The client whose credential this is. Takes as long whatever is wrong with it.
+    /// Returns the client with this credential. An unknown id takes as long as a wrong secret.
     pub fn authenticate(&self, credential: &Credential) -> Option<Arc<Client>> {
         let client = self.0.get(credential.id());
         let expected = client.map_or(&SecretHash::DUMMY, |client| &client.secret);
@@ -156,24 +156,24 @@ impl Clients {
         client.filter(|_| matches).map(Arc::clone)
     }
 
-    /// The client with this id.
+    /// Returns the client with this id.
     pub fn get(&self, id: &ClientId) -> Option<&Client> {
         self.0.get(id).map(AsRef::as_ref)
     }
 
-    /// Every client, by name.
+    /// Returns every client, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = &Client> {
         let mut clients: Vec<&Client> = self.0.values().map(AsRef::as_ref).collect();
         clients.sort_by_key(|client| (client.name(), client.id()));
         clients.into_iter()
     }
 
-    /// How many there are.
+    /// Returns the number of clients.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether nobody may call.
+    /// Returns whether there is no client.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -185,26 +185,26 @@ impl Clients {
 pub struct DocumentError {
     /// The line, from 1; for an entry, its first.
     pub line: usize,
-    /// What is wrong there.
+    /// What is wrong with it.
     pub fault: EntryFault,
 }
 
-/// What can be wrong with a client. Never repeats a value.
+/// What can be wrong with a client. The message never repeats a value.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum EntryFault {
     /// The document is not TOML.
     #[error("not TOML: {0}")]
     Syntax(String),
-    /// Something that is no table stands where an entry belongs.
+    /// An entry is not a table.
     #[error("clients are written as tables: [[clients]]")]
     NotATable,
-    /// A key that no entry has.
+    /// An unknown key.
     #[error("unknown key {0}; an entry has id, name, secret_sha256, scopes and created_at")]
     UnknownKey(String),
-    /// A key that every entry needs is missing, or its value is of another type.
+    /// A required key is missing, or its value has a wrong type.
     #[error("{0} is missing or of a wrong type")]
     Missing(&'static str),
-    /// The id has another form.
+    /// The id is malformed.
     #[error("id must be 12 characters of a-z and 0-9")]
     Id,
     /// Two entries have this id.
@@ -216,16 +216,16 @@ pub enum EntryFault {
     /// The name is empty, too long, or has control characters.
     #[error("name must have 1 to 64 characters and no control characters")]
     Name,
-    /// The hash has another form. A credential itself in its place is refused too.
+    /// The hash is malformed. A credential in its place is refused, too.
     #[error("secret_sha256 must be the 64 hexadecimal digits of the secret part's SHA-256")]
     Secret,
     /// A scope that does not exist.
     #[error(transparent)]
     Scope(#[from] ScopeError),
-    /// A client that may do nothing.
+    /// A client without a scope.
     #[error("scopes must name at least one scope")]
     NoScope,
-    /// The instant has another form.
+    /// The instant is malformed.
     #[error("created_at must be an instant with its offset, such as 2026-11-22T08:55:00Z")]
     CreatedAt,
 }
@@ -287,7 +287,7 @@ fn read_scopes(table: &DeTable<'_>) -> Result<BTreeSet<Scope>, EntryFault> {
     if scopes.is_empty() { Err(EntryFault::NoScope) } else { Ok(scopes) }
 }
 
-/// An instant as TOML's own type or as text.
+/// Reads an instant, written as TOML's own type or as text.
 fn read_instant(value: &DeValue<'_>) -> Result<Timestamp, EntryFault> {
     let text = if let DeValue::String(text) = value {
         text.to_string()

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::{hex::Hex, secret::constant_time_eq};
 
-/// Every credential begins so, which lets scanners of repositories and logs find a leaked one.
+/// The beginning of every credential, by which scanners of repositories and logs find a leaked one.
 const PREFIX: &str = "ipa_";
 const ID_LENGTH: usize = 12;
 const SECRET_LENGTH: usize = 43;
@@ -25,7 +25,7 @@ const SECRET_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstu
 pub struct ClientId(Box<str>);
 
 impl ClientId {
-    /// The 12 characters.
+    /// Returns the 12 characters.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -51,35 +51,35 @@ impl FromStr for ClientId {
     }
 }
 
-/// The text is no client id.
+/// The text is not a client id.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a client id is 12 characters of a-z and 0-9")]
 pub struct ClientIdError;
 
-/// What a client proves itself with. `Debug` shows the id only.
+/// The credential of a client. `Debug` shows only the id.
 pub struct Credential {
     id: ClientId,
     secret: SecretString,
 }
 
-/// The text is no credential. Says nothing about the text.
+/// The text is not a credential. The message says nothing about the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a credential is ipa_, 12 characters of a-z and 0-9, _, and 43 letters and digits")]
 pub struct CredentialError;
 
 impl Credential {
-    /// A new one.
+    /// Generates a credential.
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
         let id = random_text(rng, ID_ALPHABET, ID_LENGTH);
         let secret = random_text(rng, SECRET_ALPHABET, SECRET_LENGTH);
         Self { id: ClientId(id.as_str().into()), secret: secret.as_str().into() }
     }
 
-    /// Reads what a client sent.
+    /// Parses what a client sent.
     ///
     /// # Errors
     ///
-    /// The text has another form.
+    /// The text is malformed.
     pub fn parse(text: &str) -> Result<Self, CredentialError> {
         let (id, secret) = text
             .strip_prefix(PREFIX)
@@ -92,17 +92,17 @@ impl Credential {
         Ok(Self { id, secret: secret.into() })
     }
 
-    /// The public part.
+    /// Returns the public part.
     pub fn id(&self) -> &ClientId {
         &self.id
     }
 
-    /// The whole credential, to be shown once.
+    /// Returns the whole credential, to be shown once.
     pub fn reveal(&self) -> SecretString {
         format!("{PREFIX}{}_{}", self.id, self.secret.expose_secret()).into()
     }
 
-    /// What is stored of it.
+    /// Returns the hash that is stored.
     pub fn hash(&self) -> SecretHash {
         SecretHash(Sha256::digest(self.secret.expose_secret().as_bytes()).into())
     }
@@ -114,16 +114,16 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// The SHA-256 of a credential's secret part. Written as 64 hexadecimal digits.
+/// The SHA-256 of a credential's secret part, written as 64 hexadecimal digits.
 #[derive(Clone, Debug)]
 pub struct SecretHash([u8; 32]);
 
 impl SecretHash {
     /// Stands in for the hash of a client that does not exist, so that an unknown id takes as long
-    /// to refuse as a wrong secret. Nobody knows a text with this hash.
+    /// to refuse as a wrong secret. No text with this hash is known.
     pub(super) const DUMMY: Self = Self([0; 32]);
 
-    /// Whether the hashes are equal, in constant time.
+    /// Returns whether the hashes are equal, in constant time.
     pub fn matches(&self, other: &Self) -> bool {
         constant_time_eq(&self.0, &other.0)
     }
@@ -154,7 +154,7 @@ impl FromStr for SecretHash {
     }
 }
 
-/// The text is no SHA-256.
+/// The text is not a SHA-256.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a SHA-256 is 64 hexadecimal digits")]
 pub struct SecretHashError;
@@ -163,7 +163,7 @@ fn is_of(text: &str, alphabet: &[u8], length: usize) -> bool {
     text.len() == length && text.bytes().all(|c| alphabet.contains(&c))
 }
 
-/// Characters drawn evenly: bytes beyond the last whole multiple of the alphabet are drawn again.
+/// Draws characters with equal probability: a byte beyond the last whole multiple of the alphabet is drawn again.
 fn random_text(rng: &mut impl CryptoRng, alphabet: &[u8], length: usize) -> Zeroizing<String> {
     let usable = 256 - 256 % alphabet.len();
     let mut text = Zeroizing::new(String::with_capacity(length));

@@ -1,9 +1,9 @@
 //! Changes to the clients file: `clients create --write` and `clients revoke`.
 //!
-//! The file is replaced whole or not at all, under a lock that keeps two commands from losing each
-//! other's change. Comments of
-//! people stay where the change allows it. A new file is 0600 out of caution; an existing one keeps
-//! its mode, since the service that reads it may run as another user, and it holds hashes only.
+//! The file is replaced as a whole or not at all, under a lock that keeps two commands from losing each
+//! other's change. Comments
+//! are kept where the change allows it. A new file gets mode 0600 as a precaution; an existing one keeps
+//! its mode, since the service that reads it may run as another user and it contains only hashes.
 
 use std::{
     io,
@@ -29,15 +29,15 @@ const HEADER: &str = "\
 # service runs. It holds hashes only: no credential can be had from it.
 ";
 
-/// Whoever the service runs as must get to the file, within the umask.
+/// The user that the service runs as must be able to reach the file, within the umask.
 const FOLDER_MODE: u32 = 0o777;
 
-/// A client that was just made. Its credential is not stored anywhere and can be shown once.
+/// A new client. Its credential is stored nowhere and can be shown only once.
 #[derive(Debug)]
 pub struct NewClient {
     /// The client.
     pub client: Client,
-    /// What it sends.
+    /// Its credential.
     pub credential: Credential,
 }
 
@@ -46,7 +46,7 @@ impl NewClient {
     ///
     /// # Errors
     ///
-    /// The name or the scopes are not as they must be.
+    /// The name or the scopes are not valid.
     pub fn generate(
         name: &str,
         scopes: impl IntoIterator<Item = Scope>,
@@ -63,7 +63,7 @@ impl NewClient {
 /// Why the clients file was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
-    /// What is there cannot be used, so it is not touched.
+    /// The existing file cannot be used, so it is not changed.
     #[error(transparent)]
     Current(#[from] ClientsError),
     /// No client has this id.
@@ -79,10 +79,10 @@ pub enum EditError {
     NameTaken {
         /// The name.
         name: String,
-        /// Who has it.
+        /// The client that has it.
         id: ClientId,
     },
-    /// The file could not be replaced; it is as it was.
+    /// The file could not be replaced and is unchanged.
     #[error("The clients file {path} cannot be written: {cause}.", path = .path.display())]
     Unwritable {
         /// The file.
@@ -99,21 +99,21 @@ pub struct ClientsFile {
 }
 
 impl ClientsFile {
-    /// The file at `path`, which need not exist yet.
+    /// For the file at `path`, which need not exist yet.
     pub fn new(path: PathBuf) -> Self {
         Self { path }
     }
 
-    /// Its path.
+    /// Returns its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The clients in it; none if there is no file.
+    /// Returns the clients in it; none if there is no file.
     ///
     /// # Errors
     ///
-    /// It cannot be read or used.
+    /// The file cannot be read or used.
     pub fn list(&self) -> Result<Clients, ClientsError> {
         let text = read(&configured(self.path.clone()))?;
         parse(&text.unwrap_or_default(), place_of(&self.path))
@@ -171,14 +171,14 @@ impl ClientsFile {
     }
 }
 
-/// The edited text, or the clients written anew where the edit did not come out as meant: people
+/// Returns the edited text, or all clients written again if the edit did not have the intended result: people
 /// may write the document in ways that an edit of its text does not fit.
 fn unless_damaged(text: String, expected: &[&Client]) -> String {
     let is_as_meant = Clients::parse(&text).is_ok_and(|clients| {
         clients.len() == expected.len()
             && expected.iter().all(|client| clients.get(client.id()).is_some())
     });
-    // A blank file would be taken for an interrupted write, and its clients would stay.
+    // A blank file would look like an interrupted write, and its clients would stay.
     if is_as_meant && !text.trim().is_empty() {
         return text;
     }
@@ -186,9 +186,9 @@ fn unless_damaged(text: String, expected: &[&Client]) -> String {
     format!("{HEADER}{}", entries.collect::<String>())
 }
 
-/// The text without the entry of `id` and the comment right above it.
+/// Returns the text without the entry of `id` and the comment right above it.
 fn without_entry(text: &str, id: &ClientId) -> String {
-    // The document has nothing but entries, so one ends where the next begins.
+    // The document contains only entries, so one ends where the next begins.
     let starts = entry_starts(text);
     let ends = starts.iter().skip(1).map(|(start, _)| *start).chain([text.len()]);
     let place = starts
@@ -206,7 +206,7 @@ fn without_entry(text: &str, id: &ClientId) -> String {
     format!("{before}{comment_of_next}{after}")
 }
 
-/// Where each entry begins, with its id.
+/// Returns where each entry begins, with its id.
 fn entry_starts(text: &str) -> Vec<(usize, String)> {
     let (document, _) = DeTable::parse_recoverable(text);
     let clients = document.get_ref().get("clients").map(Spanned::get_ref);
@@ -219,7 +219,7 @@ fn entry_starts(text: &str) -> Vec<(usize, String)> {
     starts.collect()
 }
 
-/// `text` without its last lines as long as they are `dropped`.
+/// Returns `text` without the last lines for which `dropped` is true.
 fn drop_trailing(text: &str, dropped: impl Fn(&str) -> bool) -> String {
     let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
     while lines.last().is_some_and(|line| dropped(line)) {

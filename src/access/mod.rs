@@ -1,4 +1,4 @@
-//! Who calls, and what they may do.
+//! The caller: who it is, and what it may do.
 //!
 //! A *client* is a caller; its *credential* is what it sends. [`Registry::authenticate`] identifies the
 //! client by its credential, and [`Client::require`] checks its scope. The clients are listed in the clients

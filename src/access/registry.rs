@@ -1,8 +1,8 @@
-//! The clients of a running service: read at start, read again when their file changes.
+//! The clients of a running service: read at start, and again when their file changes.
 //!
 //! A mint reads an immutable snapshot without a lock. A document that cannot be read or used leaves
-//! the snapshot as it is, because a slip of an editor must not lock everybody out; at start it is an
-//! error. A document without clients is taken at its word, because that is how the last credential
+//! the snapshot as it is, because a typing mistake must not lock every client out; at start it is an
+//! error. A document without clients is accepted, because that is how the last credential
 //! is revoked; only a blank file is not, because that is what an interrupted write leaves behind.
 
 use std::{
@@ -36,10 +36,10 @@ pub enum ClientsSource {
     Inline(SecretString),
 }
 
-/// Why there are no clients to go by.
+/// Why the clients cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientsError {
-    /// The file is there and cannot be read.
+    /// The file exists but cannot be read.
     #[error("The clients file {path} cannot be read: {cause}.", path = .path.display())]
     Unreadable {
         /// The file.
@@ -47,7 +47,7 @@ pub enum ClientsError {
         /// Why not.
         cause: io::Error,
     },
-    /// The document is not as it must be.
+    /// The document is not valid.
     #[error("{place}, {error}.")]
     Invalid {
         /// The file or variable.
@@ -55,7 +55,7 @@ pub enum ClientsError {
         /// What is wrong with it.
         error: DocumentError,
     },
-    /// Nobody could call.
+    /// The document has no clients, so no one could call.
     #[error(
         "No clients are configured, so nobody could call. Make one with `ivs-playback-auth clients \
          create NAME --scope tokens:mint --write`."
@@ -69,10 +69,10 @@ pub enum ClientsError {
 /// The clients of a running service.
 #[derive(Debug)]
 pub struct Registry {
-    /// None where the clients are part of the configuration and never read again.
+    /// `None` if the clients are part of the configuration and never read again.
     file: Option<ConfiguredFile>,
     clients: ArcSwap<Clients>,
-    /// The last reading; what a change is measured by.
+    /// The last text that was read, by which a change is recognised.
     last: Mutex<Reading>,
 }
 
@@ -88,7 +88,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// The document cannot be read or used, or names nobody.
+    /// The document cannot be read or used, or has no clients.
     pub fn load(source: ClientsSource) -> Result<Self, ClientsError> {
         let (file, text, place) = match source {
             ClientsSource::File(path) => {
@@ -112,7 +112,7 @@ impl Registry {
         })
     }
 
-    /// Nobody: for a command on this machine, which calls no HTTP.
+    /// Without clients: for a command on this machine, which serves no HTTP.
     pub fn nobody() -> Self {
         Self {
             file: None,
@@ -121,7 +121,7 @@ impl Registry {
         }
     }
 
-    /// The clients now. Takes no lock.
+    /// Returns the current clients. Takes no lock.
     pub fn clients(&self) -> Guard<Arc<Clients>> {
         self.clients.load()
     }
@@ -136,7 +136,7 @@ impl Registry {
         self.clients().authenticate(&credential).ok_or(AuthError::Invalid)
     }
 
-    /// Reads the file again; says whether the clients are other ones now. Blocks on the file.
+    /// Reads the file again and returns whether the clients changed. Blocks on the file.
     ///
     /// # Errors
     ///
@@ -156,7 +156,7 @@ impl Registry {
         Ok(true)
     }
 
-    /// Reads the file again every `every` until `shutdown`. Says in the log what became of it, each
+    /// Reads the file again every `every` until `shutdown`, and logs the outcome, each
     /// fault once.
     pub async fn run(self: Arc<Self>, every: Duration, shutdown: CancellationToken) {
         if self.file.is_none() {
@@ -164,7 +164,7 @@ impl Registry {
         }
         while shutdown.run_until_cancelled(tokio::time::sleep(every)).await.is_some() {
             let registry = Arc::clone(&self);
-            // A reading that panics is one that failed; the next one may not.
+            // A panic was logged, and the next attempt may succeed.
             let _ = tokio::task::spawn_blocking(move || registry.reload_and_report()).await;
         }
     }
@@ -198,18 +198,18 @@ impl Registry {
         }
     }
 
-    /// Why the last attempt to reload the clients failed.
+    /// Returns why the last attempt to reload the clients failed, if it did.
     pub fn fault(&self) -> Option<String> {
         self.last.lock().fault.clone()
     }
 }
 
-/// The clients file at `path`.
+/// Returns the clients file at `path`.
 pub(super) fn configured(path: PathBuf) -> ConfiguredFile {
     ConfiguredFile::new(path, Content::Public, MAX_FILE)
 }
 
-/// The text of the file; nothing if there is none. Blocks for a bounded time.
+/// Returns the text of the file; `None` if there is no file. Blocks for a bounded time.
 pub(super) fn read(file: &ConfiguredFile) -> Result<Option<String>, ClientsError> {
     let text = match file.read() {
         Ok(bytes) => String::from_utf8(bytes.to_vec())

@@ -1,10 +1,10 @@
-//! What a client may do.
+//! Scopes.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Serialize, Serializer};
 
-/// One right of a client.
+/// A right of a client.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Scope {
     /// `channels:read`
@@ -35,7 +35,7 @@ impl Scope {
         Self::MetricsRead,
     ];
 
-    /// As it is written.
+    /// Returns the scope as it is written.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ChannelsRead => "channels:read",
@@ -69,7 +69,7 @@ impl FromStr for Scope {
     }
 }
 
-/// The text names no scope.
+/// The text is not a scope.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ScopeError;
 

@@ -1,5 +1,5 @@
-//! One log line per request. A client that is refused over and over cannot flood the log: of lines that say the
-//! same, a few each second are written, and then one with the number of the others.
+//! One log line per request. A client that is refused repeatedly cannot flood the log: of refusals that are the
+//! same, a few per second are logged, and then one line with the number of the others.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -12,16 +12,16 @@ use super::{
 };
 use crate::{access::Client, telemetry::with_causes};
 
-/// Refusals of one kind that are logged in each second.
+/// How many refusals of one kind are logged per second.
 const LINES: u64 = 5;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What was logged lately.
+/// The refusals that were logged within the last second.
 #[derive(Debug, Default)]
 pub struct AccessLog(Mutex<HashMap<Refusal, Window>>);
 
-/// What makes two refusals the same. There are few: known codes, routes and clients.
+/// What makes two refusals the same. There are few values: known codes, routes and clients.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 struct Refusal {
     code: &'static str,
@@ -55,7 +55,7 @@ pub(super) struct Answered<'a> {
 impl AccessLog {
     /// Logs a request, unless enough of its kind were logged within the same second.
     pub(super) fn log(&self, request: &Answered<'_>, now: Duration) {
-        // A path that matches no route is the caller's text; it stays out of the log.
+        // A path that matches no route is the caller's text, so it is not logged.
         let route = request.route.map_or("", MatchedPath::as_str);
         let client = request.facts.client().map(|client| &**client);
         let client_id = client.map_or("", |client| client.id().as_str());
@@ -96,7 +96,7 @@ impl AccessLog {
         }
     }
 
-    /// Logs how many lines were left out, for each kind of refusal whose second is over.
+    /// Logs how many refusals were not logged, for each kind whose second is over.
     pub fn summarize(&self, now: Duration) {
         for (refusal, lines) in self.take_suppressed(now) {
             report(&refusal, lines);

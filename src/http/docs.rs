@@ -1,4 +1,4 @@
-//! `/docs`: the API as a page, and a page for every problem. All of it comes from the binary.
+//! `/docs`: a page about the API, and a page for every problem. The binary contains all of it.
 
 use std::fmt::Write;
 
@@ -18,7 +18,7 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:50rem;mar
 padding:0 1rem;color-scheme:light dark}code{font-size:.95em}td,th{text-align:left;\
 vertical-align:top;padding:.2rem .8rem .2rem 0}";
 
-/// The operations and the problems, each with a link.
+/// Serves the list of operations and problems.
 pub async fn overview() -> Response {
     let document = ApiDoc::openapi();
     let mut rows = String::new();
@@ -58,7 +58,7 @@ pub async fn overview() -> Response {
     )
 }
 
-/// The page that the `type` member of a problem points to.
+/// Serves the page that the `type` member of a problem points to.
 pub async fn problem(code: PathText) -> Result<Response, ApiError> {
     let problem = ProblemType::from_code(&code.0).ok_or_else(|| {
         ApiError::new(ProblemType::NotFound, "No problem has this code; /docs lists them.")
@@ -74,7 +74,7 @@ pub async fn problem(code: PathText) -> Result<Response, ApiError> {
     ))
 }
 
-/// A small page; `body` is HTML.
+/// Returns a small page; `body` is HTML.
 pub(super) fn page(title: &str, body: &str) -> Response {
     let html = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \

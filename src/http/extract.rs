@@ -1,8 +1,8 @@
-//! Extractors whose rejections are problems. The ones of axum are banned by `clippy.toml`, because
-//! theirs are plain text.
+//! Extractors whose rejections are problems. `clippy.toml` bans those of axum, because
+//! their rejections are plain text.
 //!
-//! Parts of a request are judged in the order in which a handler names them: first [`Caller`], from
-//! the headers alone, and the body last, so that no byte of it is read for somebody unknown.
+//! The parts of a request are checked in the order in which a handler names them: first [`Caller`], from
+//! the headers alone, and the body last, so that no byte of it is read for an unknown caller.
 
 use std::{marker::PhantomData, ops::Deref, sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ use crate::{
     tokens::grant::Violation,
 };
 
-/// A scope as a type, so that a handler's signature says what it demands.
+/// A scope as a type, so that a handler's signature says what it requires.
 pub trait RequiredScope {
     /// The scope.
     const SCOPE: Scope;
@@ -36,7 +36,7 @@ pub trait RequiredScope {
 
 macro_rules! scopes {
     ($($name:ident),+) => {$(
-        /// Demands the scope of the same name.
+        /// Requires the scope of the same name.
         #[derive(Debug)]
         pub struct $name;
 
@@ -56,7 +56,7 @@ pub struct Caller<S> {
 }
 
 impl<S> Caller<S> {
-    /// The client of the request `facts`, for the audit.
+    /// Returns the client of the request `facts`, for the audit.
     pub(super) fn actor(&self, facts: &RequestFacts) -> Actor {
         facts.sent_by(&self.client)
     }
@@ -178,7 +178,7 @@ async fn read_json(
         ));
     }
     let query = QueryParameters::of(request.uri());
-    // What is left of the request's time is for its handler.
+    // The rest of the request's time is for its handler.
     let deadline = api.limits.request_timeout.mul_f64(0.9);
     let body = read_body(request.into_body(), api.limits.max_body);
     let body = tokio::time::timeout(deadline, body).await.map_err(|_| too_slow(deadline))??;
@@ -195,7 +195,7 @@ fn too_slow(deadline: Duration) -> ApiError {
     )
 }
 
-/// `application/json`, or a type with the suffix `+json`; parameters do not matter.
+/// Returns whether the body is `application/json` or a type with the suffix `+json`; parameters do not matter.
 fn is_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };
@@ -212,7 +212,7 @@ async fn read_body(body: body::Body, max_body: usize) -> Result<bytes::Bytes, Ap
             format!("The body is larger than {max_body} bytes, the limit of server.max_body."),
         )
     };
-    // The declared length is enough: a client that waits for `100 Continue` sends nothing.
+    // The declared length is enough: a client that waits for `100 Continue` has sent nothing.
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if declared > max_body {
         return Err(too_large());
@@ -227,7 +227,7 @@ async fn read_body(body: body::Body, max_body: usize) -> Result<bytes::Bytes, Ap
     }
 }
 
-/// The one parameter of the path, percent-decoded.
+/// The only parameter of the path, percent-decoded.
 #[derive(Debug)]
 pub struct PathText(pub String);
 
@@ -260,7 +260,7 @@ impl QueryParameters {
         Self { parameters, violations: Vec::new() }
     }
 
-    /// The value of a parameter.
+    /// Returns the value of a parameter.
     pub fn text(&mut self, name: &str) -> Option<String> {
         let mut found = None;
         let mut twice = false;
@@ -277,7 +277,7 @@ impl QueryParameters {
         found
     }
 
-    /// `true` or `false`; absent is `false`.
+    /// Returns whether a parameter is `true`; absent means `false`.
     pub fn flag(&mut self, name: &str) -> bool {
         match self.text(name).as_deref() {
             Some("true") => true,
@@ -289,12 +289,12 @@ impl QueryParameters {
         }
     }
 
-    /// Adds a fault of one's own.
+    /// Adds a broken rule.
     pub fn violate(&mut self, name: &str, detail: impl Into<String>) {
         self.violations.push(Violation { pointer: format!("?{name}"), detail: detail.into() });
     }
 
-    /// Refuses what was wrong, and every parameter that nobody asked for.
+    /// Refuses a query that breaks a rule or has an unknown parameter.
     pub fn finish(mut self) -> Result<(), ApiError> {
         for (name, _) in std::mem::take(&mut self.parameters) {
             let short: String = name.chars().take(64).collect();

@@ -215,7 +215,7 @@ impl Members {
         self.given.iter().any(|given| given == name)
     }
 
-    /// Adds a fault of one's own.
+    /// Adds a broken rule.
     pub(super) fn violate(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
         if self.violations.len() < MAX_VIOLATIONS {
             self.violations.push(Violation { pointer: pointer.into(), detail: detail.into() });

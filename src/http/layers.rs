@@ -1,7 +1,7 @@
-//! What surrounds every route: request id, problem bodies, CORS, time-out, load shedding, panics.
+//! The layers around the routes: request id, problem bodies, CORS, time-out, load shedding, panics.
 //!
-//! From the outside in: `finish` (request id, problem body, metrics, log line), CORS, panic, then on
-//! the API's own routes load shedding and the time-out. Health answers stay outside the last two, so
+//! From the outside in: `finish` (request id, problem body, metrics, log line), CORS, panics, and on
+//! the routes of the API load shedding and the time-out. Health checks are outside the last two, so
 //! that an orchestrator does not restart a process for being busy.
 
 use std::{
@@ -47,9 +47,9 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// Requests in flight beyond which new ones are refused with `overloaded`.
+/// The most requests in flight; further ones are refused with `overloaded`.
 ///
-/// A mint that waits for Amazon IVS costs a few kilobytes, so that a rush for cold channels fits
+/// A mint that waits for Amazon IVS takes a few kilobytes, so a traffic spike for channels that are not cached fits
 /// into some tens of megabytes; at worst each holds a body of `server.max_body`.
 pub const MAX_IN_FLIGHT: usize = 8192;
 
@@ -61,7 +61,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// W3C Trace Context: `version-traceid-parentid-flags`, in lower-case hexadecimal.
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// What is known of a request while it is answered, for the log line at its end.
+/// What is known about a request while it is being answered.
 #[derive(Clone, Debug)]
 pub struct RequestFacts {
     request_id: Arc<str>,
@@ -71,27 +71,27 @@ pub struct RequestFacts {
 }
 
 impl RequestFacts {
-    /// The `x-request-id` of the response.
+    /// Returns the `x-request-id` of the response.
     pub fn request_id(&self) -> &str {
         &self.request_id
     }
 
-    /// The trace that the caller says the request belongs to.
+    /// Returns the trace that the request belongs to, as the caller says.
     pub fn trace_id(&self) -> Option<&str> {
         self.trace_id.as_deref()
     }
 
-    /// The client, once its credential was accepted.
+    /// Returns the client, once its credential was accepted.
     pub fn client(&self) -> Option<&Arc<Client>> {
         self.client.get()
     }
 
     pub(super) fn set_client(&self, client: &Arc<Client>) {
-        // A request has one client; a second call can only repeat it.
+        // A request has one client, so a second call can only repeat it.
         let _ = self.client.set(Arc::clone(client));
     }
 
-    /// That `client` sent this request, for the audit.
+    /// Returns `client` as the sender of this request, for the audit.
     pub(super) fn sent_by(&self, client: &Arc<Client>) -> Actor {
         Actor::Client {
             client: Arc::clone(client),
@@ -100,7 +100,7 @@ impl RequestFacts {
         }
     }
 
-    /// The audit has the record of this request, whatever its answer will be.
+    /// Notes that the audit has a record of this request, whatever the response will be.
     pub(super) fn set_audited(&self) {
         self.is_audited.store(true, Ordering::Relaxed);
     }
@@ -124,7 +124,7 @@ pub fn shedding<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S
         ServiceBuilder::new()
             .layer(HandleErrorLayer::new(refuse_overload))
             .load_shed()
-            // One semaphore for all routes; axum applies a layer to each of them apart.
+            // One semaphore for all routes; axum applies a layer to each of them separately.
             .layer(GlobalConcurrencyLimitLayer::new(MAX_IN_FLIGHT)),
     )
 }
@@ -142,7 +142,7 @@ pub fn timed<S: Clone + Send + Sync + 'static>(
     }))
 }
 
-/// What `future` comes to within `server.request_timeout`.
+/// Returns the result of `future` if it is there within `server.request_timeout`.
 pub(super) async fn within<T>(
     request_timeout: Duration,
     future: impl Future<Output = T>,
@@ -186,8 +186,8 @@ fn cors(origins: &[CorsOrigin]) -> CorsLayer {
         .max_age(PREFLIGHT_MAX_AGE)
 }
 
-/// Outermost: names the request, records an authenticated refusal, writes the body of a problem, counts and
-/// logs the end.
+/// The outermost layer: assigns the request id, records an authenticated refusal, writes the body of a problem, counts
+/// and logs the outcome.
 async fn finish(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let started = api.clock.monotonic();
     let facts = RequestFacts {
@@ -231,7 +231,7 @@ async fn finish(State(api): State<Api>, mut request: Request, next: Next) -> Res
     response
 }
 
-/// Records the refusal of a known client, unless the handler recorded the request. A caller who is not known
+/// Records the refusal of a known client, unless the handler recorded the request. An unknown caller
 /// leaves no record, or anyone could fill the disk.
 async fn record_refusal(
     api: &Api,
@@ -256,7 +256,7 @@ async fn record_refusal(
     api.audit.record(&record).await.map_err(ApiError::from)
 }
 
-/// The caller's own id if it is harmless in a log.
+/// Returns the caller's request id if it is harmless in a log.
 fn caller_id(request: &Request) -> Option<Arc<str>> {
     let harmless = |id: &str| {
         (1..=128).contains(&id.len())
@@ -266,13 +266,13 @@ fn caller_id(request: &Request) -> Option<Arc<str>> {
     harmless(id).then(|| id.into())
 }
 
-/// A new request id.
+/// Returns a new request id.
 pub(super) fn random_id() -> Arc<str> {
     format!("{:032x}", system_rng().random::<u128>()).into()
 }
 
-/// The trace id of the caller's `traceparent`. One that breaks the rules is as if it were not there, as
-/// W3C Trace Context has it.
+/// Returns the trace id of the caller's `traceparent`. A header that breaks the rules is ignored, as
+/// W3C Trace Context requires.
 fn trace_id(request: &Request) -> Option<Arc<str>> {
     let mut headers = request.headers().get_all(TRACEPARENT).iter();
     let (Some(header), None) = (headers.next(), headers.next()) else { return None };
@@ -306,7 +306,7 @@ fn count_end(
     error: Option<&ApiError>,
     took: Duration,
 ) {
-    // Methods and paths are the caller's text, and every label is kept for ever: only known ones.
+    // Methods and paths are the caller's text, and labels are kept forever, so only known ones are used.
     let method = match *method {
         Method::GET
         | Method::HEAD
@@ -336,7 +336,7 @@ async fn refuse_overload(error: BoxError) -> ApiError {
     }
 }
 
-/// The message of a panic may hold anything, so it goes nowhere (`telemetry` logs the place).
+/// The message of a panic may contain anything, so it is dropped (`telemetry` logs the place).
 fn answer_panic(_: Box<dyn Any + Send + 'static>) -> Response {
     ApiError::internal(std::io::Error::other("a handler panicked")).into_response()
 }

@@ -1,8 +1,8 @@
-//! `/metrics`: what this process counted, for Prometheus.
+//! `/metrics`: the counters and gauges of this process, for Prometheus.
 //!
-//! It is served in one place: by the listener for operations to whoever reaches that, or, where there
-//! is none, beside the API for clients with a scope of its own. Counters are kept as things happen;
-//! how keys stand is looked at when somebody asks.
+//! They are served in one place: by the operations listener without a credential, or, if there
+//! is none, beside the API for clients with `metrics:read`. Counters are updated as events happen;
+//! the state of keys is read when the metrics are read.
 
 use axum::{
     extract::State,
@@ -54,7 +54,7 @@ pub async fn get_metrics(
     write_metrics(&api, &headers)
 }
 
-/// The same for everybody, on a listener that is not for everybody.
+/// The same without a credential, on the operations listener.
 pub async fn get_metrics_openly(
     State(api): State<Api>,
     headers: HeaderMap,
@@ -62,7 +62,7 @@ pub async fn get_metrics_openly(
     write_metrics(&api, &headers)
 }
 
-/// In the place of [`get_metrics`] where metrics are served by the other listener.
+/// In place of [`get_metrics`] if the operations listener serves the metrics.
 pub async fn served_elsewhere() -> ApiError {
     ApiError::new(
         ProblemType::NotFound,
@@ -90,7 +90,7 @@ fn write_metrics(api: &Api, headers: &HeaderMap) -> Result<Response, ApiError> {
     Ok(no_store((headers, text).into_response()))
 }
 
-/// The format that `Accept` prefers; `OpenMetrics` where it prefers neither, or accepts neither (RFC 9110
+/// Returns the format that `Accept` prefers; `OpenMetrics` if it prefers neither or accepts neither (RFC 9110
 /// allows that, and a scraper reads the content type).
 fn accepted_format(headers: &HeaderMap) -> ExpositionFormat {
     let ranges: Vec<MediaRange<'_>> = headers
@@ -130,7 +130,7 @@ impl<'a> MediaRange<'a> {
         Some(range)
     }
 
-    /// How closely the range describes a type: 2 for the type itself, 0 for `*/*`; nothing if it does not.
+    /// Returns how closely the range describes a type: 2 for the type itself, 0 for `*/*`, `None` if it does not.
     fn specificity(&self, kind: &str, subtype: &str, versions: &[&str]) -> Option<u8> {
         let is_served = self.version.is_none_or(|version| versions.contains(&version));
         match (self.kind, self.subtype) {
@@ -144,7 +144,7 @@ impl<'a> MediaRange<'a> {
     }
 }
 
-/// The quality that the closest ranges give to a type; 0 where it is not acceptable.
+/// Returns the quality that the closest ranges give to a type; 0 if it is not acceptable.
 fn quality(ranges: &[MediaRange<'_>], kind: &str, subtype: &str, versions: &[&str]) -> f32 {
     let matching = ranges.iter().filter_map(|range| {
         range.specificity(kind, subtype, versions).map(|specificity| (specificity, range.quality))
@@ -155,7 +155,7 @@ fn quality(ranges: &[MediaRange<'_>], kind: &str, subtype: &str, versions: &[&st
 
 fn observe_keys(api: &Api, region: &Region) {
     let (pairs, _) = api.inventory.key_pairs(region);
-    // Also those without a pair, so that a series falls to 0 rather than out of sight.
+    // States without a pair, too, so that a series drops to 0 instead of disappearing.
     for state in KeyPairState::ALL {
         let keys = pairs.iter().filter(|pair| pair.state == state).count();
         api.metrics.set_key_state(region.as_str(), state.as_str(), keys);

@@ -1,4 +1,4 @@
-//! What RFC 9112 asks of a request beyond what hyper checks, and the answers that hyper gives by itself.
+//! The rules of RFC 9112 that hyper does not check, and the responses that hyper sends by itself.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::telemetry::metrics::Metrics;
 
-/// Refuses a request that is not valid HTTP, or in a coding that the service does not read.
+/// Refuses a request that is not valid HTTP, or has a coding that the service does not support.
 pub(super) async fn check(request: Request, next: Next) -> Response {
     let headers = request.headers();
     let checked = check_host(headers, request.version())
@@ -28,7 +28,7 @@ pub(super) async fn check(request: Request, next: Next) -> Response {
     }
 }
 
-/// RFC 9112, section 3.2. A request in HTTP/1.0 may leave the header out.
+/// Checks `Host` (RFC 9112, section 3.2). A request in HTTP/1.0 may omit it.
 fn check_host(headers: &HeaderMap, version: Version) -> Result<(), ApiError> {
     let refuse = |detail| Err(ApiError::new(ProblemType::BadRequest, detail));
     let mut hosts = headers.get_all(header::HOST).iter();
@@ -50,12 +50,12 @@ fn is_host(text: &str) -> bool {
     let port = text.strip_prefix(authority.host()).and_then(|rest| rest.strip_prefix(':'));
     match port {
         Some(port) => port.is_empty() || port.parse::<u16>().is_ok(),
-        // It would also be without the user that a URL may have before its host.
+        // Otherwise it has a user before its host, as a URL may have.
         None => authority.host() == text,
     }
 }
 
-/// hyper refuses a body whose last transfer coding is not `chunked`, but not what comes before it.
+/// hyper refuses a body whose last transfer coding is not `chunked`, but accepts any coding before it.
 fn check_transfer_coding(headers: &HeaderMap) -> Result<(), ApiError> {
     let codings = codings(headers, &header::TRANSFER_ENCODING);
     let is_chunked = |coding: &String| coding == "chunked";

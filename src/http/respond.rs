@@ -1,4 +1,4 @@
-//! Successful answers.
+//! Successful responses.
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::problem::ApiError;
 
-/// 200 with a JSON body.
+/// Returns 200 with a JSON body.
 pub(super) fn json(body: &impl Serialize) -> Response {
     json_with(StatusCode::OK, body)
 }
 
-/// Any success with a JSON body.
+/// Returns a success with a JSON body.
 pub(super) fn json_with(status: StatusCode, body: &impl Serialize) -> Response {
     match serde_json::to_vec(body) {
         Ok(body) => {
@@ -24,7 +24,7 @@ pub(super) fn json_with(status: StatusCode, body: &impl Serialize) -> Response {
     }
 }
 
-/// Forbids every cache to keep it: it holds a token, or the state of this instant.
+/// Forbids caches to keep a response, which contains a token or the state of this moment.
 pub(super) fn no_store(mut response: Response) -> Response {
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response

@@ -1,8 +1,8 @@
-//! The last look at a token before it leaves: do its bytes say what was granted?
+//! The last check of a token before it is sent: do its bytes say what was granted?
 //!
-//! It holds whatever went wrong before: the claims are read back from the finished token, and its
-//! lifetime is compared with every limit once more. That takes under a microsecond, where the
-//! signature takes 70 or more and checking it would take longer still.
+//! The check does not rely on the code that made the token: it parses the claims of the finished token and compares
+//! its lifetime with every limit. It takes less than a microsecond; the signature takes at least 70, and verifying it
+//! would take longer still.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
@@ -64,13 +64,13 @@ pub(super) fn check(
 /// Which property of a finished token did not hold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CheckFailure {
-    /// Not three parts with our header and a whole signature.
+    /// The token does not consist of our header, a payload and a whole signature.
     #[error("its form")]
     Form,
-    /// The claims do not read back as granted, or hold one that IVS does not define.
+    /// The claims are not those of the grant, or include one that IVS does not define.
     #[error("its claims")]
     Claims,
-    /// A lifetime other than granted, or over a limit.
+    /// The lifetime is not that of the grant, or exceeds a limit.
     #[error("its lifetime")]
     Lifetime,
 }
@@ -138,14 +138,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_granted_passes() {
+    fn token_that_says_what_was_granted_passes() {
         assert_eq!(verdict(&token(&with("exp", json!(NOW + 300))), &POLICY), Ok(()));
         let unversioned = with("aws:viewer-session-version", Value::Null);
         assert_eq!(verdict(&token(&unversioned), &POLICY), Ok(()));
     }
 
     #[test]
-    fn every_other_claim_is_refused() {
+    fn claim_that_was_not_granted_is_refused() {
         for (name, value) in [
             ("aws:channel-arn", json!("arn:aws:ivs:us-west-2:123456789012:channel/Other")),
             ("aws:access-control-allow-origin", json!("*")),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_lifetime_is_refused() {
+    fn lifetime_that_was_not_granted_is_refused() {
         for exp in [NOW, NOW - 1, NOW + 299, NOW + 301, (NOW + 300) * 1000] {
             let token = token(&with("exp", json!(exp)));
             assert_eq!(verdict(&token, &POLICY), Err(CheckFailure::Lifetime), "{exp}");
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_form_is_refused() {
+    fn malformed_token_is_refused() {
         let good = token(&with("exp", json!(NOW + 300)));
         let other_header = good.replacen("eyJ", "eyK", 1);
         for bad in ["", "a.b.c", &good[1..], &good[..good.len() - 1], &other_header] {

@@ -1,8 +1,7 @@
 //! The JWT Claims Set of a viewer token, as Amazon IVS documents it.
 //!
-//! Source: the IVS user guide, "Generate and Sign IVS Playback Tokens". The claims are a struct
-//! and never a map, so that a misspelt name cannot be minted and `exp` is a whole number of
-//! seconds by type.
+//! Source: the IVS user guide, "Generate and Sign IVS Playback Tokens". The claims are a struct and never a map,
+//! so that a misspelt name cannot be minted and the type of `exp` is whole seconds.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -17,13 +16,13 @@ pub const ALLOW_ORIGIN: &str = "aws:access-control-allow-origin";
 pub const STRICT_ORIGIN: &str = "aws:strict-origin-enforcement";
 /// `aws:single-use-uuid`: the token starts playback once.
 pub const SINGLE_USE_UUID: &str = "aws:single-use-uuid";
-/// `aws:viewer-id`: who watches, so that the session can be revoked.
+/// `aws:viewer-id`: the viewer, whose sessions can be revoked.
 pub const VIEWER_ID: &str = "aws:viewer-id";
 /// `aws:viewer-session-version`: which of the viewer's sessions a revocation ends.
 pub const VIEWER_SESSION_VERSION: &str = "aws:viewer-session-version";
 /// `aws:maximum-resolution`: the best rendition that the token plays.
 pub const MAXIMUM_RESOLUTION: &str = "aws:maximum-resolution";
-/// `exp`: until when the token starts playback, in Unix seconds.
+/// `exp`: the time until which the token starts playback, in Unix seconds.
 pub const EXP: &str = "exp";
 
 /// Every claim that IVS defines, in the order in which they are written.
@@ -57,8 +56,7 @@ pub const MAX_VIEWER_SESSION_VERSION: i64 = i32::MAX as i64;
 /// The most origins that a token with strict origin enforcement may list.
 pub const MAX_STRICT_ORIGINS: usize = 5;
 
-/// Above this many bytes a token is warned about. The limit is remembered from practice and not
-/// documented by AWS.
+/// A longer token, in bytes, gets a warning. The limit is known from practice; AWS does not document it.
 pub const LARGE_TOKEN: usize = 2048;
 
 /// The longest token that is minted, in bytes. A URL with a longer one is refused by most servers,
@@ -112,7 +110,7 @@ impl MaximumResolution {
     /// Every resolution, from the least.
     pub const ALL: [Self; 3] = [Self::Sd, Self::Hd, Self::FullHd];
 
-    /// The word in requests and in the claim.
+    /// Returns the word in requests and in the claim.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sd => "SD",
@@ -121,23 +119,23 @@ impl MaximumResolution {
         }
     }
 
-    /// The resolution of this name, in the exact spelling of IVS.
+    /// Returns the resolution of this name, in the exact spelling of IVS.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|resolution| resolution.as_str() == name)
     }
 }
 
-/// The value of `aws:viewer-id`: 1 to 40 characters. `Debug` hides it, since it says who watches
-/// and belongs into the audit alone.
+/// The value of `aws:viewer-id`: 1 to 40 characters. `Debug` hides it, since it identifies the viewer and belongs
+/// only into the audit.
 ///
-/// A character is a Unicode scalar value, as in the length trait of the IVS service model: what the
-/// revocation call counts must be what this counts, or a viewer could watch and not be revoked.
-/// IVS has no pattern for it, so every character is allowed.
+/// A character is a Unicode scalar value, as in the length trait of the IVS service model: if the revocation call
+/// counted differently, a viewer could watch and not be revoked. IVS has no pattern for it, so every character is
+/// allowed.
 #[derive(Clone, Eq, PartialEq)]
 pub struct ViewerId(String);
 
 impl ViewerId {
-    /// Takes a viewer id.
+    /// Checks a viewer id.
     ///
     /// # Errors
     ///
@@ -146,7 +144,7 @@ impl ViewerId {
         check_viewer_id(&text).map(|()| Self(text))
     }
 
-    /// The id itself.
+    /// Returns the id itself.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -158,23 +156,23 @@ impl fmt::Debug for ViewerId {
     }
 }
 
-/// Why a text is no viewer id. Never repeats the text.
+/// Why a text is not a viewer id. The message never repeats the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ViewerIdError {
     /// It has no character.
-    #[error("is empty; leave it out for a token without a viewer")]
+    #[error("is empty; omit it for a token without a viewer")]
     Empty,
     /// It has more than [`MAX_VIEWER_ID_LENGTH`] characters.
     #[error("has more than 40 characters, the limit of IVS; use a shorter id, such as a hash")]
     TooLong,
 }
 
-/// Whether IVS takes the text as a viewer id.
+/// Checks whether IVS accepts the text as a viewer id.
 pub(crate) fn check_viewer_id(text: &str) -> Result<(), ViewerIdError> {
     if text.is_empty() {
         return Err(ViewerIdError::Empty);
     }
-    // Looks no further than one past the limit, however long the text is.
+    // Reads at most one character past the limit, however long the text is.
     match text.chars().nth(MAX_VIEWER_ID_LENGTH) {
         None => Ok(()),
         Some(_) => Err(ViewerIdError::TooLong),

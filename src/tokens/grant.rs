@@ -63,9 +63,9 @@ pub struct MintRequest {
 /// What the operator allows, from the `[tokens]` section of the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// The lifetime where a request names none.
+    /// The lifetime if a request does not set one.
     pub default_ttl: Duration,
-    /// The longest lifetime that a request may name.
+    /// The longest lifetime that a request may set.
     pub max_ttl: Duration,
     /// Whether a token with a viewer id and no session version gets the issue time as its version.
     pub stamp_session_version: bool,
@@ -89,7 +89,7 @@ pub struct Violation {
     pub detail: String,
 }
 
-/// Whom a token is for, and on which terms.
+/// A channel and the terms of a token for it.
 #[derive(Clone, Debug)]
 pub struct Grant {
     /// The channel that it plays.
@@ -98,7 +98,7 @@ pub struct Grant {
     pub terms: Terms,
 }
 
-/// The terms of a token. Made by [`Terms::parse`] alone, so every rule holds.
+/// The terms of a token. Only [`Terms::parse`] makes them, so every rule holds.
 #[derive(Clone, Debug)]
 pub struct Terms {
     viewer: Option<Viewer>,
@@ -146,43 +146,43 @@ impl Terms {
         })
     }
 
-    /// Who watches, if named.
+    /// Returns the viewer, if the token has one.
     pub fn viewer(&self) -> Option<&Viewer> {
         self.viewer.as_ref()
     }
 
-    /// The origins that may play; `None` lets every origin play.
+    /// Returns the origins that may play; `None` lets every origin play.
     pub fn allowed_origins(&self) -> Option<&AllowedOrigins> {
         self.allowed_origins.as_ref()
     }
 
-    /// Whether IVS checks the origin on every request.
+    /// Returns whether IVS checks the origin on every request.
     pub fn strict_origin_enforcement(&self) -> bool {
         self.strict_origin_enforcement
     }
 
-    /// Whether the token starts playback only once.
+    /// Returns whether the token starts playback only once.
     pub fn single_use(&self) -> bool {
         self.single_use
     }
 
-    /// The best rendition, if limited.
+    /// Returns the best rendition, if it is limited.
     pub fn maximum_resolution(&self) -> Option<MaximumResolution> {
         self.maximum_resolution
     }
 
-    /// The lifetime, in whole seconds, at least one.
+    /// Returns the lifetime, in whole seconds, at least one.
     pub fn ttl(&self) -> Duration {
         self.ttl
     }
 
-    /// Whether IVS holds the lifetime to [`CAPPED_TTL`].
+    /// Returns whether IVS limits the lifetime to [`CAPPED_TTL`].
     pub fn is_capped(&self) -> bool {
         self.viewer.is_some() || self.single_use
     }
 }
 
-/// Who watches.
+/// The viewer of a token.
 #[derive(Clone, Debug)]
 pub struct Viewer {
     id: ViewerId,
@@ -190,12 +190,12 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// The viewer id.
+    /// Returns the viewer id.
     pub fn id(&self) -> &ViewerId {
         &self.id
     }
 
-    /// The session version that was asked for, 0 to 2147483647.
+    /// Returns the session version that was requested, 0 to 2147483647.
     pub fn session_version(&self) -> Option<i64> {
         self.session_version
     }
@@ -264,7 +264,7 @@ fn parse_origins(entries: &[String], faults: &mut Faults) -> Option<AllowedOrigi
     None
 }
 
-/// `given` is how many entries the request has, also where they are no origins.
+/// `given` is the number of entries in the request, even if they are not origins.
 fn check_strict(origins: Option<&AllowedOrigins>, given: Option<usize>, faults: &mut Faults) {
     let count = origins.map(AllowedOrigins::len).or(given);
     let detail = match count {
@@ -294,7 +294,7 @@ fn choose_ttl(asked: Option<i64>, capped: bool, policy: &Policy, faults: &mut Fa
     let Some(asked) = asked else {
         let default =
             if capped { policy.default_ttl.min(CAPPED_DEFAULT_TTL) } else { policy.default_ttl };
-        // Claims are in whole seconds, and a token of none is expired when it is made.
+        // Claims are in whole seconds, and a token with a lifetime of 0 s would expire at once.
         return Duration::from_secs(default.min(policy.max_ttl).as_secs().max(1));
     };
     let ttl = Duration::from_secs(u64::try_from(asked).unwrap_or(0));
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn no_terms_are_good_terms() {
+    fn request_without_terms_is_accepted() {
         let terms = parse(MintRequest::default()).unwrap();
         assert_eq!(terms.ttl(), Duration::from_mins(5));
         assert!(terms.viewer().is_none() && terms.allowed_origins().is_none());
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_viewer_id_has_1_to_40_characters_whatever_their_bytes() {
+    fn viewer_id_has_1_to_40_characters_whatever_their_bytes() {
         assert!(parse(viewer("a")).is_ok());
         assert!(parse(viewer(&"ü".repeat(40))).is_ok());
         assert!(parse(viewer(&"\u{1f3ac}".repeat(40))).is_ok());
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_version_needs_a_viewer_and_31_bits() {
+    fn session_version_needs_a_viewer_and_31_bits() {
         let version = |version, id: Option<&str>| MintRequest {
             viewer_session_version: Some(version),
             viewer_id: id.map(str::to_owned),
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn each_faulty_origin_is_pointed_at() {
+    fn each_faulty_origin_is_reported_with_its_index() {
         assert_eq!(pointers(origins(&[])), ["/allowedOrigins"]);
         assert_eq!(pointers(origins(&["https://a.example/"])), ["/allowedOrigins/0"]);
         assert_eq!(
@@ -410,14 +410,14 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_faulty_origins_has_a_short_answer() {
+    fn many_faulty_origins_get_a_short_answer() {
         let violations = parse(origins(&vec![""; 1000])).unwrap_err();
         assert_eq!(violations.len(), 101);
         assert_eq!(violations[100].detail, "900 more entries are not origins.");
     }
 
     #[test]
-    fn more_origins_than_a_token_holds_are_refused_unread() {
+    fn more_origins_than_a_token_holds_are_refused_without_parsing() {
         assert!(parse(origins(&vec!["https://a.example"; 1000])).is_ok());
         for entry in ["https://a.example", ""] {
             assert_eq!(pointers(origins(&vec![entry; 1001])), ["/allowedOrigins"]);
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn resolutions_are_spelled_as_in_ivs() {
+    fn resolution_is_spelled_as_in_ivs() {
         let resolution = |name: &str| MintRequest {
             maximum_resolution: Some(name.to_owned()),
             ..MintRequest::default()
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_lifetime_leaves_room_for_clocks_where_ivs_caps_it() {
+    fn default_lifetime_leaves_room_for_clocks_if_ivs_caps_it() {
         let long = Policy { default_ttl: Duration::from_mins(20), ..POLICY };
         let ttl = |request| Terms::parse(request, &long).unwrap().ttl().as_secs();
         let once = MintRequest { single_use: Some(true), ..MintRequest::default() };
@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lifetime_over_a_limit_is_refused_with_the_limit() {
+    fn lifetime_over_a_limit_is_refused_with_the_limit() {
         let ttl = |seconds| MintRequest { ttl_seconds: Some(seconds), ..MintRequest::default() };
         let detail = |request, policy| {
             let violations = Terms::parse(request, policy).unwrap_err();
@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_are_found_at_once() {
+    fn every_broken_rule_is_reported_at_once() {
         let request = MintRequest {
             channel: String::new(),
             viewer_id: Some(String::new()),
@@ -526,7 +526,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn terms_that_parse_keep_every_rule(
+        fn parsed_terms_keep_every_rule(
             viewer_id in prop::option::of("\\PC{0,45}"),
             version in prop::option::of(any::<i64>()),
             origins in prop::option::of(prop::collection::vec("(https://[a-f]{1,2}\\.test(/)?|\\*)", 0..8)),

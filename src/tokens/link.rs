@@ -5,15 +5,14 @@ use url::Url;
 /// The query parameter that IVS reads the token from.
 pub const TOKEN_PARAMETER: &str = "token";
 
-/// Appends a token to the playback URL of a channel. What stands in the query already stays.
+/// Appends a token to the playback URL of a channel, after any existing query.
 ///
-/// The result holds the token, and `Debug` of a [`Url`] shows it: hand it to the caller and log
-/// nothing of it.
+/// `Debug` of a [`Url`] shows the token, so the result must not be logged.
 ///
 /// # Errors
 ///
 /// - [`PlaybackUrlError::NotAUrl`]: not an `http` or `https` URL.
-/// - [`PlaybackUrlError::HasToken`]: there is a token already, and IVS refuses two.
+/// - [`PlaybackUrlError::HasToken`]: the URL has a token already, and IVS refuses two.
 pub fn playback_url(base: &str, token: &str) -> Result<Url, PlaybackUrlError> {
     let mut url = Url::parse(base).map_err(|_| PlaybackUrlError::NotAUrl)?;
     if !matches!(url.scheme(), "https" | "http") {
@@ -26,14 +25,14 @@ pub fn playback_url(base: &str, token: &str) -> Result<Url, PlaybackUrlError> {
     Ok(url)
 }
 
-/// Why a token could not be appended to a URL. Never repeats either.
+/// Why a token could not be appended to a URL. The message never repeats either.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum PlaybackUrlError {
     /// Not an `http` or `https` URL.
     #[error("the playback URL of the channel is not an http or https URL; refresh the channel")]
     NotAUrl,
-    /// There is a token in it.
-    #[error("the playback URL has a token already; start from the one that IVS gives")]
+    /// The URL has a token already.
+    #[error("the playback URL has a token already; start from the URL that IVS returns")]
     HasToken,
 }
 
@@ -44,7 +43,7 @@ mod tests {
     const BASE: &str = "https://a1b2.us-west-2.playback.live-video.net/api/video/v1/us-west-2.123456789012.channel.AbCd.m3u8";
 
     #[test]
-    fn the_token_is_appended_and_the_query_kept() {
+    fn token_is_appended_after_the_query() {
         let url = |base: &str| playback_url(base, "aa.b-b.c_c").map(String::from);
         assert_eq!(url(BASE).unwrap(), format!("{BASE}?token=aa.b-b.c_c"));
         let with_query = format!("{BASE}?player=a%20b");
@@ -54,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_token_is_refused() {
+    fn second_token_is_refused() {
         let url = playback_url(BASE, "a").unwrap();
         assert_eq!(playback_url(url.as_str(), "b"), Err(PlaybackUrlError::HasToken));
         assert_eq!(playback_url("demo", "a"), Err(PlaybackUrlError::NotAUrl));

@@ -1,7 +1,7 @@
 //! Making a token: [`prepare`] builds what is to be signed, and [`Prepared::finish`] adds the signature and
 //! reads the result again before it leaves.
 //!
-//! Whoever signs stands between the two, so that nothing here waits for a key or looks at a clock.
+//! The signer works between the two, so that nothing here waits for a key or reads a clock.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -142,18 +142,18 @@ pub struct Minted {
     pub token_id: String,
     /// The time of issue, without its fraction of a second.
     pub issued_at: Timestamp,
-    /// `exp`: until when it starts playback.
+    /// `exp`: the time until which the token starts playback.
     pub expires_at: Timestamp,
     /// Two thirds of the lifetime, rounded down: a player that has not started by then fetches a
     /// new token first.
     pub refresh_after: Timestamp,
     /// The lifetime.
     pub expires_in: Duration,
-    /// `aws:viewer-session-version`, whether asked for or stamped.
+    /// `aws:viewer-session-version`, whether requested or stamped.
     pub viewer_session_version: Option<i64>,
     /// `aws:single-use-uuid`.
     pub single_use_uuid: Option<String>,
-    /// What the caller should know, though the token is good.
+    /// Warnings for the caller, although the token is valid.
     pub warnings: Vec<Warning>,
 }
 
@@ -230,7 +230,7 @@ fn claims(
     }
 }
 
-/// The issue time as a session version, so that "revoke everything until now" needs no list; above
+/// Returns the issue time as a session version, so that "revoke everything until now" needs no list. It is higher than
 /// the version up to which the viewer was revoked.
 fn stamp(issued_at: Timestamp, last_revoked: Option<i32>) -> Result<i64, MintError> {
     let now = issued_at.unix_seconds();
@@ -250,7 +250,7 @@ fn random_uuid(rng: &mut impl CryptoRng) -> Uuid {
     uuid::Builder::from_random_bytes(bytes).into_uuid()
 }
 
-/// How long a token with this payload is.
+/// Returns the length of a token with this payload.
 fn token_length(payload: &[u8]) -> usize {
     let encoded = |length: usize| (length * 4).div_ceil(3);
     HEADER.len() + encoded(payload.len()) + encoded(SIGNATURE_LENGTH) + 2
@@ -313,13 +313,13 @@ mod tests {
     }
 
     #[test]
-    fn the_header_constant_is_the_header() {
+    fn header_constant_is_the_header() {
         let header = BASE64_URL_SAFE_NO_PAD.decode(HEADER).unwrap();
         assert_eq!(header, br#"{"alg":"ES384","typ":"JWT"}"#);
     }
 
     #[test]
-    fn only_the_claims_asked_for_are_written() {
+    fn claims_that_were_not_requested_are_absent() {
         let minted = mint_with(MintRequest::default(), &POLICY, NOW).unwrap();
         assert_eq!(
             payload(&minted.token),
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_stand_in_the_order_of_the_contract() {
+    fn claims_are_in_the_order_of_the_contract() {
         let minted = mint_with(everything(), &POLICY, NOW).unwrap();
         let uuid = minted.single_use_uuid.unwrap();
         assert_eq!(uuid.parse::<Uuid>().unwrap().get_version_num(), 4);
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn the_session_version_is_stamped_only_where_it_means_something() {
+    fn session_version_is_stamped_only_for_viewers_without_one() {
         let version =
             |request, policy| mint_with(request, policy, NOW).unwrap().viewer_session_version;
         let viewer = || MintRequest { viewer_id: Some("v".to_owned()), ..MintRequest::default() };
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_cannot_be_a_session_version_is_an_error() {
+    fn clock_that_cannot_be_a_session_version_is_an_error() {
         let viewer = || MintRequest { viewer_id: Some("v".to_owned()), ..MintRequest::default() };
         for seconds in [-1, MAX_VIEWER_SESSION_VERSION + 1] {
             let now = Timestamp::from_unix_seconds(seconds);
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn the_signature_verifies_and_the_id_is_of_the_token() {
+    fn signature_verifies_and_token_id_is_that_of_the_token() {
         let key = TestKey::generate();
         let public = key.public_key();
         let (grant, mut rng) = (grant(everything()), StdRng::seed_from_u64(1));
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_token_is_warned_about() {
+    fn large_token_gets_a_warning() {
         let origins = (0..100).map(|n| format!("https://site-{n}.example.com")).collect();
         let request = MintRequest { allowed_origins: Some(origins), ..MintRequest::default() };
         let minted = mint_with(request, &POLICY, NOW).unwrap();
@@ -453,7 +453,7 @@ mod tests {
         assert_eq!(highest.viewer_session_version, Some(MAX_VIEWER_SESSION_VERSION));
         assert_eq!(mint(viewer(), &POLICY, i32::MAX).unwrap_err(), MintError::VersionsExhausted);
 
-        // What would never play is said.
+        // A token that would never play gets a warning.
         let code = |request, policy, last| mint(request, policy, last).unwrap().warnings[0].code;
         let asked = |version| MintRequest { viewer_session_version: Some(version), ..viewer() };
         assert_eq!(code(asked(7), &POLICY, 7), WarningCode::SessionRevoked);

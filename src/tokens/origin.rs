@@ -1,9 +1,8 @@
 //! Origins as `aws:access-control-allow-origin` lists them.
 //!
-//! IVS compares the list with the `Origin` header of the player, and a browser writes that header
-//! in one form only: lower case, punycode, no default port, nothing behind the port. How strictly
-//! IVS compares is not documented, so minting writes every origin in the form of the browser, and
-//! refuses what has no such form.
+//! IVS compares the list with the `Origin` header of the player, and a browser writes that header in one form
+//! only: lower case, punycode, no default port, nothing after the port. How strictly IVS compares is not
+//! documented, so minting writes every origin in the browser's form, and refuses what has no such form.
 
 use std::{collections::HashSet, fmt};
 
@@ -14,19 +13,18 @@ use url::Host;
 const MAX_HOST_LENGTH: usize = 253;
 const MAX_LABEL_LENGTH: usize = 63;
 
-/// A longer host is refused unread. [`MAX_HOST_LENGTH`] counts punycode, which can be a quarter of
+/// The longest host that is parsed. [`MAX_HOST_LENGTH`] counts punycode, which can be a quarter of
 /// the UTF-8 that it stands for.
 const MAX_UNREAD_HOST_LENGTH: usize = 2048;
 
-/// What separates labels (UTS 46).
+/// The separators of labels (UTS 46).
 const DOTS: [char; 4] = ['.', '\u{3002}', '\u{ff0e}', '\u{ff61}'];
 
-/// The most entries that a list may have. Each is normalised, which takes time, and a token has room
-/// for fewer.
+/// The most entries that a list may have. Normalising an entry takes time, and a token has room for fewer.
 pub const MAX_ORIGINS: usize = 1000;
 
 /// One origin, `scheme://host[:port]`, written as a browser writes it in the `Origin` header. Its
-/// host may begin with `*.`, which stands for every subdomain.
+/// host may begin with `*.`, which matches every subdomain.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct AllowedOrigin(String);
 
@@ -36,7 +34,7 @@ impl AllowedOrigin {
     ///
     /// # Errors
     ///
-    /// The text is no origin, or names more than one; [`OriginError`] says which part is wrong.
+    /// The text is not one origin; [`OriginError`] says which part is wrong.
     pub fn parse(text: &str) -> Result<Self, OriginError> {
         if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return Err(OriginError::Space);
@@ -123,29 +121,29 @@ impl AllowedOrigins {
         }
     }
 
-    /// The value of the claim: the origins joined by commas.
+    /// Returns the value of the claim: the origins joined by commas.
     pub fn as_claim(&self) -> &str {
         &self.claim
     }
 
-    /// The origins one by one, or the single `*`.
+    /// Returns the origins one by one, or the single `*`.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.claim.split(',')
     }
 
-    /// How many there are, at least one.
+    /// Returns the number of origins, at least one.
     #[expect(clippy::len_without_is_empty, reason = "a list without origins cannot be made")]
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether this is the bare `*`, which lets every origin play.
+    /// Returns whether this is the bare `*`, which lets every origin play.
     pub fn is_any(&self) -> bool {
         self.claim == "*"
     }
 }
 
-/// Why a list is not one of origins.
+/// Why a list is not a list of origins.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum OriginListError {
     /// It has no entry.
@@ -154,40 +152,40 @@ pub enum OriginListError {
     /// It has more than [`MAX_ORIGINS`] entries. None of them was read.
     #[error("the list of origins has more than {MAX_ORIGINS} entries")]
     TooMany,
-    /// These entries, by their index, are no origins.
-    #[error("{} entries of the list are no origins", .0.len())]
+    /// These entries, by their index, are not origins.
+    #[error("{} entries of the list are not origins", .0.len())]
     Entries(Vec<(usize, OriginError)>),
 }
 
-/// Why a text is not an origin that a token can allow. Never repeats the text.
+/// Why a text is not an origin that a token can allow. The message never repeats the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum OriginError {
     /// White space or a control character.
     #[error("an origin has no white space; remove it")]
     Space,
     /// A comma, which separates origins in the claim.
-    #[error("an origin has no comma; give each origin as an entry of its own")]
+    #[error("an origin has no comma; send each origin as a separate entry")]
     Comma,
     /// No scheme, or neither `http` nor `https`.
     #[error("an origin begins with https:// or http://")]
     Scheme,
     /// A user name or password.
-    #[error("an origin has no user name or password; leave out what stands before the @")]
+    #[error("an origin has no user name or password; omit everything before the @")]
     UserInfo,
     /// A path (a trailing slash is one), query or fragment.
-    #[error("an origin ends with its host or port; leave out the slash and all that follows it")]
+    #[error("an origin ends with its host or port; omit the slash and everything after it")]
     Path,
     /// A host that no browser would open.
-    #[error("the origin's host is neither a host name nor an IP address")]
+    #[error("the host of an origin is a host name or an IP address")]
     Host,
-    /// A `*` elsewhere than as the host's first label.
+    /// A `*` that is not the first label of the host.
     #[error("a * may only be the first label of the host, as in https://*.example.com")]
     Wildcard,
     /// A bare `*` beside other entries.
-    #[error("* stands for every origin and must be the only entry")]
+    #[error("* matches every origin and must be the only entry")]
     NotAlone,
     /// Not a port number.
-    #[error("the origin's port is a number from 1 to 65535")]
+    #[error("the port of an origin is a number from 1 to 65535")]
     Port,
 }
 
@@ -205,7 +203,7 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), OriginError> {
 }
 
 fn normalise_host(host: &str) -> Result<String, OriginError> {
-    // The URL standard decodes percent signs in hosts; nobody writes an origin so on purpose.
+    // The URL standard decodes percent signs in hosts; no one writes an origin like this on purpose.
     if host.len() > MAX_UNREAD_HOST_LENGTH || host.contains('%') {
         return Err(OriginError::Host);
     }
@@ -228,8 +226,8 @@ fn normalise_host(host: &str) -> Result<String, OriginError> {
     }
 }
 
-/// Whether DNS could hold the name. The URL standard is more generous than any resolver; the
-/// underscore is in use though no host name should have one.
+/// Returns whether DNS could hold the name. The URL standard allows more than any resolver does; underscores are
+/// in use although no host name should have one.
 fn is_host_name(name: &str) -> bool {
     let is_label = |label: &str| {
         (1..=MAX_LABEL_LENGTH).contains(&label.len())
@@ -250,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_rewritten_as_browsers_send_them() {
+    fn origin_is_written_as_browsers_send_it() {
         for (given, normal) in [
             ("https://example.com", "https://example.com"),
             ("HTTPS://Example.COM:443", "https://example.com"),
@@ -270,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_refused_by_cause() {
+    fn text_that_is_not_an_origin_is_refused_by_cause() {
         for (given, error) in [
             ("", OriginError::Scheme),
             ("example.com", OriginError::Scheme),
@@ -322,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_joined_with_each_origin_once() {
+    fn list_is_joined_with_each_origin_once() {
         let list = parse_list(&["https://B.example", "https://a.example", "https://b.example:443"]);
         let list = list.unwrap();
         assert_eq!(list.as_claim(), "https://b.example,https://a.example");
@@ -332,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn every_entry_that_is_no_origin_is_told() {
+    fn every_entry_that_is_not_an_origin_is_reported() {
         assert_eq!(parse_list(&[]), Err(OriginListError::Empty));
         assert_eq!(
             parse_list(&["https://a.example", "*", "b.example", "https://c.example/"]),
@@ -354,7 +352,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_the_parser_panic(text in "(https://)?\\PC{0,100}") {
+        fn parser_never_panics(text in "(https://)?\\PC{0,100}") {
             let _ = AllowedOrigin::parse(&text);
         }
     }

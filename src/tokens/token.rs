@@ -1,4 +1,4 @@
-//! A finished token, its name, and what is said along with it.
+//! A finished token, its id, and the warnings that come with it.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub use crate::keys::signer::SIGNATURE_LENGTH;
 /// members and no `kid`.
 pub(super) const HEADER: &str = "eyJhbGciOiJFUzM4NCIsInR5cCI6IkpXVCJ9";
 
-/// A signed token, in JWS compact serialization. `Debug` hides it: whoever has it can play.
+/// A signed token, in JWS compact serialization. `Debug` hides it, since anyone who has it can play.
 pub struct PlaybackToken(SecretString);
 
 impl PlaybackToken {
@@ -28,7 +28,7 @@ impl PlaybackToken {
         Self(token.into())
     }
 
-    /// The token itself, to hand to the caller.
+    /// Returns the token itself, for the response.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
@@ -40,8 +40,8 @@ impl fmt::Debug for PlaybackToken {
     }
 }
 
-/// The name of a token that may be logged: the first 16 hex digits of its SHA-256. It leads from a
-/// viewer's 403 to the audit record and cannot be turned back into the token.
+/// Returns the id of a token, which may be logged: the first 16 hex digits of its SHA-256. It links a viewer's
+/// 403 to the audit record and does not reveal the token.
 pub fn token_id(token: &str) -> String {
     let digest = Sha256::digest(token.as_bytes());
     Hex(digest.get(..8).unwrap_or_default()).to_string()
@@ -118,7 +118,7 @@ pub enum WarningCode {
 }
 
 impl WarningCode {
-    /// The code as the API writes it.
+    /// Returns the code as the API writes it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ChannelNotPrivate => "channel_not_private",
@@ -134,13 +134,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_id_is_the_beginning_of_the_sha256() {
+    fn token_id_is_the_beginning_of_the_sha256() {
         // printf abc | sha256sum
         assert_eq!(token_id("abc"), "ba7816bf8f01cfea");
     }
 
     #[test]
-    fn a_warning_is_written_with_its_code() {
+    fn warning_is_serialised_with_its_code() {
         for warning in [
             Warning::token_over_2kb(3000),
             Warning::channel_not_private(),

@@ -11,7 +11,7 @@ use std::{
 /// Only the owner may read viewer ids.
 const MODE: u32 = 0o600;
 
-/// Opens the file for one batch, so that it may be renamed or truncated at any time. Makes it where it does not
+/// Opens the file for one batch, so that it may be renamed or truncated at any time. Creates it if it does not
 /// exist.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     if let Ok(metadata) = std::fs::metadata(path)
@@ -31,7 +31,7 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
             give_to_owner_of_folder(&file, path)?;
             Ok(file)
         }
-        // Another process made it.
+        // Another process created it.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             options.create_new(false).open(path)
         }
@@ -39,7 +39,7 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// A command that runs as root makes the file for the service, too.
+/// A command that runs as root may create the file that the service writes to.
 fn give_to_owner_of_folder(file: &File, path: &Path) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
@@ -49,11 +49,11 @@ fn give_to_owner_of_folder(file: &File, path: &Path) -> io::Result<()> {
     fchown(file, Some(folder.uid()), Some(folder.gid()))
 }
 
-/// Checks that the file can be appended to, without making it.
+/// Checks that the file can be appended to, without creating it.
 ///
 /// # Errors
 ///
-/// It cannot be written, or its folder does not exist or cannot be written to.
+/// The file cannot be written, or its folder does not exist or cannot be written to.
 pub fn check(path: &Path) -> io::Result<()> {
     if path.exists() {
         return open(path).map(drop);
@@ -65,7 +65,7 @@ pub fn check(path: &Path) -> io::Result<()> {
 
 /// Appends the lines of `rest`, which shrinks by what is written.
 ///
-/// A line that was written in part is written again as a whole. One that anyone left without its end is ended
+/// A line that was written in part is written again as a whole. A line without its end is ended
 /// first, so that it does not swallow the next.
 pub(super) fn append(path: &Path, rest: &mut &[u8]) -> io::Result<()> {
     while !rest.is_empty() {
@@ -87,7 +87,7 @@ pub(super) fn append(path: &Path, rest: &mut &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// How many bytes of `text` are whole lines.
+/// Returns how many bytes of `text` are whole lines.
 fn whole_lines(text: &[u8]) -> usize {
     text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
 }
@@ -98,7 +98,7 @@ fn ends_within_a_line(file: &File) -> io::Result<bool> {
         return Ok(false);
     };
     let mut byte = [0];
-    // Truncated meanwhile, it is empty.
+    // A file that was truncated meanwhile is empty.
     Ok(file.read_at(&mut byte, last)? == 1 && byte != *b"\n")
 }
 

@@ -1,4 +1,4 @@
-//! What a record says. `docs/audit.md` is its schema; a test holds both together.
+//! The contents of a record. `docs/audit.md` is its schema; a test compares the two.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
     ivs::arn::{ChannelArn, PlaybackKeyArn, Region},
 };
 
-/// Which kind of event a record is about.
+/// The kind of event that a record is about.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -26,7 +26,7 @@ pub enum Kind {
     ClientChange,
 }
 
-/// What became of it.
+/// The outcome of an event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Outcome {
@@ -40,14 +40,14 @@ pub enum Outcome {
     Refused,
 }
 
-/// Who caused a record.
+/// The cause of an event.
 #[derive(Clone, Debug)]
 pub enum Actor {
     /// A client of the HTTP API.
     Client {
         /// The client.
         client: Arc<Client>,
-        /// The `x-request-id` of the response.
+        /// Returns the `x-request-id` of the response.
         request_id: Arc<str>,
         /// The trace that the request belongs to.
         trace_id: Option<Arc<str>>,
@@ -56,15 +56,15 @@ pub enum Actor {
     Operator {
         /// The user that the command runs as.
         user: String,
-        /// The user who called `sudo`, as `sudo` says.
+        /// The user who called `sudo`, as reported by `sudo`.
         sudo_user: Option<String>,
     },
-    /// This process by itself: a scheduled rotation or a repair.
+    /// This process: a scheduled rotation or a repair.
     Service,
 }
 
 impl Actor {
-    /// The operator who runs this process; `sudo_user` comes from the environment.
+    /// Returns the operator who runs this process; `sudo_user` comes from the environment.
     pub fn operator(sudo_user: Option<String>) -> Self {
         let uid = rustix::process::geteuid().as_raw();
         let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -77,7 +77,7 @@ impl Actor {
     }
 }
 
-/// One event. Absent members are left out of its line.
+/// One event. Absent members are omitted from its line.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "docs/audit.md describes each member")]
@@ -132,7 +132,7 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// A record without any details.
+    /// Makes a record without details.
     pub fn new(
         ts: Timestamp,
         actor: &'a Actor,
@@ -173,7 +173,7 @@ impl<'a> Record<'a> {
         Self::new(ts, actor, (Kind::KeyChange, event), Outcome::Changed)
     }
 
-    /// A change of clients; `client` is the one that was created or revoked.
+    /// Makes a record of a change of clients; `client` was created or revoked.
     pub fn client_change(
         ts: Timestamp,
         actor: &'a Actor,
@@ -187,7 +187,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The line of the record.
+    /// Returns the line of the record.
     pub(super) fn line(&self, process: &str, seq: u64) -> serde_json::Result<Vec<u8>> {
         let (mut client, mut operator, mut request, mut trace) = (None, None, None, None);
         let mut sudo = None;

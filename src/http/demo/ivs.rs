@@ -24,13 +24,13 @@ use crate::{
     ivs::{IvsError, RegionalIvs, arn::ChannelArn},
 };
 
-/// Of lists, each at least two calls to IVS, which allows five a second.
+/// Lists per second. Each takes at least two calls to IVS, which allows five per second.
 const LISTS_A_SECOND: usize = 2;
 
-/// IVS takes as many pieces of metadata a second for a channel.
+/// Pieces of metadata per second, the limit of IVS for a channel.
 const METADATA_A_SECOND: usize = 5;
 
-/// The most pages that are read of a list: a select box of more channels helps nobody.
+/// The most pages of a list that are read: a longer select box would not help.
 const MAX_PAGES: usize = 10;
 
 pub(super) fn routes(clock: &Clock) -> Router<Api> {
@@ -70,7 +70,7 @@ async fn list_channels(
     Ok(no_store(json(&body)))
 }
 
-/// Adds a region's private channels; says whether it has more.
+/// Adds a region's private channels, and returns whether it has more.
 async fn add_channels(ivs: &RegionalIvs, found: &mut Vec<ChannelBody>) -> Result<bool, IvsError> {
     let mut live = BTreeSet::new();
     let mut next = None;
@@ -109,7 +109,7 @@ struct Metadata {
 
 async fn put_metadata(
     State(api): State<Api>,
-    // The API has no scope for this; whoever uses the page has them all.
+    // The API has no scope for this call.
     _: Caller<ChannelsRead>,
     Body(Metadata { channel, metadata }): Body<Metadata>,
 ) -> Result<Response, ApiError> {
@@ -122,7 +122,7 @@ async fn put_metadata(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// `dev` is the only one to see them, and IVS its own emulator, so that its sentences may be told.
+/// Only `dev` reports these errors, and its IVS is the emulator, so the messages of IVS may be repeated.
 fn refuse(error: IvsError) -> ApiError {
     match &error {
         IvsError::NotFound => {

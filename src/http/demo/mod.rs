@@ -1,13 +1,13 @@
-//! The demo page of `dev`: tokens, playback, revocation, metadata and rotations, to look at.
+//! The demo page of `dev`, which shows tokens, playback, revocation, metadata and rotations.
 //!
-//! `serve` has none. Everything stands in the binary; the page loads nothing from elsewhere but the
-//! stream that it plays. It acts through `/demo`: all of `/v1` again, and the two calls to Amazon IVS
+//! `serve` has none. The binary contains the whole page, which loads nothing from elsewhere but the
+//! stream that it plays. It calls `/demo`: all of `/v1` again, and the two calls to Amazon IVS
 //! that the API does not have (list channels, put metadata).
 //!
 //! The page holds no credential. `/` gives the browser a cookie, and [`visitor`] puts a credential
 //! in its place once it knows that a request comes from this page: that of `dev` on this machine, and
-//! with `--public-demo` one with fewer scopes for everyone else. From there on it is judged as any
-//! call is; outside of `/demo` the cookie means nothing.
+//! with `--public-demo` one with fewer scopes for everyone else. From there on it is handled like any
+//! other call; outside of `/demo` the cookie means nothing.
 
 mod ivs;
 mod pace;
@@ -33,7 +33,7 @@ pub struct Demo(Arc<Inner>);
 struct Inner {
     /// Where this process listens, with the real port.
     address: SocketAddr,
-    /// Has the port in it, since all ports of a host share their cookies.
+    /// Contains the port, since all ports of a host share their cookies.
     cookie_name: String,
     /// For browsers on this machine.
     local: Access,
@@ -43,12 +43,12 @@ struct Inner {
     playback_origin: String,
 }
 
-/// What a visitor of the page is given.
+/// What a visitor of the page gets.
 #[derive(Debug)]
 struct Access {
-    /// What the cookie holds; of this process alone.
+    /// The value of the cookie, valid for this process only.
     cookie: SecretString,
-    /// What the cookie stands for.
+    /// The credential that the cookie stands for.
     credential: SecretString,
 }
 
@@ -64,7 +64,7 @@ impl Access {
 pub struct PublicDemo {
     /// The page is shown under the host of this URL.
     pub url: Url,
-    /// What those visitors call with. Its scopes are all that they may do.
+    /// The credential of those visitors. Its scopes are all that they may do.
     pub credential: SecretString,
 }
 
@@ -87,7 +87,7 @@ impl Demo {
         }))
     }
 
-    /// The page, and under `/demo` what it calls: `v1` and calls of its own.
+    /// Returns the routes of the page, and under `/demo` what it calls: `v1` and calls of its own.
     pub(super) fn routes(&self, v1: Router<Api>, clock: &Clock) -> Router<Api> {
         let calls = v1
             .merge(ivs::routes(clock))
@@ -101,7 +101,7 @@ impl Demo {
             .merge(Router::new().nest("/demo", calls))
     }
 
-    /// `Set-Cookie`: for this page's calls alone, and for no script.
+    /// Returns `Set-Cookie`: for the calls of this page only, and for no script.
     fn set_cookie(&self, visitor: Visitor) -> SecretString {
         let cookie = self.0.access(visitor).cookie.expose_secret();
         let secure = if self.0.scheme(visitor) == "https" { "; Secure" } else { "" };
@@ -118,7 +118,7 @@ impl Inner {
         }
     }
 
-    /// How a visitor's browser reaches the page.
+    /// Returns the scheme under which a visitor's browser reaches the page.
     fn scheme(&self, visitor: Visitor) -> &str {
         match (visitor, &self.public) {
             (Visitor::Public, Some((url, _))) => url.scheme(),

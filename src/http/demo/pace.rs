@@ -1,4 +1,4 @@
-//! How often the page's own calls to Amazon IVS may be made, whoever makes them.
+//! The rate of the page's own calls to Amazon IVS, whoever makes them.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -14,12 +14,12 @@ use crate::{
     http::problem::{ApiError, ProblemType},
 };
 
-/// So many calls in any second.
+/// A limit on the calls per second.
 #[derive(Clone, Debug)]
 pub(super) struct Pace {
     a_second: usize,
     clock: Clock,
-    /// When the last ones were let through, by the monotonic clock.
+    /// When the last calls were let through, by the monotonic clock.
     latest: Arc<Mutex<VecDeque<Duration>>>,
 }
 
@@ -28,7 +28,7 @@ impl Pace {
         Self { a_second, clock, latest: Arc::default() }
     }
 
-    /// Takes a call, or says how long to wait.
+    /// Lets a call through, or returns how long to wait.
     fn admit(&self) -> Result<(), Duration> {
         let now = self.clock.monotonic();
         let mut latest = self.latest.lock();
@@ -45,7 +45,7 @@ impl Pace {
     }
 }
 
-/// Lets a request through, or answers `rate_limited`.
+/// Lets a request through, or refuses it with `rate_limited`.
 pub(super) async fn keep(State(pace): State<Pace>, request: Request, next: Next) -> Response {
     match pace.admit() {
         Ok(()) => next.run(request).await,

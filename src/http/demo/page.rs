@@ -1,4 +1,4 @@
-//! The page and what belongs to it, out of the binary.
+//! The files of the page.
 
 use axum::{
     Extension,
@@ -22,7 +22,7 @@ const INDEX: &str = include_str!("assets/index.html");
 const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// By the last part of their path under `/demo/`.
+/// The files by the last part of their path under `/demo/`.
 const ASSETS: [(&str, &str, &str); 8] = [
     ("page.css", CSS, include_str!("assets/page.css")),
     ("page.js", JAVASCRIPT, include_str!("assets/page.js")),
@@ -34,7 +34,7 @@ const ASSETS: [(&str, &str, &str); 8] = [
     ("private-playback.js", JAVASCRIPT, include_str!("../../../clients/web/private-playback.js")),
 ];
 
-/// The page, and the cookie that lets it act.
+/// Serves the page, and the cookie that lets it call.
 pub(super) async fn index(
     State(demo): State<Demo>,
     Extension(visitor): Extension<Visitor>,
@@ -60,13 +60,13 @@ pub(super) async fn index(
     Ok(response)
 }
 
-/// Its style and scripts.
+/// Serves its style and scripts.
 pub(super) async fn asset(name: PathText) -> Result<Response, ApiError> {
     let (_, media_type, text) =
         ASSETS.into_iter().find(|(known, _, _)| *known == name.0).ok_or_else(|| {
             ApiError::new(ProblemType::NotFound, "The demo page has no such part; it is at /.")
         })?;
-    // The next start may be of another version.
+    // The next start may be another version.
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(media_type)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
@@ -75,7 +75,7 @@ pub(super) async fn asset(name: PathText) -> Result<Response, ApiError> {
     Ok((headers, text).into_response())
 }
 
-/// Nothing but the page's own files and the stream; no frame around it, since a click there could
+/// Allows only the page's own files and the stream, and no frame around the page, since a click there could
 /// be meant for something else.
 fn content_security_policy(demo: &Demo) -> String {
     let playback = &demo.0.playback_origin;

@@ -1,11 +1,11 @@
-//! Who may use the page: browsers on this machine, with `--public-demo` also others, and in them this
-//! page alone.
+//! Who may use the page: browsers on this machine, with `--public-demo` also others, and in them only
+//! this page.
 //!
-//! Three things are checked, each against another attack. The peer must be this machine, since a local
-//! visitor acts with every scope. `Host` must be one of ours: a web site whose name is made to resolve
-//! to 127.0.0.1 (DNS rebinding) is of our origin to the browser, but has its own name there. And a call
-//! must come from this page: a page on another port of this machine is same-site and would get our
-//! cookie sent along.
+//! Three checks stop three attacks. The peer must be this machine, since a local
+//! visitor acts with every scope. `Host` must be ours: a web site whose name resolves
+//! to 127.0.0.1 (DNS rebinding) has our origin for the browser, but sends its own name. And a call
+//! must come from this page: a page on another port of this machine is same-site, so the browser would
+//! send our cookie.
 //!
 //! A request under the host of `--public-url` is from a public visitor, wherever its peer is: behind a
 //! reverse proxy, every peer is this machine. A request that was forwarded is never local.
@@ -33,10 +33,10 @@ use crate::{
     secret::{ExposeSecret, constant_time_eq},
 };
 
-/// What browsers say of where a request comes from.
+/// The header in which browsers say where a request comes from.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
-/// What proxies and tunnels add about the client that they forward for. Then the peer is the proxy,
+/// The headers that proxies and tunnels add about their client. With one of them, the peer is the proxy,
 /// and the client may be anywhere.
 const FORWARDING: [&str; 7] = [
     "forwarded",
@@ -57,7 +57,7 @@ pub(super) enum Visitor {
     Public,
 }
 
-/// Refuses callers who may not use the page, and notes on the request which [`Visitor`] it is from.
+/// Refuses callers who may not use the page, and adds the [`Visitor`] to the request.
 pub(super) async fn admit(State(demo): State<Demo>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|it| it.0.ip());
     let is_forwarded = FORWARDING.iter().any(|name| request.headers().contains_key(*name));
@@ -67,7 +67,7 @@ pub(super) async fn admit(State(demo): State<Demo>, mut request: Request, next: 
         request.extensions_mut().insert(visitor);
         return next.run(request).await;
     }
-    // Where the page is public, a wrong name is the mistake, wherever the caller is.
+    // If the page is public, a wrong name is the mistake, wherever the caller is.
     let is_misnamed = visitor.is_none() && (is_here || demo.0.public.is_some());
     if !is_misnamed {
         return refuse(
@@ -93,7 +93,7 @@ pub(super) async fn admit(State(demo): State<Demo>, mut request: Request, next: 
     )
 }
 
-/// Puts the credential in the place of the cookie, for calls of the page itself.
+/// Replaces the cookie by the credential, for calls of the page itself.
 pub(super) async fn stand_in(
     State(demo): State<Demo>,
     Extension(visitor): Extension<Visitor>,
@@ -129,19 +129,19 @@ pub(super) async fn stand_in(
 }
 
 impl Inner {
-    /// Returns the visitor that the name in a request is for, if it is one of ours: the host of
+    /// Returns the visitor that the host in a request belongs to, if the host is ours: that of
     /// `--public-url`; the address listened on, or `localhost`, on this machine.
     fn visitor(&self, uri: &Uri, headers: &HeaderMap) -> Option<Visitor> {
         let mut hosts = headers.get_all(HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else { return None };
         let host = Authority::try_from(host.as_bytes()).ok()?;
         let visitor = self.visitor_of(&host)?;
-        // A request line may name a host, too, and then it counts.
+        // If the request line names a host, too, it must agree.
         let agrees = uri.authority().is_none_or(|name| self.visitor_of(name) == Some(visitor));
         agrees.then_some(visitor)
     }
 
-    /// On whatever port, since a tunnel or a proxy may have another.
+    /// On any port, since a tunnel or a proxy may have another one.
     fn visitor_of(&self, name: &Authority) -> Option<Visitor> {
         if name.as_str().contains('@') {
             return None;
@@ -164,7 +164,7 @@ impl Inner {
         listens_there && name.port_u16().unwrap_or(80) == self.address.port()
     }
 
-    /// Whether the visitor's cookie is there. Several of the name may be sent, of other paths.
+    /// Returns whether the request has the visitor's cookie. Browsers may send several of that name, from other paths.
     fn has_cookie(&self, visitor: Visitor, headers: &HeaderMap) -> bool {
         let expected = self.access(visitor).cookie.expose_secret().as_bytes();
         headers
@@ -178,7 +178,7 @@ impl Inner {
     }
 }
 
-/// By what the browser says, which no page can change. `Host` was checked before.
+/// Decides by headers that no page can change. `Host` was checked before.
 fn is_of_this_page(method: &Method, headers: &HeaderMap, scheme: &str) -> bool {
     let one = |name: &str| {
         let mut values = headers.get_all(name).iter();
@@ -194,7 +194,7 @@ fn is_of_this_page(method: &Method, headers: &HeaderMap, scheme: &str) -> bool {
     match (origin, site) {
         (Some(false), _) | (_, Some(false)) => false,
         (Some(true), _) | (_, Some(true)) => true,
-        // Browsers without either header send one of them with whatever changes something.
+        // Browsers without either header still send one of them with a request that changes something.
         (None, None) => matches!(*method, Method::GET | Method::HEAD),
     }
 }
