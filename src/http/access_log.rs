@@ -7,8 +7,8 @@ use axum::{extract::MatchedPath, http::Method};
 use parking_lot::Mutex;
 
 use super::{
-    layers::RequestFacts,
     problem::{ApiError, Severity},
+    request::RequestFacts,
 };
 use crate::{access::Client, telemetry::with_causes};
 

@@ -5,8 +5,8 @@ use axum::{extract::State, response::Response};
 use super::{
     Api,
     extract::{Caller, ChannelsRead, PathText, QueryParameters},
-    layers::RequestFacts,
     problem::ApiError,
+    request::RequestFacts,
     respond::{json, no_store},
 };
 use crate::api::Channel;

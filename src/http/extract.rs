@@ -19,8 +19,8 @@ use serde_json::{Map, Value};
 use super::{
     Api,
     json::parse_object,
-    layers::RequestFacts,
     problem::{ApiError, ProblemType},
+    request::RequestFacts,
 };
 use crate::{
     access::{AuthError, Client, Registry, Scope, audit::Actor},

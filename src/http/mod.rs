@@ -51,6 +51,7 @@ pub mod openapi;
 pub mod problem;
 pub mod protocol;
 mod regions;
+pub mod request;
 mod respond;
 pub mod rotations;
 pub mod tokens;

@@ -11,8 +11,8 @@ use axum::{
 use bytes::Bytes;
 
 use super::{
-    layers::random_id,
     problem::{ApiError, ProblemType},
+    request::random_id,
 };
 use crate::telemetry::metrics::Metrics;
 

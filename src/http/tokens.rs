@@ -5,8 +5,8 @@ use axum::{extract::State, response::Response};
 use super::{
     Api,
     extract::{Body, Caller, Shape, TokensInspect, TokensMint},
-    layers::RequestFacts,
     problem::ApiError,
+    request::RequestFacts,
     respond::{json, no_store},
 };
 use crate::api::{
