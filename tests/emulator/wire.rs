@@ -1,7 +1,9 @@
 //! The protocol: requests that no real client sends, and the headers of every response.
 
+use std::convert::Infallible;
+
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     http::{Method, Request, StatusCode},
 };
 use serde_json::{Value, json};
@@ -93,6 +95,16 @@ async fn media_type_is_ignored_and_empty_body_is_empty_object() {
             .header("authorization", authorization(REGION));
         let answer = test.send(request.body(body.into()).unwrap()).await;
         assert_eq!(answer.json(), json!({"channels": []}), "{media_type}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn body_that_does_not_arrive_is_refused() {
+    let test = TestEmulator::start();
+    for path in ["/ListChannels", "/_emulator/faults"] {
+        let endless = futures_util::stream::pending::<Result<Bytes, Infallible>>();
+        let answer = post(&test, path, Body::from_stream(endless)).await;
+        assert_eq!(answer.error(), (408, "RequestTimeoutException".to_owned()), "{path}");
     }
 }
 

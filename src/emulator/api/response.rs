@@ -217,6 +217,8 @@ error_codes! {
         MissingAuthenticationToken = FORBIDDEN, "MissingAuthenticationTokenException";
         /// The body is larger than the emulator accepts.
         RequestEntityTooLarge = PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException";
+        /// The body did not arrive in time.
+        RequestTimeout = REQUEST_TIMEOUT, "RequestTimeoutException";
         /// The body is not JSON, or a member has the wrong type.
         Serialization = BAD_REQUEST, "SerializationException";
         /// The operation does not exist, or is not emulated.
