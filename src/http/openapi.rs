@@ -349,7 +349,8 @@ fn add(operation: &mut utoipa::openapi::path::Operation, problem: ProblemType) {
 /// problem that is not listed here.
 pub fn problems_of(operation_id: &str) -> Vec<ProblemType> {
     use ProblemType as P;
-    let caller = [P::Unauthenticated, P::Forbidden];
+    // The service records the refusal of a known client, and answers that it cannot where it must.
+    let caller = [P::Unauthenticated, P::Forbidden, P::AuditUnavailable];
     let http = [P::BadRequest, P::HeadTooLarge, P::NotImplemented, P::UnsupportedMediaType];
     let everywhere = [P::Overloaded, P::Timeout, P::Internal];
     let body = [P::InvalidJson, P::BodyTooLarge, P::RequestTimeout, P::InvalidRequest];
@@ -365,7 +366,6 @@ pub fn problems_of(operation_id: &str) -> Vec<ProblemType> {
                 P::NoActiveKey,
                 P::SessionVersionsExhausted,
                 P::ViewerDenied,
-                P::AuditUnavailable,
             ],
         ],
         "mintTokenBatch" | "revokeViewerSessions" => &[&caller, &body],
@@ -378,13 +378,7 @@ pub fn problems_of(operation_id: &str) -> Vec<ProblemType> {
             &caller,
             &body,
             &ivs,
-            &[
-                P::KeyPairQuota,
-                P::KeyPairInUse,
-                P::IdempotencyKeyReused,
-                P::AuditUnavailable,
-                P::StoreUnavailable,
-            ],
+            &[P::KeyPairQuota, P::KeyPairInUse, P::IdempotencyKeyReused, P::StoreUnavailable],
         ],
         "getKeyPair" => &[&caller, &ivs, &[P::InvalidRequest, P::KeyPairNotFound, P::NotFound]],
         "deleteKeyPair" => &[
@@ -395,7 +389,6 @@ pub fn problems_of(operation_id: &str) -> Vec<ProblemType> {
                 P::KeyPairNotFound,
                 P::NotFound,
                 P::KeyPairInUse,
-                P::AuditUnavailable,
                 P::StoreUnavailable,
             ],
         ],
@@ -410,7 +403,6 @@ pub fn problems_of(operation_id: &str) -> Vec<ProblemType> {
                 P::KeyPairQuota,
                 P::KeyPairInUse,
                 P::IdempotencyKeyReused,
-                P::AuditUnavailable,
                 P::StoreUnavailable,
             ],
         ],
@@ -423,7 +415,6 @@ pub fn problems_of(operation_id: &str) -> Vec<ProblemType> {
                 P::RotationNotFound,
                 P::NotFound,
                 P::KeyPairInUse,
-                P::AuditUnavailable,
                 P::StoreUnavailable,
             ],
         ],

@@ -140,6 +140,29 @@ async fn full_disk_under_warn_mints_and_degrades() {
     assert_eq!(file.last()["viewerId"], "alice");
 }
 
+#[tokio::test]
+async fn every_operation_documents_that_its_refusal_may_fail_to_be_recorded() {
+    let app = AuditFile::full().app("deny", true).await;
+    let document = app.get("/openapi.json").await.json();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let security = operation["security"].as_array().unwrap();
+            let scope = security.iter().find_map(|scheme| scheme["credential"][0].as_str());
+            let Some(scope) = scope.filter(|_| !security.contains(&json!({}))) else { continue };
+            let without_scope = credential(if scope == "channels:read" { 'i' } else { 'r' });
+            let request = Request::builder()
+                .method(method.to_uppercase().as_str())
+                .uri(path.replace(['{', '}'], ""))
+                .header("authorization", format!("Bearer {without_scope}"))
+                .body(Body::empty())
+                .unwrap();
+            app.send(request).await.problem(503, "audit_unavailable");
+            let codes = operation["responses"]["503"]["x-problem-codes"].as_array().unwrap();
+            assert!(codes.contains(&json!("audit_unavailable")), "{method} {path}: {codes:?}");
+        }
+    }
+}
+
 /// A viewer who must go, and a key that leaked, do not wait for a disk.
 #[tokio::test]
 async fn full_disk_under_deny_stops_neither_revocations_nor_emergencies() {
