@@ -49,10 +49,18 @@ pub(crate) fn run(command: &mut Command) -> Ended {
 
 /// A clients file with one client, which may mint.
 pub(crate) fn clients() -> String {
-    let create = ["clients", "create", "test", "--scope", "tokens:mint", "--output", "json"];
-    let created = run(&mut program(&create));
-    let created: serde_json::Value = serde_json::from_str(&created.stdout).unwrap();
-    created["entry"].as_str().unwrap().to_owned()
+    client(&["tokens:mint"]).0
+}
+
+/// A clients file with one client, and its credential.
+pub(crate) fn client(scopes: &[&str]) -> (String, String) {
+    let mut create = program(&["clients", "create", "test", "--output", "json"]);
+    for scope in scopes {
+        create.args(["--scope", scope]);
+    }
+    let created = run(&mut create).json();
+    let member = |name: &str| created[name].as_str().unwrap().to_owned();
+    (member("entry"), member("credential"))
 }
 
 /// A server that is killed when the test ends.

@@ -9,7 +9,12 @@ use std::{
     time::Duration,
 };
 
-use crate::program::{PAUSE, Server, clients, get, program, run};
+use serde_json::{Value, json};
+
+use crate::{
+    connection::Connection,
+    program::{PAUSE, Server, client, clients, get, program, run, send},
+};
 
 /// The environment of a `serve` whose IVS is at `ivs`.
 pub(crate) fn configured(mut command: Command, folder: &Path, ivs: &str) -> Command {
@@ -45,7 +50,7 @@ fn the_first_key_makes_an_unready_service_ready() {
     ));
     assert_eq!(rotate.code, Some(0), "{rotate:?}");
     assert!(rotate.stderr.contains("us-west-2") && rotate.stderr.contains("store"), "{rotate:?}");
-    let rotation: serde_json::Value = serde_json::from_str(&rotate.stdout).unwrap();
+    let rotation: Value = serde_json::from_str(&rotate.stdout).unwrap();
     assert_eq!(rotation["phase"], "done");
     while service.get("/readyz").unwrap().0 != 200 {
         thread::sleep(PAUSE);
@@ -238,7 +243,7 @@ fn within_quotas(folder: &Path, act: impl FnOnce(&Server)) {
     let emulator = Server::start(program(&arguments));
     act(&emulator);
     let (_, calls) = emulator.get("/_emulator/calls").unwrap();
-    let calls: serde_json::Value = serde_json::from_str(&calls).unwrap();
+    let calls: Value = serde_json::from_str(&calls).unwrap();
     let operations = calls["operations"].as_object().unwrap();
     assert!(operations.contains_key("ListPlaybackKeyPairs"), "{calls}");
     for (operation, count) in operations {
@@ -264,7 +269,7 @@ fn calls_of_a_process_stay_within_the_quotas_of_ivs() {
         let service = Server::start(command);
         let lists = || {
             let (_, calls) = emulator.get("/_emulator/calls").unwrap();
-            let calls: serde_json::Value = serde_json::from_str(&calls).unwrap();
+            let calls: Value = serde_json::from_str(&calls).unwrap();
             calls["operations"]["ListPlaybackKeyPairs"]["statuses"]["200"]
                 .as_u64()
                 .unwrap_or_default()
@@ -273,4 +278,79 @@ fn calls_of_a_process_stay_within_the_quotas_of_ivs() {
             thread::sleep(PAUSE);
         }
     });
+}
+
+#[test]
+fn start_rotation_refreshes_and_doctor_at_once_stay_within_the_quotas_of_ivs() {
+    let folder = tempfile::tempdir().unwrap();
+    let emulator = Server::emulator(&folder.path().join("emulator"));
+    let first = run(&mut configured(program(&["keys", "rotate"]), folder.path(), &emulator.url));
+    assert_eq!(first.code, Some(0), "{first:?}");
+    let mut connection = Connection::open(&emulator.url).unwrap();
+    let channels: Vec<String> = (0..12)
+        .map(|_| {
+            let (_, made) = connection.call("CreateChannel", &json!({"authorized": true})).unwrap();
+            made["channel"]["arn"].as_str().unwrap().replace('/', "%2F")
+        })
+        .collect();
+    drop((connection, emulator));
+
+    within_quotas(folder.path(), |emulator| {
+        let (entry, credential) = client(&["channels:read", "keys:read", "keys:write"]);
+        let command = |arguments: &[&str]| {
+            let mut command = configured(program(arguments), folder.path(), &emulator.url);
+            command
+                // Without it, the doctor lists key pairs twice, to learn the account first. The service
+                // leaves it only one of the three calls per second.
+                .env("AWS_ACCOUNT_ID", "123456789012")
+                .env("IVS_PLAYBACK_AUTH_CLIENTS", &entry)
+                .env("IVS_PLAYBACK_AUTH__ROTATION__PROPAGATION_WAIT", "100ms")
+                .env("IVS_PLAYBACK_AUTH__ROTATION__RECONCILE_EVERY", "300ms");
+            command
+        };
+        let service = Server::start(command(&["serve"]));
+        let expect = |method: &str, path: &str, expected: u16| -> Value {
+            let (status, _, body) = send(&service.url, method, path, &credential, "{}");
+            assert_eq!(status, expected, "{method} {path}: {body}");
+            serde_json::from_str(&body).unwrap()
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let doctor = run(&mut command(&["keys", "doctor"]));
+                assert_eq!(doctor.code, Some(0), "{doctor:?}");
+            });
+            for channel in &channels {
+                let path = format!("/v1/channels/{channel}/refresh");
+                scope.spawn(move || expect("POST", &path, 200));
+            }
+            for _ in 0..4 {
+                scope.spawn(|| expect("GET", "/v1/key-pairs", 200));
+            }
+            let rotation = expect("POST", "/v1/key-pairs/rotations", 202);
+            let path = format!("/v1/key-pairs/rotations/{}", rotation["id"].as_str().unwrap());
+            while expect("GET", &path, 200)["phase"] != "draining" {
+                thread::sleep(PAUSE);
+            }
+        });
+    });
+}
+
+#[test]
+fn refusals_are_logged_at_info_and_successes_at_debug() {
+    let folder = tempfile::tempdir().unwrap();
+    let (entry, credential) = client(&["tokens:mint"]);
+    let mut command = configured(program(&["serve"]), folder.path(), "http://127.0.0.1:9");
+    command.env("IVS_PLAYBACK_AUTH_CLIENTS", entry).env("IVS_PLAYBACK_AUTH__LOG__LEVEL", "debug");
+    let mut service = Server::start(command);
+
+    assert_eq!(send(&service.url, "POST", "/v1/tokens", &credential, "{}").0, 422);
+    let refusal = service.log_line("\"event\":\"request\"");
+    assert_eq!((&refusal["level"], &refusal["status"]), (&json!("info"), &json!(422)));
+    assert_eq!((&refusal["clientName"], &refusal["route"]), (&json!("test"), &json!("/v1/tokens")));
+    assert_eq!(refusal["code"], "invalid_request");
+    assert!(refusal["durationMs"].is_u64() && refusal["requestId"].is_string(), "{refusal}");
+
+    assert_eq!(service.get("/.well-known/jwks.json").unwrap().0, 200);
+    let success = service.log_line("\"event\":\"request\"");
+    assert_eq!((&success["level"], &success["status"]), (&json!("debug"), &json!(200)));
 }
