@@ -5,8 +5,11 @@ mod channels;
 mod inspect;
 pub mod json;
 mod jwks;
+pub mod key_pair;
 pub mod problem;
+pub mod rotation;
 mod tokens;
+pub mod viewer_session;
 
 pub use self::{
     channels::{Channel, ChannelList},

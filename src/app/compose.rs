@@ -24,7 +24,7 @@ use crate::{
         metrics::MetricsPlace,
     },
     ivs::{
-        ConnectError, IvsRegions,
+        ConnectError, IvsRegions, RegionalIvs,
         arn::{ChannelArn, Region},
     },
     keys::{
@@ -42,7 +42,11 @@ use crate::{
     },
     revocation::{ViewerSessions, denials::DenialsError},
     secret::system_rng,
-    service::{Channels, Inspections, Minting},
+    service::{
+        Channels, Inspections, Minting,
+        key_pairs::{KeyPairs, RegionKeys},
+        revocation::Revocations,
+    },
     telemetry::Instruments,
     telemetry::metrics::Metrics,
 };
@@ -293,6 +297,20 @@ impl App {
             Arc::clone(&inventory),
             limits.request_timeout,
         );
+        let region_keys = |regional: &RegionalIvs| {
+            let rotator = Arc::clone(rotators.get(regional.region())?);
+            let (inventory, tasks) = (Arc::clone(&inventory), tasks.clone());
+            let (audit, clock) = (audit.clone(), clock.clone());
+            Some(RegionKeys { rotator, inventory, audit, clock, tasks })
+        };
+        let key_pairs = KeyPairs::new(ivs.iter().filter_map(region_keys).collect());
+        let revocations = Revocations {
+            sessions: viewers.clone(),
+            channels: Arc::clone(&channels),
+            audit: audit.clone(),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+        };
         let api = Api::from(Components {
             clock,
             metrics,
@@ -303,9 +321,10 @@ impl App {
             inspections,
             keys,
             inventory,
-            operations,
+            key_pairs,
             rotators,
             viewers,
+            revocations,
             ivs,
             limits,
             certificate: CertificateStatus::default(),

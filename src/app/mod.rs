@@ -28,5 +28,8 @@ pub use preflight::{Preflight, check_key_store, preflight};
 pub use serve::serve;
 pub use server::{ListenError, Listener};
 pub use tls::TlsError;
+
+/// The OpenAPI document of the HTTP API.
+pub use crate::http::openapi::document as openapi_document;
 pub(crate) use tls::configured_certificate;
 pub(crate) use {compose::open_store, settings::key_limits};

@@ -3,14 +3,19 @@
 use clap::Subcommand;
 
 use super::{Failure, Global, output};
-use crate::app::KeyAccess;
+use crate::{
+    api::{Channel, ChannelList},
+    app::{App, KeyAccess},
+    clock::Clock,
+    ivs::IvsError,
+};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ChannelsCommand {
     /// Show one channel
     #[command(after_help = "Example:\n  ivs-playback-auth channels get demo")]
     Get {
-        /// A channel ARN, or an alias of the configuration
+        /// A channel ARN or a configured alias
         channel: String,
     },
     /// List the channels of the region, and whether they are private
@@ -18,48 +23,49 @@ pub(super) enum ChannelsCommand {
     List,
 }
 
-pub(super) fn run(global: &Global, command: ChannelsCommand) -> Result<(), Failure> {
+pub(super) async fn run(global: &Global, command: ChannelsCommand) -> Result<(), Failure> {
     let config = global.load_config()?;
     super::log_trouble(&config)?;
-    let (runtime, app) = super::components(&config, KeyAccess::LookOnly)?;
+    let app = App::for_command(&config, KeyAccess::LookOnly, Clock::system()).await?;
+    let channels = &app.api().channels;
     match command {
         ChannelsCommand::Get { channel } => {
-            let operator = super::operator();
-            let found = runtime.block_on(app.api().channels.get(&operator, &channel));
+            let found = channels.get(&super::operator(), &channel).await;
             // The cause says more than callers over HTTP may know.
             let channel = found.map_err(|error| match error.cause() {
-                Some(cause) => Failure::failed(cause),
-                None => Failure::failed(&error),
+                Some(cause) => Failure::Failed(cause.to_string()),
+                None => error.into(),
             })?;
-            if global.json() {
-                return output::json(&channel);
-            }
-            output::line(&format!("ARN           {}", channel.arn))?;
-            output::line(&format!("name          {}", channel.name))?;
-            output::line(&format!("playback      {}", privacy(channel.authorized)))?;
-            output::line(&format!("type          {}", channel.r#type))?;
-            output::line(&format!("latency mode  {}", channel.latency_mode))?;
-            output::line(&format!("playback URL  {}", channel.playback_url))
+            global.print(&channel, || fields(&channel))
         }
         ChannelsCommand::List => {
-            let ivs = super::only_region(&app.api().ivs)?;
-            let list = runtime.block_on(app.api().channels.list(ivs)).map_err(Failure::failed)?;
-            if global.json() {
-                return output::json(&list);
-            }
-            let rows: Vec<_> = list
-                .channels
-                .into_iter()
-                .map(|channel| {
-                    let privacy = privacy(channel.authorized).to_owned();
-                    vec![channel.arn.to_string(), privacy, channel.name]
-                })
-                .collect();
-            output::table(&["ARN", "PLAYBACK", "NAME"], &rows)
+            let region = super::only_region(&app)?.region();
+            let ivs = app.api().ivs.region(region).ok_or(IvsError::NotFound)?;
+            let list = channels.list(ivs).await?;
+            global.print(&list, || table(&list))
         }
     }
 }
 
-fn privacy(authorized: bool) -> &'static str {
-    if authorized { "private" } else { "public" }
+fn fields(channel: &Channel) -> String {
+    output::fields(&[
+        ("ARN", channel.arn.clone()),
+        ("name", channel.name.clone()),
+        ("playback", privacy(channel.authorized)),
+        ("type", channel.r#type.clone()),
+        ("latency mode", channel.latency_mode.clone()),
+        ("playback URL", channel.playback_url.clone()),
+    ])
+}
+
+fn table(list: &ChannelList) -> String {
+    let channels = list.channels.iter();
+    let rows: Vec<_> = channels
+        .map(|channel| [channel.arn.to_string(), privacy(channel.authorized), channel.name.clone()])
+        .collect();
+    output::table(["ARN", "PLAYBACK", "NAME"], &rows)
+}
+
+fn privacy(authorized: bool) -> String {
+    if authorized { "private" } else { "public" }.to_owned()
 }

@@ -4,11 +4,9 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{Failure, Global, output};
-use tokio::runtime::Runtime;
-
 use crate::{
     access::{
-        Client, ClientId, Scope,
+        Client, ClientId, Clients, Scope,
         audit::{AuditLog, Record},
         edit::{ClientsFile, NewClient},
     },
@@ -20,53 +18,52 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ClientsCommand {
-    /// Make a client and its credential, which is printed once
+    /// Create a client and print its credential, which is shown only this once
     #[command(after_help = "Examples:\n  ivs-playback-auth clients create backend --scope \
                             tokens:mint --write\n  ivs-playback-auth clients create ops --scope \
                             keys:read --scope keys:write --output json")]
     Create {
-        /// A name for people
+        /// A name for people to recognise the client by
         name: String,
-        /// A right of the client, may be repeated: tokens:mint, tokens:inspect, channels:read,
+        /// A scope of the client; may be repeated: tokens:mint, tokens:inspect, channels:read,
         /// keys:read, keys:write, viewers:revoke, metrics:read
         #[arg(long = "scope", value_name = "S", required = true)]
         scopes: Vec<Scope>,
-        /// Add it to the clients file; the default where `access.clients` is configured
+        /// Add the client to the clients file; the default if `access.clients` is configured
         #[arg(long)]
         write: bool,
     },
-    /// List the clients of the clients file
+    /// List the clients in the clients file
     #[command(after_help = "Example:\n  ivs-playback-auth clients list")]
     List,
-    /// Remove a client; a running service notices within `access.reload_every`
+    /// Remove a client; a running service applies this within `access.reload_every`
     #[command(after_help = "Example:\n  ivs-playback-auth clients revoke k3v9x0q2m7ab")]
     Revoke {
-        /// The id, as `clients list` shows it: what stands after ipa_ in the credential
+        /// The id, as `clients list` shows it: the part of the credential after ipa_
         id: ClientId,
     },
 }
 
-pub(super) fn run(global: &Global, command: ClientsCommand) -> Result<(), Failure> {
+pub(super) async fn run(global: &Global, command: ClientsCommand) -> Result<(), Failure> {
     let config = global.load_config()?;
     match command {
         ClientsCommand::Create { name, scopes, write } => {
-            create(global, &config, &name, scopes, write)
+            create(global, &config, &name, scopes, write).await
         }
         ClientsCommand::List => list(global, &config),
         ClientsCommand::Revoke { id } => {
             let file = clients_file(&config)?;
-            let audit = ClientsAudit::open(&config)?;
-            let revoked = file.revoke(&id).map_err(Failure::failed)?;
-            audit.record("client_revoked", &revoked)?;
-            if global.json() {
-                return output::json(&json!({ "id": id.as_str(), "revoked": true }));
-            }
-            output::line(&format!("Revoked {id} in {}.", file.path().display()))
+            let audit = open_audit(&config)?;
+            let revoked = file.revoke(&id)?;
+            record(&audit, "client_revoked", &revoked).await?;
+            global.print(&json!({ "id": id.as_str(), "revoked": true }), || {
+                format!("Revoked {id} in {}.", file.path().display())
+            })
         }
     }
 }
 
-fn create(
+async fn create(
     global: &Global,
     config: &Config,
     name: &str,
@@ -78,105 +75,81 @@ fn create(
         .map_err(|fault| Failure::Usage(fault.to_string()))?;
     // Written first: a credential that was shown must be one that works.
     let mut recorded = Ok(());
-    let written = if write {
+    let mut written = None;
+    if write {
         let file = clients_file(config)?;
-        let audit = ClientsAudit::open(config)?;
-        file.add(&new.client).map_err(Failure::failed)?;
-        recorded = audit.record("client_created", &new.client);
-        Some(file)
-    } else {
-        None
-    };
-    // A failure to record must not hide the credential, which is shown this once.
+        let audit = open_audit(config)?;
+        file.add(&new.client)?;
+        recorded = record(&audit, "client_created", &new.client).await;
+        written = Some(file);
+    }
+    // A failure to record must not hide the credential, which is shown only this once.
     show(global, &new, written.as_ref())?;
     recorded
 }
 
 fn show(global: &Global, new: &NewClient, written: Option<&ClientsFile>) -> Result<(), Failure> {
     let credential = new.credential.reveal();
+    let (id, credential) = (new.client.id().to_string(), credential.expose_secret());
     let entry = new.client.to_toml();
-    if global.json() {
-        return output::json(&json!({
-            "id": new.client.id().as_str(),
-            "credential": credential.expose_secret(),
-            "scopes": new.client.scopes(),
-            "entry": entry,
-        }));
-    }
-    output::line(&format!("id          {}", new.client.id()))?;
-    output::line(&format!("credential  {}", credential.expose_secret()))?;
-    output::line("")?;
-    output::line(
-        "The credential is shown this once. Send it as: Authorization: Bearer CREDENTIAL",
-    )?;
-    if let Some(file) = written {
-        return output::line(&format!("The client was added to {}.", file.path().display()));
-    }
-    output::line(
-        "Add this to the clients file (--write does it), or to IVS_PLAYBACK_AUTH_CLIENTS:",
-    )?;
-    output::line("")?;
-    output::line(entry.trim_end())
+    let scopes = new.client.scopes();
+    let body = json!({ "id": id, "credential": credential, "scopes": scopes, "entry": entry });
+    global.print(&body, || {
+        let fields = [("id", id.clone()), ("credential", credential.to_owned())];
+        let next = match written {
+            Some(file) => format!("The client was added to {}.", file.path().display()),
+            None => format!(
+                "Add this to the clients file (--write does it), or to IVS_PLAYBACK_AUTH_CLIENTS:\n\n{}",
+                entry.trim_end()
+            ),
+        };
+        format!(
+            "{}\n\nThe credential is shown only this once. Send it as: Authorization: Bearer \
+             CREDENTIAL\n{next}",
+            output::fields(&fields)
+        )
+    })
 }
 
 fn list(global: &Global, config: &Config) -> Result<(), Failure> {
     let clients = match &config.clients_inline {
-        Some(inline) => crate::access::Clients::parse(inline.expose_secret())
+        Some(inline) => Clients::parse(inline.expose_secret())
             .map_err(|error| Failure::Failed(format!("IVS_PLAYBACK_AUTH_CLIENTS: {error}")))?,
-        None => clients_file(config)?.list().map_err(Failure::failed)?,
+        None => clients_file(config)?.list()?,
     };
-    let scopes = |client: &Client| client.scopes().iter().map(Scope::to_string).collect::<Vec<_>>();
-    if global.json() {
-        let clients: Vec<_> = clients
-            .iter()
-            .map(|client| {
-                json!({
-                    "id": client.id().as_str(),
-                    "name": client.name(),
-                    "scopes": scopes(client),
-                    "createdAt": client.created_at(),
-                })
-            })
-            .collect();
-        return output::json(&json!({ "clients": clients }));
-    }
-    let rows: Vec<_> = clients
-        .iter()
-        .map(|client| {
-            vec![
-                client.id().to_string(),
-                client.name().to_owned(),
-                client.created_at().map(|it| it.to_string()).unwrap_or_default(),
-                scopes(client).join(" "),
-            ]
+    let body = |client: &Client| {
+        json!({
+            "id": client.id().as_str(),
+            "name": client.name(),
+            "scopes": client.scopes(),
+            "createdAt": client.created_at(),
         })
-        .collect();
-    output::table(&["ID", "NAME", "CREATED", "SCOPES"], &rows)
+    };
+    let bodies: Vec<_> = clients.iter().map(body).collect();
+    global.print(&json!({ "clients": bodies }), || {
+        let row = |client: &Client| {
+            let scopes: Vec<_> = client.scopes().iter().map(Scope::to_string).collect();
+            let created = client.created_at().map(|at| at.to_string()).unwrap_or_default();
+            [client.id().to_string(), client.name().to_owned(), created, scopes.join(" ")]
+        };
+        let rows: Vec<_> = clients.iter().map(row).collect();
+        output::table(["ID", "NAME", "CREATED", "SCOPES"], &rows)
+    })
 }
 
-/// Where changes of the clients file are recorded.
-struct ClientsAudit {
-    log: AuditLog,
-    runtime: Runtime,
+/// Opens the log where changes of the clients file are recorded.
+fn open_audit(config: &Config) -> Result<AuditLog, Failure> {
+    super::log_trouble(config)?;
+    let audit = &config.audit;
+    let instruments = Instruments::new(Clock::system());
+    Ok(AuditLog::for_command(audit.sink.clone(), audit.on_failure, true, &instruments)?)
 }
 
-impl ClientsAudit {
-    fn open(config: &Config) -> Result<Self, Failure> {
-        super::log_trouble(config)?;
-        let instruments = Instruments::new(Clock::system());
-        let audit = &config.audit;
-        let log = AuditLog::for_command(audit.sink.clone(), audit.on_failure, true, &instruments)
-            .map_err(Failure::failed)?;
-        Ok(Self { log, runtime: super::small_runtime()? })
-    }
-
-    fn record(&self, event: &'static str, client: &Client) -> Result<(), Failure> {
-        let operator = super::operator();
-        let record = Record::client_change(Clock::system().now(), &operator, event, client);
-        self.runtime
-            .block_on(self.log.record(&record))
-            .map_err(|error| Failure::Failed(format!("the clients file was changed, but {error}")))
-    }
+async fn record(audit: &AuditLog, event: &'static str, client: &Client) -> Result<(), Failure> {
+    let operator = super::operator();
+    let record = Record::client_change(Clock::system().now(), &operator, event, client);
+    let recorded = audit.record(&record).await;
+    recorded.map_err(|error| Failure::Failed(format!("the clients file was changed, but {error}")))
 }
 
 fn clients_file(config: &Config) -> Result<ClientsFile, Failure> {

@@ -3,67 +3,57 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::{Failure, Global, output, output::note};
+use super::{Failure, Global, output::note};
 use crate::{
     app,
-    config::{Config, ConfigError, Problem},
+    config::{Config, ConfigError},
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Report every problem of the configuration and of the files it names, and start nothing
+    /// Report all problems of the configuration and of the files it names, without starting anything
     #[command(
         after_help = "Example:\n  ivs-playback-auth config check --config production.toml\n\nIt \
-                      reports what serve would refuse, and problems of the key store. The exit \
-                      code is 1 where there is a problem; a warning changes nothing."
+                      reports what `serve` would refuse, and problems of the key store. The exit \
+                      code is 1 if there is a problem; warnings do not affect it."
     )]
     Check,
-    /// Print the configuration in force, with where each value comes from
+    /// Print the effective configuration and where each value comes from
     #[command(after_help = "Example:\n  ivs-playback-auth config show --config production.toml")]
     Show,
 }
 
-pub(super) fn run(global: &Global, command: &ConfigCommand) -> Result<(), Failure> {
+pub(super) async fn run(global: &Global, command: &ConfigCommand) -> Result<(), Failure> {
     let loaded = Config::load(global.sources());
     match command {
-        ConfigCommand::Check => check(global, loaded),
+        ConfigCommand::Check => check(global, loaded).await,
         ConfigCommand::Show => {
             let config = loaded.map_err(|error| Failure::Usage(error.to_string()))?;
-            if global.json() {
-                return output::json(config.show());
-            }
-            output::line(config.show().to_toml().trim_end())
+            let shown = config.show();
+            global.print(shown, || shown.to_toml().trim_end().to_owned())
         }
     }
 }
 
-fn check(global: &Global, loaded: Result<Config, ConfigError>) -> Result<(), Failure> {
+async fn check(global: &Global, loaded: Result<Config, ConfigError>) -> Result<(), Failure> {
     let (problems, warnings) = match loaded {
-        Ok(config) => problems_of(&config)?,
+        Ok(config) => {
+            let mut found = app::preflight(&config).await;
+            found.problems.extend(app::check_key_store(&config, &found).await);
+            (found.problems, found.warnings)
+        }
         Err(error) => (error.problems, Vec::new()),
     };
     let is_valid = problems.is_empty();
-    if global.json() {
-        let found = json!({ "valid": is_valid, "problems": problems, "warnings": warnings });
-        output::json(&found)?;
-        return if is_valid { Ok(()) } else { Err(Failure::Negative) };
+    if !global.json() {
+        for warning in &warnings {
+            note(&format!("warning: {warning}"));
+        }
+        if !is_valid {
+            return Err(ConfigError { problems }.into());
+        }
     }
-    for warning in &warnings {
-        note(&format!("warning: {warning}"));
-    }
-    if is_valid {
-        output::line("The configuration is valid.")
-    } else {
-        Err(Failure::failed(ConfigError { problems }))
-    }
-}
-
-/// The problems and warnings of a configuration that could be loaded.
-fn problems_of(config: &Config) -> Result<(Vec<Problem>, Vec<Problem>), Failure> {
-    super::small_runtime()?.block_on(async {
-        let mut found = app::preflight(config).await;
-        let keys = app::check_key_store(config, &found).await;
-        found.problems.extend(keys);
-        Ok((found.problems, found.warnings))
-    })
+    let body = json!({ "valid": is_valid, "problems": problems, "warnings": warnings });
+    global.print(&body, || "The configuration is valid.".to_owned())?;
+    if is_valid { Ok(()) } else { Err(Failure::Negative) }
 }

@@ -16,28 +16,28 @@ use crate::{
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  ivs-playback-auth dev\n  ivs-playback-auth dev --config my.toml\n  . .dev/env && aws ivs list-channels\n\n\
-                  It is always us-west-2 and account 123456789012, and ignores every AWS variable \
-                  and profile. Of the file of --config it applies what is about the service, and names \
-                  in a warning what it does not apply."
+                  `dev` always uses us-west-2 and account 123456789012, and ignores every AWS variable \
+                  and profile. From the --config file it applies the settings of the service, and a \
+                  warning names the settings that it does not apply."
 )]
 pub(super) struct DevArgs {
-    /// Where the token service listens; port 0 takes a free one
+    /// Address of the token service; with port 0 it takes a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Where the emulated IVS listens; port 0 takes a free one
+    /// Address of the emulated IVS; with port 0 it takes a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
     emulator_listen: SocketAddr,
-    /// Where keys, the credential and the emulator's state are kept
+    /// Folder for the keys, the credential and the emulator's state
     #[arg(long, value_name = "DIR", default_value = ".dev")]
     data_dir: PathBuf,
-    /// What playback URLs begin with, where a browser reaches the emulator elsewhere
+    /// Beginning of playback URLs, if browsers reach the emulator at another address
     #[arg(long, value_name = "URL", value_parser = super::public_url)]
     public_url: Option<Url>,
-    /// Show the demo page to everyone who reaches it under the host of --public-url; visitors can mint,
-    /// inspect, read channels and revoke viewers, and cannot see or change keys
+    /// Show the demo page to everyone who opens it under the host of --public-url; visitors can mint,
+    /// inspect, read channels and revoke viewers, but cannot see or change keys
     #[arg(long, requires = "public_url")]
     public_demo: bool,
-    /// Every channel is live as soon as it is made
+    /// Make every channel live as soon as it is created
     #[arg(long)]
     auto_live: bool,
 }
@@ -50,12 +50,12 @@ pub(super) fn run(global: &Global, args: DevArgs) -> Result<(), Failure> {
     ] {
         if given {
             return Err(Failure::Usage(format!(
-                "dev always uses its own emulated IVS; leave {flag} out, or run emulator and serve \
+                "`dev` always uses its own emulated IVS; omit {flag}, or run `emulator` and `serve` \
                  side by side"
             )));
         }
     }
-    // Without the data folder's settings: for the log, and to refuse a file early.
+    // Without the settings of the data folder: to set up the log, and to refuse an invalid file early.
     let config = super::load(Sources {
         file: global.config.clone(),
         overrides: Overrides { log_level: global.log_level.clone(), ..Overrides::default() },

@@ -17,28 +17,28 @@ use crate::{app, clock::Clock, emulator::AccessKey, ivs::arn::AccountId, secret:
                   http://127.0.0.1:8090"
 )]
 pub(super) struct EmulatorArgs {
-    /// Where to listen; port 0 takes a free one
+    /// Address to listen on; with port 0 it takes a free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
     listen: SocketAddr,
-    /// Where the state is kept
+    /// Folder for the state
     #[arg(long, value_name = "DIR", default_value = ".emulator")]
     data_dir: PathBuf,
-    /// What playback URLs begin with [default: the address that a call was made to]
+    /// Beginning of playback URLs [default: the address that a call was made to]
     #[arg(long, value_name = "URL", value_parser = super::public_url)]
     public_url: Option<Url>,
-    /// The account that owns everything
+    /// The account that owns all resources
     #[arg(long, value_name = "ACCOUNT", default_value = "123456789012")]
     account_id: AccountId,
-    /// Every channel is live as soon as it is made
+    /// Make every channel live as soon as it is created
     #[arg(long)]
     auto_live: bool,
-    /// Calls beyond IVS's call quotas are throttled
+    /// Throttle calls beyond IVS's call quotas
     #[arg(long)]
     enforce_rates: bool,
-    /// The only access key that calls may be signed with [default: any, and no signature is verified]
+    /// The only access key that calls may be signed with [default: any; signatures are not verified]
     #[arg(long, value_name = "ID", requires = "secret_access_key", value_parser = NonEmpty::new())]
     access_key_id: Option<String>,
-    /// Its secret
+    /// The secret of the access key
     #[arg(
         long,
         value_name = "SECRET",

@@ -1,4 +1,4 @@
-//! `healthcheck`: what a container without a shell and without curl uses.
+//! `healthcheck`: for containers without a shell and curl.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -8,7 +8,7 @@ use url::Url;
 use super::{Failure, Global, output};
 use crate::{
     app::{configured_certificate, fetch},
-    config::{Config, TlsFiles},
+    config::Config,
 };
 
 #[derive(Args, Debug)]
@@ -17,31 +17,35 @@ use crate::{
                   --ready --url http://127.0.0.1:8080"
 )]
 pub(super) struct HealthcheckArgs {
-    /// Ask /readyz (can it sign?) instead of /healthz (is it alive?)
+    /// Query /readyz (readiness) instead of /healthz (liveness)
     #[arg(long)]
     ready: bool,
-    /// The service to ask; without it the configured `operations_listen` or `listen` address
+    /// The service to query; the default is the configured `operations_listen` or `listen` address
     #[arg(long)]
     url: Option<Url>,
 }
 
-pub(super) fn run(global: &Global, args: HealthcheckArgs) -> Result<(), Failure> {
+pub(super) async fn run(global: &Global, args: HealthcheckArgs) -> Result<(), Failure> {
     let path = if args.ready { "/readyz" } else { "/healthz" };
-    let runtime = super::small_runtime()?;
     let failed = |url: &Url, why| Failure::Failed(format!("{url}: {why}"));
     let (status, body) = if let Some(mut url) = args.url {
         url.set_path(path);
-        runtime.block_on(fetch::get(&url)).map_err(|why| failed(&url, why))?
+        fetch::get(&url).await.map_err(|why| failed(&url, why))?
     } else {
         let config = global.load_config()?;
         let mut url = own_url(&config)?;
         url.set_path(path);
-        let answer = runtime.block_on(fetch::get_own(&url));
-        let (status, body, presented) = answer.map_err(|why| failed(&url, why))?;
+        let (status, body, presented) =
+            fetch::get_own(&url).await.map_err(|why| failed(&url, why))?;
         if let (Some(presented), Some(files)) = (presented, &config.server.tls)
             && configured_certificate(files).is_none_or(|configured| configured != presented)
         {
-            warn_of_other_certificate(files);
+            // The service is alive: it may not have read the file yet, or cannot use it, which /readyz
+            // reports. Restarting it would end a service that works.
+            let path = files.cert.display();
+            output::note(&format!(
+                "warning: the service presents another certificate than {path} contains; see /readyz"
+            ));
         }
         (status, body)
     };
@@ -49,12 +53,12 @@ pub(super) fn run(global: &Global, args: HealthcheckArgs) -> Result<(), Failure>
     if (200..300).contains(&status) {
         Ok(())
     } else {
-        Err(Failure::Failed(format!("{path} answered {status}")))
+        Err(Failure::Failed(format!("{path} returned {status}")))
     }
 }
 
-/// Where the service of this configuration listens, seen from the same machine: the listener for operations
-/// where there is one, since it answers when the other has no room for connections.
+/// Returns the address where the service with this configuration listens, as seen from the same machine. The
+/// operations listener comes first: it responds even if the other one has no room for connections.
 fn own_url(config: &Config) -> Result<Url, Failure> {
     let server = &config.server;
     let operations = server.operations_listen.filter(|address| address.port() != 0);
@@ -64,7 +68,7 @@ fn own_url(config: &Config) -> Result<Url, Failure> {
         (None, None) => ("http", server.listen),
     };
     if address.port() == 0 {
-        let problem = "the configured port is 0, so that the service takes a free one; name its address with --url";
+        let problem = "the configured port is 0, so the service takes a free one; give its address with --url";
         return Err(Failure::Usage(problem.to_owned()));
     }
     if address.ip().is_unspecified() {
@@ -72,13 +76,5 @@ fn own_url(config: &Config) -> Result<Url, Failure> {
             if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
         address = SocketAddr::new(loopback, address.port());
     }
-    Url::parse(&format!("{scheme}://{address}")).map_err(Failure::failed)
-}
-
-/// The service is alive all the same: it may not have read the file yet, or cannot use it, which `/readyz`
-/// reports. To restart it would end one that works.
-#[expect(clippy::print_stderr, reason = "a warning beside the answer on stdout")]
-fn warn_of_other_certificate(files: &TlsFiles) {
-    let path = files.cert.display();
-    eprintln!("warning: the service presents another certificate than {path} holds; see /readyz");
+    Ok(Url::parse(&format!("{scheme}://{address}"))?)
 }

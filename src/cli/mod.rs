@@ -1,23 +1,28 @@
-//! The command line: one file a subcommand.
+//! The command line: one file per command.
 //!
-//! Results go to stdout, everything else to stderr. A failure is one sentence that says what to do
-//! next, and exit code 1; bad usage is exit code 2.
+//! Results go to stdout, everything else to stderr. The exit code is 1 for a failure, which is reported in one
+//! message that says what to do next, and 2 for incorrect usage.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
 use tokio::runtime::Runtime;
 use tracing::level_filters::LevelFilter;
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::{
     access::audit::Actor,
     api::problem::ProblemType,
-    app::{App, KeyAccess, StartError},
-    clock::Clock,
+    app::{App, StartError, openapi_document},
     config::{Config, Environment, Log, Overrides, Sources, parse_duration},
-    ivs::{IvsRegions, RegionalIvs, arn::Region},
-    service::Error,
+    service::{Error, key_pairs::RegionKeys},
     telemetry::{self, Delivery, Directives},
 };
 
@@ -28,20 +33,19 @@ mod dev;
 mod emulator;
 mod healthcheck;
 mod keys;
-mod openapi;
 mod output;
 mod serve;
 mod token;
 mod viewers;
 
-/// How long an ended server waits for threads of its own that wait for a file system.
+/// How long a stopped server waits for its threads that wait for a file system.
 const STUCK_THREADS: Duration = Duration::from_secs(1);
 
-/// How long an ended server waits for standard error to take its last log lines.
+/// How long a stopped server waits for standard error to take its last log lines.
 const LAST_LOG_LINES: Duration = Duration::from_millis(500);
 
-/// Playback authorization for Amazon IVS private channels: mints viewer tokens over HTTP, keeps the
-/// playback key pairs that sign them, and carries an IVS-compatible emulator.
+/// Playback authorization for Amazon IVS private channels: mints viewer tokens over HTTP, manages the
+/// playback key pairs that sign them, and includes an IVS-compatible emulator.
 #[derive(Debug, Parser)]
 #[command(
     name = "ivs-playback-auth",
@@ -60,22 +64,22 @@ struct Cli {
 /// Options of every command.
 #[derive(Args, Clone, Debug)]
 struct Global {
-    /// Configuration file (TOML); see `config show` for what is in force
+    /// Configuration file (TOML); `config show` prints the effective configuration
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     config: Option<PathBuf>,
-    /// Form of the result; the JSON is that of the HTTP API
+    /// Output format; the JSON is that of the HTTP API
     #[arg(long, global = true, value_enum, default_value_t = Output::Text, help_heading = "Global options")]
     output: Output,
     /// Log level of this program: error, warn, info, debug or trace
     #[arg(long, global = true, value_name = "LEVEL", help_heading = "Global options")]
     log_level: Option<String>,
-    /// AWS region; may be left out where one is configured
+    /// AWS region; may be omitted if only one is configured
     #[arg(long, global = true, help_heading = "Global options")]
     region: Option<String>,
     /// AWS profile
     #[arg(long, global = true, help_heading = "Global options")]
     profile: Option<String>,
-    /// Endpoint of IVS instead of AWS's own, such as an emulator's
+    /// IVS endpoint to use instead of the AWS one, such as an emulator
     #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
     endpoint_url: Option<String>,
 }
@@ -90,35 +94,35 @@ enum Output {
 enum Command {
     /// Run the token service
     Serve(serve::ServeArgs),
-    /// Run the token service and an emulated IVS together, with no AWS account
+    /// Run the token service and an emulated IVS together, without an AWS account
     Dev(dev::DevArgs),
     /// Run an IVS-compatible endpoint (not for production)
     Emulator(emulator::EmulatorArgs),
-    /// Playback key pairs: make, adopt, rotate, examine
+    /// Manage playback key pairs: create, import, rotate and check them
     #[command(
         subcommand,
         after_help = "Example:\n  ivs-playback-auth keys list --region us-west-2"
     )]
     Keys(keys::KeysCommand),
-    /// Viewer tokens: mint one, or find out what is wrong with one
+    /// Mint a viewer token, or find out what is wrong with one
     #[command(subcommand, after_help = "Example:\n  ivs-playback-auth token inspect eyJhbGciOi…")]
     Token(token::TokenCommand),
-    /// Channels as the service sees them
+    /// Show channels as the service sees them
     #[command(subcommand, after_help = "Example:\n  ivs-playback-auth channels get demo")]
     Channels(channels::ChannelsCommand),
-    /// Viewers: revoke their sessions, and keep them out for a while
+    /// Revoke viewers: end their sessions, and deny them new tokens for a period
     #[command(
         subcommand,
         after_help = "Example:\n  ivs-playback-auth viewers revoke --channel demo --viewer-id alice --deny-for 1h"
     )]
     Viewers(viewers::ViewersCommand),
-    /// Clients of the HTTP API and their credentials
+    /// Manage the clients of the HTTP API and their credentials
     #[command(
         subcommand,
         after_help = "Example:\n  ivs-playback-auth clients create backend --scope tokens:mint --write"
     )]
     Clients(clients::ClientsCommand),
-    /// The configuration in force
+    /// Check or show the effective configuration
     #[command(
         subcommand,
         after_help = "Example:\n  ivs-playback-auth config check --config production.toml"
@@ -127,23 +131,23 @@ enum Command {
     /// Print the OpenAPI document of the HTTP API
     #[command(after_help = "Example:\n  ivs-playback-auth openapi > openapi.json")]
     Openapi,
-    /// Ask a running service whether it is alive or ready; for container health checks
+    /// Query the liveness or readiness of a running service; for container health checks
     Healthcheck(healthcheck::HealthcheckArgs),
 }
 
 /// Why a command failed.
 #[derive(Debug)]
 enum Failure {
-    /// The arguments or the configuration are wrong: exit code 2.
+    /// The arguments or the configuration are invalid: exit code 2.
     Usage(String),
-    /// The command could not do its work: exit code 1.
+    /// The command failed: exit code 1.
     Failed(String),
-    /// The result says no, and has been printed: exit code 1.
+    /// The result is negative and has been printed: exit code 1.
     Negative,
 }
 
-impl Failure {
-    fn failed(error: impl std::fmt::Display) -> Self {
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
         Self::Failed(error.to_string())
     }
 }
@@ -153,7 +157,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Prints help to stdout and usage errors to stderr. A closed pipe is nobody's fault.
+            // Prints help to stdout and usage errors to stderr. A closed pipe is not an error.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
@@ -180,14 +184,14 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(&global, args),
         Command::Dev(args) => dev::run(&global, args),
         Command::Emulator(args) => emulator::run(&global, args),
-        Command::Keys(command) => keys::run(&global, command),
-        Command::Token(command) => token::run(&global, command),
-        Command::Channels(command) => channels::run(&global, command),
-        Command::Viewers(command) => viewers::run(&global, command),
-        Command::Clients(command) => clients::run(&global, command),
-        Command::Config(command) => config::run(&global, &command),
-        Command::Openapi => openapi::run(),
-        Command::Healthcheck(args) => healthcheck::run(&global, args),
+        Command::Keys(command) => small_runtime()?.block_on(keys::run(&global, command)),
+        Command::Token(command) => small_runtime()?.block_on(token::run(&global, command)),
+        Command::Channels(command) => small_runtime()?.block_on(channels::run(&global, command)),
+        Command::Viewers(command) => small_runtime()?.block_on(viewers::run(&global, command)),
+        Command::Clients(command) => small_runtime()?.block_on(clients::run(&global, command)),
+        Command::Config(command) => small_runtime()?.block_on(config::run(&global, &command)),
+        Command::Openapi => output::line(&openapi_document(None)),
+        Command::Healthcheck(args) => small_runtime()?.block_on(healthcheck::run(&global, args)),
     }
 }
 
@@ -206,12 +210,12 @@ impl Global {
         Sources::of_process(self.config.clone(), self.overrides())
     }
 
-    /// The configuration in force: defaults, `--config`, environment, flags.
+    /// Loads the effective configuration: defaults, `--config`, environment, flags.
     fn load_config(&self) -> Result<Config, Failure> {
         load(self.sources())
     }
 
-    /// For `dev` and `emulator`, which no file and no variable configures.
+    /// Logs as the flags say, for `emulator`, which no file and no variable configures.
     fn log_by_flags(&self) -> Result<(), Failure> {
         let overrides = Overrides { log_level: self.log_level.clone(), ..Overrides::default() };
         let config = load(Sources { overrides, ..Sources::default() })?;
@@ -221,19 +225,24 @@ impl Global {
     fn json(&self) -> bool {
         self.output == Output::Json
     }
+
+    /// Prints a result, as JSON or as the text that people read.
+    fn print(&self, body: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        if self.json() { output::json(body) } else { output::line(&text()) }
+    }
 }
 
 fn load(sources: Sources) -> Result<Config, Failure> {
     Config::load(sources).map_err(|error| Failure::Usage(error.to_string()))
 }
 
-/// For a command that does one thing: what it prints is its result, so that only trouble is logged
-/// unless more is asked for.
+/// Logs warnings and errors of a command whose output is its result, unless the configuration says
+/// otherwise.
 fn log_trouble(config: &Config) -> Result<(), Failure> {
     log_from(config, LevelFilter::WARN)
 }
 
-/// Logs what is at least as bad as `level`, unless something else is asked for.
+/// Logs what is at least as severe as `level`, unless the configuration says otherwise.
 fn log_from(config: &Config, level: LevelFilter) -> Result<(), Failure> {
     let level = if config.is_chosen("log.level") {
         config.log.level.clone()
@@ -243,20 +252,13 @@ fn log_from(config: &Config, level: LevelFilter) -> Result<(), Failure> {
     log(&Log { format: config.log.format, level }, Delivery::Direct)
 }
 
-/// The operator who runs this command, for the audit.
+/// Returns the operator who runs this command, for the audit.
 fn operator() -> Actor {
     Actor::operator(Environment::of_process().sudo_user())
 }
 
-/// The components of a service, for a command that does one thing with them.
-fn components(config: &Config, access: KeyAccess) -> Result<(Runtime, App), Failure> {
-    let runtime = small_runtime()?;
-    let app = runtime.block_on(App::for_command(config, access, Clock::system()));
-    Ok((runtime, app.map_err(Failure::failed)?))
-}
-
 fn log(settings: &Log, delivery: Delivery) -> Result<(), Failure> {
-    telemetry::init(settings.format, &settings.level, delivery).map_err(Failure::failed)
+    Ok(telemetry::init(settings.format, &settings.level, delivery)?)
 }
 
 /// Turns the refusal of a use case into an error message. Its rules name members, and a command line has flags, so
@@ -287,13 +289,35 @@ fn refused(error: &Error) -> Failure {
     Failure::Usage(broken.collect::<Vec<_>>().join("\n  "))
 }
 
-/// A duration as the configuration writes it.
+/// Reads a file, or standard input for `-`. The bytes are wiped when dropped: they may be a private key.
+fn read_input(path: &Path, max: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let read = if path == Path::new("-") {
+        std::io::stdin().take(max + 1).read_to_end(&mut bytes)
+    } else {
+        let opened = std::fs::File::open(path);
+        opened.and_then(|file| file.take(max + 1).read_to_end(&mut bytes))
+    };
+    let fault = match read {
+        Ok(_) if u64::try_from(bytes.len()).is_ok_and(|length| length <= max) => return Ok(bytes),
+        Ok(_) => format!("it is larger than {} MiB", max / (1024 * 1024)),
+        Err(error) => error.to_string(),
+    };
+    Err(Failure::Usage(format!("cannot read {}: {fault}", place(path))))
+}
+
+/// Returns the name of an input file for messages.
+fn place(path: &Path) -> String {
+    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+/// Parses a duration as in the configuration.
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text)
         .ok_or_else(|| "a duration is a whole number and a unit, such as 30s, 5m or 1h".to_owned())
 }
 
-/// A lifetime: claims are in whole seconds, and nothing is quietly shortened.
+/// Parses a lifetime. Claims are in whole seconds, and nothing is silently shortened.
 fn whole_seconds(text: &str) -> Result<Duration, String> {
     let duration = duration(text)?;
     if duration.subsec_nanos() == 0 {
@@ -303,7 +327,7 @@ fn whole_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What playback URLs begin with: paths and queries are put behind it.
+/// Parses the beginning of playback URLs; paths and queries are appended to it.
 fn public_url(text: &str) -> Result<Url, String> {
     let url: Url = text.parse().map_err(|error| format!("{error}"))?;
     let is_base = matches!(url.scheme(), "http" | "https")
@@ -315,25 +339,19 @@ fn public_url(text: &str) -> Result<Url, String> {
     if is_base {
         Ok(url)
     } else {
-        Err("a public URL is http:// or https:// and a host, without user, query and fragment, such \
+        Err("a public URL is http:// or https:// and a host, without a user, query or fragment, such \
              as https://ivs.example.com"
             .to_owned())
     }
 }
 
-/// The region that a command is about: the only one that is configured, or `--region`.
-fn only_region(ivs: &IvsRegions) -> Result<&RegionalIvs, Failure> {
-    let mut regions = ivs.iter();
-    if let (Some(only), None) = (regions.next(), regions.next()) {
-        return Ok(only);
-    }
-    Err(Failure::Usage(format!(
-        "several regions are configured ({}); choose one with --region",
-        Region::list(ivs.names())
-    )))
+/// Returns the region of a command: the only configured one, or `--region`.
+fn only_region(app: &App) -> Result<&RegionKeys, Failure> {
+    let keys = app.api().key_pairs.region(None);
+    keys.map_err(|error| Failure::Usage(format!("{error}; choose one with --region")))
 }
 
-/// For a command that waits for a few answers.
+/// Builds the runtime of a command, which makes few calls at a time.
 fn small_runtime() -> Result<Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -342,7 +360,7 @@ fn small_runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::Failed(format!("cannot start a runtime: {error}")))
 }
 
-/// Runs a server to its end; zero workers means one for each core.
+/// Runs a server to its end; zero workers means one per core.
 fn run_server(
     workers: usize,
     server: impl Future<Output = Result<(), StartError>>,
@@ -356,24 +374,24 @@ fn run_server(
         .build()
         .map_err(|error| Failure::Failed(format!("cannot start a runtime: {error}")))?;
     let ended = runtime.block_on(server);
-    // The server has waited for what it should. A thread that a file system keeps must not keep the
-    // process as well.
+    // The server has waited for its own work. A thread that hangs in a file system must not keep the
+    // process alive.
     runtime.shutdown_timeout(STUCK_THREADS);
-    ended.map_err(Failure::failed)
+    Ok(ended?)
 }
 
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory as _, Parser as _};
 
-    /// Two flags of one name would be a panic when the command is called.
+    /// Two flags with one name would panic when the command is called.
     #[test]
-    fn the_commands_fit_together() {
+    fn commands_are_consistent() {
         super::Cli::command().debug_assert();
     }
 
     #[test]
-    fn a_public_url_is_one_that_paths_can_follow() {
+    fn public_url_is_a_base_for_paths() {
         for url in ["http://localhost:8090", "https://ivs.example.com/", "http://[::1]:1/base"] {
             assert!(super::public_url(url).is_ok(), "{url}");
         }
@@ -391,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_a_private_key_needs_is_refused_with_a_public_one() {
+    fn import_of_public_key_refuses_flags_of_private_key() {
         let import = |more: &[&str]| {
             let begun = ["ivs-playback-auth", "keys", "import"];
             super::Cli::try_parse_from(begun.iter().chain(more)).is_ok()

@@ -12,7 +12,7 @@ use crate::{app, clock::Clock, telemetry::Delivery};
                   --write\n  ivs-playback-auth keys rotate --region us-west-2\n  ivs-playback-auth \
                   serve --region us-west-2")]
 pub(super) struct ServeArgs {
-    /// Where to listen; port 0 takes a free one [default: server.listen, 127.0.0.1:8080]
+    /// Address to listen on; with port 0 it takes a free port [default: server.listen, 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
 }

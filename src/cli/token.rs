@@ -1,12 +1,11 @@
 //! `token mint|inspect`.
 
 use std::{
-    io::{IsTerminal, Read},
+    io::IsTerminal as _,
     path::{Path, PathBuf},
 };
 
 use clap::{Args, Subcommand};
-use tokio::runtime::Runtime;
 use url::Url;
 
 use super::{Failure, Global, output};
@@ -31,7 +30,7 @@ const MAX_INPUT: u64 = 4 * 1024 * 1024;
 pub(super) enum TokenCommand {
     /// Mint a viewer token with the configured keyring
     Mint(MintArgs),
-    /// Say what is wrong with a token, a playback URL, an edge error, or a browser's "Copy as cURL"
+    /// Find out what is wrong with a token, a playback URL, an edge error, or a browser's "Copy as cURL"
     Inspect(InspectArgs),
 }
 
@@ -41,13 +40,13 @@ pub(super) enum TokenCommand {
                         --ttl 5m"
 )]
 pub(super) struct MintArgs {
-    /// A channel ARN, or an alias of the configuration
+    /// A channel ARN or a configured alias
     #[arg(long)]
     channel: String,
-    /// Whom the token is for, 1 to 40 characters; needed to revoke, lifetime at most 10 minutes
+    /// The viewer, 1 to 40 characters; required for revocation, limits the lifetime to 10 minutes
     #[arg(long)]
     viewer_id: Option<String>,
-    /// Session version; without it the issue time
+    /// The session version; the default is the issue time
     #[arg(long, value_name = "N")]
     viewer_session_version: Option<i64>,
     /// A web origin that may play, such as https://*.example.com; may be repeated
@@ -56,13 +55,13 @@ pub(super) struct MintArgs {
     /// Check the origin of every request of the player
     #[arg(long)]
     strict_origin: bool,
-    /// Start playback once only; lifetime at most 10 minutes
+    /// Allow one start of playback only; limits the lifetime to 10 minutes
     #[arg(long)]
     single_use: bool,
     /// SD (480p), HD (720p) or `FULL_HD` (1080p)
     #[arg(long, value_name = "R")]
     max_resolution: Option<String>,
-    /// Lifetime, such as 5m or 300s
+    /// The lifetime, such as 5m or 300s
     #[arg(long, value_name = "D", value_parser = super::whole_seconds)]
     ttl: Option<std::time::Duration>,
 }
@@ -78,10 +77,10 @@ pub(super) struct InspectArgs {
     /// The token, URL, error body or cURL command; `-` or nothing reads standard input
     #[arg(value_name = "TOKEN|URL|-")]
     subject: Option<String>,
-    /// The channel that it should play: an ARN, with --config also an alias
+    /// The channel that the token should play: an ARN, or with --config also an alias
     #[arg(long)]
     channel: Option<String>,
-    /// The web origin that it should play on; '' for a player that sends none
+    /// The web origin that the token should play on; '' for a player that sends none
     #[arg(long, value_name = "O")]
     origin: Option<String>,
     /// Check the signature with this public key (PEM)
@@ -92,35 +91,36 @@ pub(super) struct InspectArgs {
     jwks: Option<String>,
 }
 
-pub(super) fn run(global: &Global, command: TokenCommand) -> Result<(), Failure> {
+pub(super) async fn run(global: &Global, command: TokenCommand) -> Result<(), Failure> {
     match command {
-        TokenCommand::Mint(args) => run_mint(global, args),
-        TokenCommand::Inspect(args) => run_inspect(global, args),
+        TokenCommand::Mint(args) => run_mint(global, args).await,
+        TokenCommand::Inspect(args) => run_inspect(global, args).await,
     }
 }
 
-fn run_mint(global: &Global, args: MintArgs) -> Result<(), Failure> {
+async fn run_mint(global: &Global, args: MintArgs) -> Result<(), Failure> {
     let config = global.load_config()?;
     super::log_trouble(&config)?;
-    let (runtime, app) = super::components(&config, KeyAccess::Managed)?;
-    app.read_denials().map_err(Failure::failed)?;
-    let minted = runtime
-        .block_on(app.api().minting.mint(&super::operator(), Ok(args.into_request())))
-        .map_err(|error| super::refused(&error))?;
-    if global.json() {
-        return output::json(&minted);
-    }
-    output::line(&format!("token         {}", minted.token))?;
-    if let Some(url) = &minted.playback_url {
-        output::line(&format!("playback URL  {url}"))?;
-    }
-    output::line(&format!("expires       {} (in {} s)", minted.expires_at, minted.expires_in))?;
-    output::line(&format!("channel       {}", minted.channel_arn))?;
-    output::line(&format!("signed by     {}", minted.key_pair_arn))?;
-    for warning in &minted.warnings {
-        output::line(&format!("warning       {}: {}", warning.code.as_str(), warning.detail))?;
-    }
-    Ok(())
+    let app = App::for_command(&config, KeyAccess::Managed, Clock::system()).await?;
+    app.read_denials()?;
+    let minted = app.api().minting.mint(&super::operator(), Ok(args.into_request())).await;
+    let minted = minted.map_err(|error| super::refused(&error))?;
+    global.print(&minted, || {
+        let mut fields = vec![("token", minted.token.to_string())];
+        fields.extend(minted.playback_url.as_ref().map(|url| ("playback URL", url.to_string())));
+        fields.extend([
+            ("expires", format!("{} (in {} s)", minted.expires_at, minted.expires_in)),
+            ("channel", minted.channel_arn.to_string()),
+            ("signed by", minted.key_pair_arn.to_string()),
+        ]);
+        let warnings = minted.warnings.iter();
+        fields.extend(
+            warnings.map(|warning| {
+                ("warning", format!("{}: {}", warning.code.as_str(), warning.detail))
+            }),
+        );
+        output::fields(&fields)
+    })
 }
 
 impl MintArgs {
@@ -138,60 +138,57 @@ impl MintArgs {
     }
 }
 
-fn run_inspect(global: &Global, args: InspectArgs) -> Result<(), Failure> {
-    let named = named_keys(&args)?;
-    let text = match args.subject.as_deref() {
-        Some(text) if text != "-" => text.to_owned(),
-        _ => read_stdin()?,
+async fn run_inspect(global: &Global, args: InspectArgs) -> Result<(), Failure> {
+    let named = named_keys(&args).await?;
+    let text = match args.subject {
+        Some(text) if text != "-" => text,
+        // Text that is not UTF-8 is one of the things that can be wrong with a token.
+        _ => String::from_utf8_lossy(&super::read_input(Path::new("-"), MAX_INPUT)?).into_owned(),
     };
     let mut input = Input::from_text(&text).map_err(|error| Failure::Usage(error.to_string()))?;
-    let service = if global.config.is_some() { Some(service(global)?) } else { None };
+    let app = if global.config.is_some() { Some(connect(global).await?) } else { None };
     if let Some(name) = &args.channel {
-        input.channel = Some(channel_of(service.as_ref().map(|(_, app)| app), name)?);
+        input.channel = Some(channel_of(app.as_ref(), name)?);
     }
     input.origin = args.origin.or(input.origin);
 
-    let mut facts = match &service {
-        Some((runtime, app)) => {
+    let mut facts = match &app {
+        Some(app) => {
             let questions = Questions::of(&input);
-            runtime.block_on(app.api().inspections.facts(&questions, Some(Requester::LOCAL)))
+            app.api().inspections.facts(&questions, Some(Requester::LOCAL)).await
         }
         None => Facts::default(),
     };
     for trouble in &facts.troubles {
         output::note(trouble);
     }
-    let is_known = service.is_some() || named.is_some();
+    let is_known = app.is_some() || named.is_some();
     facts.keys.extend(named.unwrap_or_default());
     let keys = is_known.then_some(&facts.keys);
     let context = Context { keys, channel: facts.channel };
     let inspection = inspect(&input, &context, Clock::system().now());
-    if global.json() {
-        output::json(&inspection)?;
-    } else {
-        output::line(render(&inspection, colour()).trim_end())?;
-    }
+    global.print(&inspection, || render(&inspection, colour()).trim_end().to_owned())?;
     if inspection.valid == Some(false) { Err(Failure::Negative) } else { Ok(()) }
 }
 
-/// The keys that the flags name.
-fn named_keys(args: &InspectArgs) -> Result<Option<KeyRing>, Failure> {
+/// Returns the keys that the flags name.
+async fn named_keys(args: &InspectArgs) -> Result<Option<KeyRing>, Failure> {
     if let Some(file) = &args.public_key {
-        let keys = KeyRing::from_public_key(read_file(file)?);
+        let keys = KeyRing::from_public_key(super::read_input(file, MAX_INPUT)?.to_vec());
         return keys
             .map(Some)
             .map_err(|error| Failure::Usage(format!("--public-key {}: {error}", file.display())));
     }
     let Some(place) = &args.jwks else { return Ok(None) };
-    let keys = KeyRing::from_jwks(&read_jwks(place)?);
+    let keys = KeyRing::from_jwks(&read_jwks(place).await?);
     keys.map(Some).map_err(|error| Failure::Usage(format!("--jwks {place}: {error}")))
 }
 
-/// The keyring and IVS, as the configuration has them.
-fn service(global: &Global) -> Result<(Runtime, App), Failure> {
+/// Connects to the keyring and IVS as the configuration says.
+async fn connect(global: &Global) -> Result<App, Failure> {
     let config = global.load_config()?;
     super::log_trouble(&config)?;
-    super::components(&config, KeyAccess::LookOnly)
+    Ok(App::for_command(&config, KeyAccess::LookOnly, Clock::system()).await?)
 }
 
 fn channel_of(app: Option<&App>, name: &str) -> Result<ChannelArn, Failure> {
@@ -202,7 +199,7 @@ fn channel_of(app: Option<&App>, name: &str) -> Result<ChannelArn, Failure> {
     })
 }
 
-/// Colour is for a terminal whose user has not said no to it.
+/// Returns whether to use colour: on a terminal whose user has not disabled it.
 fn colour() -> Colour {
     if std::io::stdout().is_terminal() && !Environment::of_process().forbids_colour() {
         Colour::Ansi
@@ -211,34 +208,15 @@ fn colour() -> Colour {
     }
 }
 
-fn read_jwks(place: &str) -> Result<String, Failure> {
+async fn read_jwks(place: &str) -> Result<String, Failure> {
     let Some(url) = place.parse::<Url>().ok().filter(Url::has_host) else {
-        let bytes = read_file(Path::new(place))?;
-        return String::from_utf8(bytes)
+        let bytes = super::read_input(Path::new(place), MAX_INPUT)?;
+        return String::from_utf8(bytes.to_vec())
             .map_err(|_| Failure::Usage(format!("--jwks {place}: the file is not text")));
     };
-    let answer = super::small_runtime()?.block_on(fetch::get(&url));
-    match answer {
+    match fetch::get(&url).await {
         Ok((200, text)) => Ok(text),
-        Ok((status, _)) => Err(Failure::Failed(format!("--jwks {place} answered {status}"))),
+        Ok((status, _)) => Err(Failure::Failed(format!("--jwks {place} returned {status}"))),
         Err(why) => Err(Failure::Failed(format!("--jwks {place}: {why}"))),
     }
-}
-
-fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_INPUT).read_to_end(&mut bytes))
-        .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
-    Ok(bytes)
-}
-
-fn read_stdin() -> Result<String, Failure> {
-    let mut bytes = Vec::new();
-    std::io::stdin()
-        .take(MAX_INPUT)
-        .read_to_end(&mut bytes)
-        .map_err(|error| Failure::Failed(format!("cannot read standard input: {error}")))?;
-    // Not UTF-8 is one of the things that can be wrong with a token.
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -1,70 +1,37 @@
-//! `Idempotency-Key`: a caller's name for one request, so that a repetition of it is not another one.
+//! `Idempotency-Key`: a caller's name for one request, so that a retry does not repeat its effect.
 //!
-//! Only hashes are kept. The key is hashed with its client, since two that choose the same key mean
-//! two requests; the body is hashed, so that the same key with another body can be refused.
+//! Only hashes are kept. The key is hashed with its client, because two clients may choose the same key for
+//! different requests; the body is hashed, so that the same key with another body can be refused.
 
 use axum::http::HeaderMap;
-use serde_json::{Map, Value};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{Api, key_pairs::refuse_operation, problem::ApiError};
-use crate::{
-    access::Client,
-    hex::Hex,
-    ivs::arn::Region,
-    keys::{keyring::IdempotencyRecord, operations::OperationError},
-};
+use super::problem::ApiError;
+use crate::{access::Client, hex::Hex, keys::keyring::IdempotencyRecord};
 
 /// The longest key, in characters.
 const MAX_LENGTH: usize = 255;
 
-/// What is kept of a request that asks `operation` with this body; nothing where its caller gave it no
-/// name.
+/// Returns the record of a request for `operation` with this body, if its caller named it.
 ///
 /// # Errors
 ///
-/// The header is there twice, or is no key.
+/// The header is given twice, or is not a valid key.
 pub(super) fn record(
     headers: &HeaderMap,
     client: &Client,
     operation: &str,
-    body: &Map<String, Value>,
+    body: &impl Serialize,
 ) -> Result<Option<IdempotencyRecord>, ApiError> {
     let Some(key) = key(headers)? else { return Ok(None) };
-    let body = serde_json::to_vec(body).map_err(ApiError::internal)?;
+    // By way of a map, so that the order of members makes no difference.
+    let body = serde_json::to_value(body).and_then(|body| serde_json::to_vec(&body));
+    let body = body.map_err(ApiError::internal)?;
     Ok(Some(IdempotencyRecord {
         key_hash: hash(&[client.id().as_str().as_bytes(), key.as_bytes()]),
         request_hash: hash(&[operation.as_bytes(), &body]),
     }))
-}
-
-/// Refuses a name that a request for another region has. A region whose keyring cannot be read must
-/// not fail a request for this one.
-///
-/// # Errors
-///
-/// It is used there.
-pub(super) async fn refuse_elsewhere(
-    api: &Api,
-    here: &Region,
-    record: Option<&IdempotencyRecord>,
-) -> Result<(), ApiError> {
-    let Some(record) = record else { return Ok(()) };
-    for (_, operations) in api.operations.iter().filter(|(region, _)| *region != here) {
-        let reused = match operations.asked_before(record).await {
-            Ok(None) => continue,
-            // The body names the region, unless there is only one.
-            Ok(Some(_)) | Err(OperationError::IdempotencyKeyReused) => {
-                OperationError::IdempotencyKeyReused
-            }
-            Err(error) => {
-                tracing::info!(event = "idempotency_unchecked", %error, "keyring not checked");
-                continue;
-            }
-        };
-        return Err(refuse_operation(reused));
-    }
-    Ok(())
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
@@ -82,7 +49,7 @@ fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     }
 }
 
-/// SHA-256 in hexadecimal of parts that cannot run into each other.
+/// Returns the SHA-256 of parts in hexadecimal; the length of each part is hashed, too.
 fn hash(parts: &[&[u8]]) -> String {
     let mut digest = Sha256::new();
     for part in parts {
@@ -99,13 +66,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_do_not_run_into_each_other() {
+    fn hash_depends_on_where_parts_end() {
         assert_ne!(hash(&[b"ab", b"c"]), hash(&[b"a", b"bc"]));
         assert_eq!(hash(&[b"ab", b"c"]).len(), 64);
     }
 
     #[test]
-    fn a_key_is_one_header_of_bounded_length() {
+    fn key_is_one_header_of_bounded_length() {
         let headers = |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {

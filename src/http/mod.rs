@@ -25,11 +25,9 @@ use crate::{
         IvsRegions, Skew,
         arn::{ChannelArn, Region},
     },
-    keys::{
-        inventory::Inventory, operations::KeyOperations, rotator::Rotator, snapshot::SigningKeys,
-    },
+    keys::{inventory::Inventory, rotator::Rotator, snapshot::SigningKeys},
     revocation::ViewerSessions,
-    service::{Channels, Inspections, Minting},
+    service::{Channels, Inspections, Minting, key_pairs::KeyPairs, revocation::Revocations},
     telemetry::metrics::Metrics,
 };
 
@@ -50,7 +48,6 @@ pub mod metrics;
 pub mod openapi;
 pub mod problem;
 pub mod protocol;
-mod regions;
 pub mod request;
 mod respond;
 pub mod rotations;
@@ -110,12 +107,14 @@ pub struct Components {
     pub keys: Arc<SigningKeys>,
     /// Which key pairs there are.
     pub inventory: Arc<Inventory>,
-    /// What changes key pairs, by region.
-    pub operations: BTreeMap<Region, Arc<KeyOperations>>,
+    /// The use cases of key pairs and rotations.
+    pub key_pairs: KeyPairs,
     /// What rotates and repairs them, by region.
     pub rotators: BTreeMap<Region, Arc<Rotator>>,
     /// What revokes viewer sessions, and who is denied.
     pub viewers: ViewerSessions,
+    /// The use case of revoking viewers.
+    pub revocations: Revocations,
     /// The regions served.
     pub ivs: IvsRegions,
     /// Bounds of requests.

@@ -28,7 +28,7 @@ use super::{
     rotations, tokens, viewer_sessions,
 };
 use crate::{
-    api::{inspect_rules, mint_rules},
+    api::{inspect_rules, key_pair::CreateKeyPairRequest, mint_rules},
     inspection::FindingCode,
     ivs::arn::{AccountId, Region},
     tokens::grant::Violation,
@@ -117,7 +117,7 @@ fn refine_schemas(document: &mut Value, served: Option<&Served<'_>>) {
     for (name, refinement) in [
         ("MintRequest", mint_rules()),
         ("InspectRequest", inspect_rules()),
-        ("CreateKeyPairRequest", key_pairs::CreateKeyPairRequest::refinement()),
+        ("CreateKeyPairRequest", CreateKeyPairRequest::refinement()),
     ] {
         merge(&mut schemas[name], refinement);
     }

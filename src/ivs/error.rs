@@ -136,7 +136,6 @@ impl IvsError {
                 context.err().message().unwrap_or_default(),
                 context.raw().status().as_u16(),
             ),
-            SdkError::DispatchFailure(failure) if failure.is_timeout() => Self::TimedOut,
             SdkError::ResponseError(_) => Self::malformed("could not be read"),
             other if lacks_credentials(other) => Self::NoCredentials,
             SdkError::ConstructionFailure(_) => Self::Unavailable {

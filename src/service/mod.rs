@@ -3,7 +3,10 @@
 mod channels;
 mod error;
 mod inspect;
+pub mod key_pairs;
 mod mint;
+pub mod revocation;
+mod rotations;
 
 pub(crate) use self::error::public_reason;
 pub use self::{

@@ -149,7 +149,7 @@ fn what_is_begun_and_left_is_gone_on_with() {
     let begun = world.json(&["rotate", "--detach"]);
     assert_eq!(begun["phase"], "importing");
     let again = world.keys(&["rotate", "--detach", "--output", "json"]);
-    assert!(again.stderr.contains("is under way already"), "{again:?}");
+    assert!(again.stderr.contains("already in progress"), "{again:?}");
     assert_eq!(again.json()["id"], begun["id"]);
     let done = world.json_with(&SLOW, &["rotate"]);
     assert_eq!((&done["id"], &done["phase"]), (&begun["id"], &"draining".into()));
@@ -170,18 +170,18 @@ fn for_cron_it_begins_goes_on_or_does_nothing_and_says_which() {
     let monthly = ["rotate", "--if-older-than", "30d"];
     let first = world.keys(&monthly);
     assert_eq!(first.code, Some(0), "{first:?}");
-    assert!(first.stderr.contains("is begun"), "{first:?}");
+    assert!(first.stderr.contains("started."), "{first:?}");
     let young = world.keys(&monthly);
     assert_eq!(young.code, Some(0), "{young:?}");
-    assert!(young.stderr.contains("No rotation is begun"), "{young:?}");
+    assert!(young.stderr.contains("No rotation started"), "{young:?}");
     let begun = world.json(&["rotate", "--detach"]);
     let gone_on = world.keys(&[&monthly[..], &["--output", "json"]].concat());
     assert_eq!(gone_on.code, Some(0), "{gone_on:?}");
-    assert!(gone_on.stderr.contains("goes on with it"), "{gone_on:?}");
+    assert!(gone_on.stderr.contains("continuing with it"), "{gone_on:?}");
     assert_eq!(gone_on.json()["id"], begun["id"]);
     let old = world.keys(&["rotate", "--if-older-than", "0s"]);
     assert_eq!(old.code, Some(0), "{old:?}");
-    assert!(old.stderr.contains("is begun"), "{old:?}");
+    assert!(old.stderr.contains("started."), "{old:?}");
     // With nothing to begin it deletes what has drained, since nobody else may be there for that.
     while world.arns("draining").len() + world.arns("retiring").len() > 0 {
         assert_eq!(world.keys(&monthly).code, Some(0));
@@ -409,7 +409,7 @@ fn unreachable_ivs_is_no_empty_list() {
     let world = World::new();
     let listed = world.keys_with(&UNREACHABLE, &["list"]);
     assert_eq!((listed.code, listed.stdout.as_str()), (Some(1), ""), "{listed:?}");
-    assert!(listed.stderr.contains("IVS could not be asked"), "{listed:?}");
+    assert!(listed.stderr.contains("IVS cannot be queried"), "{listed:?}");
     assert!(listed.stderr.contains("us-west-2"), "{listed:?}");
     assert_eq!(world.keys_with(&UNREACHABLE, &["status"]).code, Some(1));
 }

@@ -1,21 +1,15 @@
-//! `keys …`: what is there, what people change, and rotations.
+//! `keys …`: showing, changing and rotating key pairs.
 
 mod copy;
 mod doctor;
-mod follow;
 mod pairs;
-mod rotate;
 mod rotations;
 mod status;
 
-use std::{
-    io::{IsTerminal, Write},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use clap::Subcommand;
 use serde::Serialize;
-use tokio::runtime::Runtime;
 use tracing::level_filters::LevelFilter;
 
 use super::{
@@ -23,135 +17,208 @@ use super::{
     output::{self, note, span},
 };
 use crate::{
-    access::audit::Record,
+    access::audit::Actor,
     app::{App, KeyAccess},
-    clock::Timestamp,
+    clock::{Clock, Timestamp},
     config::Config,
-    ivs::arn::{PlaybackKeyArn, Region},
+    ivs::arn::{AccountId, PlaybackKeyArn, Region},
     keys::{
-        inventory::KeyPairView,
-        keyring::{KeyVersion, Keyring, RotationId, RotationMode},
-        material::Fingerprint,
-        operations::KeyOperations,
-        rotator::Rotator,
+        keyring::{KeyVersion, Keyring, RotationId},
+        operations::OperationError,
     },
+    service::key_pairs::RegionKeys,
 };
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
-    /// List the key pairs of keyring and IVS together, in every region or in one
+    /// List the key pairs of the keyring and of IVS, in one region or in all of them
     #[command(
         after_help = "Example:\n  ivs-playback-auth keys list --region us-west-2\n\nThe exit \
-                            code is 1 where IVS could not be asked, because the list is then that of \
-                            the keyring alone."
+                            code is 1 if IVS cannot be queried; the list then shows the keyring alone."
     )]
     List,
-    /// Show what signs, what drains, rotations and findings, in every region or in one; changes nothing
+    /// Show the active key, draining keys, rotations and findings, in one region or in all of them
     #[command(
-        after_help = "Example:\n  ivs-playback-auth keys status --region us-west-2\n\nThe exit \
-                            code is 1 where IVS could not be asked."
+        after_help = "Example:\n  ivs-playback-auth keys status --region us-west-2\n\nChanges \
+                            nothing. The exit code is 1 if IVS cannot be queried."
     )]
     Status,
-    /// Look for everything that is wrong with the keys, and say what to do; changes nothing
+    /// Check the keys, permissions and clock for problems, and say how to fix them
     #[command(
-        after_help = "Example:\n  ivs-playback-auth keys doctor --simulate\n\nThe exit code is 1 \
-                            where something must be mended."
+        after_help = "Example:\n  ivs-playback-auth keys doctor --simulate\n\nChanges nothing. \
+                            The exit code is 1 if there is a problem to fix."
     )]
     Doctor(doctor::DoctorArgs),
     /// Show one key pair
     #[command(after_help = "Example:\n  ivs-playback-auth keys get \
                             40:74:58:e6:9c:c4:2c:2a:48:9d:f0:cb:92:54:15:5b")]
     Get {
-        /// Its ARN or fingerprint
+        /// The ARN or fingerprint of the pair
         #[arg(value_name = "ARN|FINGERPRINT")]
         key_pair: String,
     },
-    /// Generate a key pair and import it; it does not sign until a rotation makes it
+    /// Generate a key pair and import it into IVS; the next rotation starts signing with it
     #[command(after_help = "Example:\n  ivs-playback-auth keys generate --name autumn")]
     Generate(pairs::LabelArgs),
-    /// Take over a private key, or import a public key whose private half is elsewhere
+    /// Take over a private key, or import a public key whose private key is elsewhere
     #[command(after_help = "Examples:\n  ivs-playback-auth keys import --private-key old.pem \
                             --longest-ttl 6h\n  ivs-playback-auth keys import --public-key \
-                            public.pem --name lambda")]
+                            public.pem --name lambda\n\nAn encrypted private key is opened with the \
+                            passphrase in IVS_PLAYBACK_AUTH_KEY_PASSPHRASE.")]
     Import(pairs::ImportArgs),
-    /// Delete a key pair and erase its private half; tokens that it signed start playback no more
+    /// Delete a key pair and erase its private key; tokens it signed can no longer start playback
     #[command(after_help = "Example:\n  ivs-playback-auth keys delete \
                             arn:aws:ivs:us-west-2:123456789012:playback-key/AbCdEfGh1234")]
     Delete(pairs::DeleteArgs),
-    /// Exchange the key that signs, or make the first: generate, import, wait, sign with the new one
+    /// Replace the key that signs, or create the first one
     #[command(after_help = "Examples:\n  ivs-playback-auth keys rotate --region us-west-2\n  \
                             ivs-playback-auth keys rotate --if-older-than 30d\n  \
-                            ivs-playback-auth keys rotate --emergency\n\nViewers notice nothing: the \
-                            old key's pair is deleted after the last of its tokens has expired. An \
-                            emergency does not wait for that.")]
-    Rotate(rotate::RotateArgs),
-    /// Stop a rotation before its new key signs
+                            ivs-playback-auth keys rotate --emergency\n\nViewers do not notice a \
+                            rotation: the old pair is deleted after the last of its tokens has \
+                            expired. An emergency rotation does not wait for that.")]
+    Rotate(rotations::RotateArgs),
+    /// Cancel a rotation before its new key signs
     #[command(after_help = "Example:\n  ivs-playback-auth keys cancel \
-                            0b1f6a2f-9f0e-4c57-8d0b-6f0a3c1e7d0b\n\nkeys status shows the ids.")]
+                            0b1f6a2f-9f0e-4c57-8d0b-6f0a3c1e7d0b\n\n`keys status` shows the ids.")]
     Cancel {
-        /// The rotation
+        /// The id of the rotation
         id: RotationId,
     },
-    /// Let the key sign again that signed before the last rotation
+    /// Sign with the key that signed before the last rotation again
     #[command(after_help = "Example:\n  ivs-playback-auth keys rollback --region us-west-2")]
     Rollback,
-    /// Say that no other signer uses an adopted key any more, so that it may retire
+    /// State that no other signer uses an adopted key, so that it may retire
     #[command(after_help = "Example:\n  ivs-playback-auth keys release \
                             arn:aws:ivs:us-west-2:123456789012:playback-key/AbCdEfGh1234")]
     Release {
-        /// The pair that keys import --private-key took over
+        /// The ARN of a pair that `keys import --private-key` took over
         arn: PlaybackKeyArn,
     },
-    /// Copy the keyring of a region from one store into another
+    /// Copy the keyring of a region from one store to another
     #[command(after_help = "Example:\n  ivs-playback-auth keys copy --from dir --to \
-                            secrets-manager\n\nStop what manages keys first. Nothing is removed.")]
+                            secrets-manager\n\nFirst stop every process that manages keys. Nothing is \
+                            removed from the old store.")]
     Copy(copy::CopyArgs),
 }
 
-pub(super) fn run(global: &Global, command: KeysCommand) -> Result<(), Failure> {
-    if let Some(name) = command.unconfirmed()
-        && !std::io::stdin().is_terminal()
+pub(super) async fn run(global: &Global, command: KeysCommand) -> Result<(), Failure> {
+    if let KeysCommand::Delete(args) = &command {
+        args.confirmation.require("keys delete")?;
+    } else if let KeysCommand::Rotate(args) = &command
+        && args.emergency
     {
-        return Err(Failure::Usage(format!(
-            "{name} cannot be undone, and there is no terminal to confirm it on; add --yes to \
-             confirm it"
-        )));
+        args.confirmation.require("keys rotate --emergency")?;
     }
     let config = global.load_config()?;
     super::log_from(&config, command.log_level())?;
-    let (runtime, app) = super::components(&config, command.access())?;
-    let context = |region: &Region| {
-        let rotator = app.api().rotators.get(region).map(Arc::clone);
-        let rotator = rotator.ok_or_else(|| Failure::Failed(format!("{region} is not served")))?;
-        let (config, runtime, region) = (&config, &runtime, region.clone());
-        Ok(Context { global, config, runtime, app: &app, region, rotator })
-    };
-    let ivs = &app.api().ivs;
-    let all = || ivs.names().iter().map(context).collect::<Result<Vec<_>, Failure>>();
-    let only = || context(super::only_region(ivs)?.region());
+    let app = App::for_command(&config, command.access(), Clock::system()).await?;
+    let operator = super::operator();
+    let context = |keys| Context { global, config: &config, app: &app, operator: &operator, keys };
+    let all = || app.api().key_pairs.regions().map(context).collect::<Vec<_>>();
+    let only = || super::only_region(&app).map(context);
     let outcome = match command {
-        KeysCommand::List => pairs::list(&all()?),
-        KeysCommand::Status => status::status(&all()?),
-        KeysCommand::Doctor(args) => doctor::doctor(&all()?, &args),
-        KeysCommand::Get { key_pair } => only()?.get(&key_pair),
-        KeysCommand::Generate(args) => only()?.generate(&args),
-        KeysCommand::Import(args) => only()?.import(&args),
-        KeysCommand::Delete(args) => only()?.delete(&args),
-        KeysCommand::Rotate(args) => only()?.rotate(&args),
-        KeysCommand::Cancel { id } => only()?.cancel(&id),
-        KeysCommand::Rollback => only()?.roll_back(),
-        KeysCommand::Release { arn } => only()?.release(&arn),
-        KeysCommand::Copy(args) => only()?.copy(&args),
+        KeysCommand::List => pairs::list(&all()).await,
+        KeysCommand::Status => status::status(&all()).await,
+        KeysCommand::Doctor(args) => doctor::doctor(&all(), &args).await,
+        KeysCommand::Get { key_pair } => only()?.get(&key_pair).await,
+        KeysCommand::Generate(args) => only()?.generate(&args).await,
+        KeysCommand::Import(args) => only()?.import(&args).await,
+        KeysCommand::Delete(args) => only()?.delete(args).await,
+        KeysCommand::Rotate(args) => only()?.rotate(&args).await,
+        KeysCommand::Cancel { id } => only()?.cancel(&id).await,
+        KeysCommand::Rollback => only()?.roll_back().await,
+        KeysCommand::Release { arn } => only()?.release(&arn).await,
+        KeysCommand::Copy(args) => only()?.copy(&args).await,
     };
-    // What the rotator did by itself.
-    runtime.block_on(app.api().audit.settle());
+    // The steps that the rotator took.
+    app.api().audit.settle().await;
     outcome
 }
 
-/// The results of several regions, as far as they could be had.
+impl KeysCommand {
+    /// Findings that are part of the result need not be logged, too.
+    const fn log_level(&self) -> LevelFilter {
+        if matches!(self, Self::Status | Self::Doctor(_)) {
+            LevelFilter::ERROR
+        } else {
+            LevelFilter::WARN
+        }
+    }
+
+    /// Commands that only show something, or copy it, never sign or change a key.
+    const fn access(&self) -> KeyAccess {
+        if matches!(
+            self,
+            Self::List | Self::Status | Self::Doctor(_) | Self::Get { .. } | Self::Copy(_)
+        ) {
+            KeyAccess::LookOnly
+        } else {
+            KeyAccess::Managed
+        }
+    }
+}
+
+/// What every subcommand needs: the components, and one region's keys.
+struct Context<'a> {
+    global: &'a Global,
+    config: &'a Config,
+    app: &'a App,
+    operator: &'a Actor,
+    keys: &'a RegionKeys,
+}
+
+impl Context<'_> {
+    fn region(&self) -> &Region {
+        self.keys.region()
+    }
+
+    /// Returns the keyring as the store has it now.
+    async fn keyring(&self) -> Result<Option<Arc<Keyring>>, Failure> {
+        let signing_keys = &self.app.api().keys;
+        signing_keys.refresh(self.region()).await?;
+        Ok(signing_keys.keyring(self.region()))
+    }
+
+    fn require_management(&self) -> Result<(), OperationError> {
+        if self.config.keys.manage { Ok(()) } else { Err(OperationError::NotManaged) }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.app.api().clock.now()
+    }
+
+    /// Prints an explanation as the result; where that is JSON, beside it.
+    fn explain(&self, text: &str) -> Result<(), Failure> {
+        if self.global.json() {
+            note(text);
+            return Ok(());
+        }
+        output::line(text)
+    }
+
+    /// Says where something is about to change.
+    async fn announce(&self, action: &str) {
+        self.announce_at(action, &self.app.store_of(self.region())).await;
+    }
+
+    async fn announce_at(&self, action: &str, store: &str) {
+        let account = account_text(self.account().await.as_ref());
+        note(&format!("{action}: account {account}, region {}, store {store}", self.region()));
+    }
+
+    async fn account(&self) -> Option<AccountId> {
+        self.app.api().ivs.account().await.ok()
+    }
+}
+
+fn account_text(account: Option<&AccountId>) -> String {
+    account.map_or_else(|| "not known yet".to_owned(), ToString::to_string)
+}
+
+/// The results of several regions.
 struct InRegions<T> {
     results: Vec<T>,
-    /// Reported on stderr, each with its region.
+    /// A region is missing; stderr says why.
     has_failed: bool,
 }
 
@@ -160,16 +227,16 @@ struct InRegions<T> {
 /// # Errors
 ///
 /// It failed everywhere.
-fn in_each_region<'a, T>(
+async fn in_each_region<'a, T>(
     contexts: &'a [Context<'a>],
-    act: impl Fn(&'a Context<'a>) -> Result<T, Failure>,
+    act: impl AsyncFn(&'a Context<'a>) -> Result<T, Failure>,
 ) -> Result<InRegions<T>, Failure> {
     let (mut results, mut failure) = (Vec::new(), None);
     for context in contexts {
-        match act(context) {
+        match act(context).await {
             Ok(result) => results.push(result),
             Err(Failure::Failed(reason)) if contexts.len() > 1 => {
-                note(&format!("{}: {reason}", context.region));
+                note(&format!("{}: {reason}", context.region()));
                 failure = Some(Failure::Negative);
             }
             Err(error) => failure = Some(error),
@@ -182,137 +249,18 @@ fn in_each_region<'a, T>(
 }
 
 impl<T: Serialize> InRegions<T> {
-    /// Prints the results as JSON: that of one region as it is.
-    fn print_json(&self, contexts: &[Context<'_>]) -> Result<(), Failure> {
-        match self.results.as_slice() {
-            [only] if contexts.len() == 1 => output::json(only),
-            results => output::json(&serde_json::json!({ "regions": results })),
-        }
-    }
-}
-
-impl KeysCommand {
-    /// Returns the name of a command that cannot be undone and was given without `--yes`.
-    const fn unconfirmed(&self) -> Option<&'static str> {
-        if let Self::Delete(args) = self
-            && !args.yes
-        {
-            Some("keys delete")
-        } else if let Self::Rotate(args) = self
-            && args.emergency
-            && !args.yes
-        {
-            Some("keys rotate --emergency")
-        } else {
-            None
-        }
-    }
-
-    /// What a result of findings says need not be logged, too.
-    const fn log_level(&self) -> LevelFilter {
-        if matches!(self, Self::Status | Self::Doctor(_)) {
-            LevelFilter::ERROR
-        } else {
-            LevelFilter::WARN
-        }
-    }
-
-    const fn access(&self) -> KeyAccess {
-        match self {
-            Self::List | Self::Status | Self::Doctor(_) | Self::Get { .. } | Self::Copy(_) => {
-                KeyAccess::LookOnly
+    /// Prints each region's result. The JSON of a command for one region is not in a list.
+    fn print(&self, contexts: &[Context<'_>], text: impl Fn(&T) -> String) -> Result<(), Failure> {
+        match (contexts, self.results.as_slice()) {
+            ([context], [only]) => context.global.print(only, || text(only)),
+            ([context, ..], results) => {
+                context.global.print(&serde_json::json!({ "regions": results }), || {
+                    results.iter().map(text).collect::<Vec<_>>().join("\n\n")
+                })
             }
-            Self::Generate(_)
-            | Self::Import(_)
-            | Self::Delete(_)
-            | Self::Rotate(_)
-            | Self::Cancel { .. }
-            | Self::Rollback
-            | Self::Release { .. } => KeyAccess::Managed,
+            ([], _) => Ok(()),
         }
     }
-}
-
-/// What every subcommand needs: the components, and the region that it is about.
-struct Context<'a> {
-    global: &'a Global,
-    config: &'a Config,
-    runtime: &'a Runtime,
-    app: &'a App,
-    region: Region,
-    rotator: Arc<Rotator>,
-}
-
-impl Context<'_> {
-    fn operations(&self) -> &Arc<KeyOperations> {
-        self.rotator.operations()
-    }
-
-    /// Reads the keyring, which the signing keys then hold.
-    fn read_keyring(&self) -> Result<(), Failure> {
-        let read = self.app.api().keys.refresh(&self.region);
-        self.runtime.block_on(read).map_err(Failure::failed)
-    }
-
-    /// The keyring as the store has it now.
-    fn keyring(&self) -> Result<Option<Arc<Keyring>>, Failure> {
-        self.read_keyring()?;
-        Ok(self.app.api().keys.keyring(&self.region))
-    }
-
-    /// A sentence of the result: where that is JSON, beside it.
-    fn tell(&self, text: &str) -> Result<(), Failure> {
-        if self.global.json() {
-            note(text);
-            return Ok(());
-        }
-        output::line(text)
-    }
-
-    /// Records a change that was made.
-    fn record(&self, event: &'static str, changed: &Changed<'_>) -> Result<(), Failure> {
-        let (api, operator) = (self.app.api(), crate::cli::operator());
-        let fingerprint = changed.fingerprint.map(|it| it.to_string());
-        let rotation = changed.rotation.map(ToString::to_string);
-        let record = Record {
-            region: Some(&self.region),
-            key_pair_arn: changed.arn,
-            key_fingerprint: fingerprint.as_deref(),
-            rotation_id: rotation.as_deref(),
-            mode: changed.mode.map(RotationMode::word),
-            ..Record::key_change(api.clock.now(), &operator, event)
-        };
-        self.runtime
-            .block_on(api.audit.record(&record))
-            .map_err(|error| Failure::Failed(format!("the change was made, but {error}")))
-    }
-
-    fn record_pair(&self, event: &'static str, pair: &KeyPairView) -> Result<(), Failure> {
-        let changed =
-            Changed { arn: pair.arn.as_ref(), fingerprint: pair.fingerprint, ..Changed::default() };
-        self.record(event, &changed)
-    }
-
-    /// Says where something is about to change, before it does.
-    fn announce(&self, what: &str) {
-        self.announce_at(what, &self.app.store_of(&self.region));
-    }
-
-    fn announce_at(&self, what: &str, store: &str) {
-        let account = self.runtime.block_on(self.app.api().ivs.account());
-        let account =
-            account.map_or_else(|_| "not known yet".to_owned(), |account| account.to_string());
-        note(&format!("{what}: account {account}, region {}, store {store}", self.region));
-    }
-}
-
-/// What a command changed, for the audit.
-#[derive(Clone, Copy, Debug, Default)]
-struct Changed<'a> {
-    arn: Option<&'a PlaybackKeyArn>,
-    fingerprint: Option<Fingerprint>,
-    rotation: Option<&'a RotationId>,
-    mode: Option<RotationMode>,
 }
 
 /// Whether another signer may use a pair, so that it waits for `keys release`.
@@ -321,19 +269,7 @@ fn is_shared(keyring: Option<&Keyring>, arn: Option<&PlaybackKeyArn>) -> bool {
     version.is_some_and(KeyVersion::is_shared)
 }
 
-/// An instant to come, and in how long it does.
+/// Returns a future time, and how long it is until then.
 fn moment(at: Timestamp, now: Timestamp) -> String {
     format!("{at} (in {})", span(at.saturating_since(now)))
-}
-
-/// Asks the operator. [`run`] has refused commands without a terminal to ask on.
-fn confirmed(question: &str) -> bool {
-    let mut stderr = std::io::stderr();
-    // Without an answer nothing happens, so a terminal that cannot be written to is a "no".
-    if write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush()).is_err() {
-        return false;
-    }
-    let mut answer = String::new();
-    let read = std::io::stdin().read_line(&mut answer);
-    read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }

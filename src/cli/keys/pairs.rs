@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    io::Read,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,17 +9,20 @@ use std::{
 use clap::Args;
 use serde_json::json;
 
-use super::{Changed, Context, Failure, InRegions, confirmed, in_each_region, is_shared, note};
+use super::{Context, Failure, InRegions, in_each_region, is_shared};
 use crate::{
-    cli::output::{self, span},
-    clock::Timestamp,
-    http::key_pairs::KeyPairsBody,
-    ivs::{IvsError, arn::PlaybackKeyArn},
+    api::key_pair::{KeyPairBody, KeyPairsBody},
+    cli::{
+        output::{self, Confirmation, note, span},
+        place, read_input,
+    },
+    ivs::arn::PlaybackKeyArn,
     keys::{
         inventory::{KeyPairState, KeyPairView},
-        material::{PrivateKey, PublicKey},
-        operations::{GenerateKey, ImportPrivateKey, ImportPublicKey, Label},
+        material::{KeyMaterialError, PrivateKey, PublicKey},
+        operations::{ImportPrivateKey, Label},
     },
+    service::key_pairs::{Listing, NewKeyPair},
 };
 
 /// A key file larger than this is no key.
@@ -28,10 +30,10 @@ const MAX_KEY_FILE: u64 = 1024 * 1024;
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct LabelArgs {
-    /// Its name in IVS
+    /// The name of the pair in IVS
     #[arg(long)]
     name: Option<String>,
-    /// A tag in IVS; may be repeated
+    /// A tag of the pair in IVS; may be repeated
     #[arg(long = "tag", value_name = "K=V", value_parser = tag)]
     tags: Vec<(String, String)>,
 }
@@ -45,7 +47,7 @@ pub(in crate::cli) struct ImportArgs {
     /// No other signer uses the key
     #[arg(long, requires = "private_key", conflicts_with = "public_key")]
     exclusive: bool,
-    /// The longest lifetime of the tokens of the other signer, such as 6h
+    /// The longest lifetime of the other signer's tokens, such as 6h
     #[arg(
         long,
         value_name = "D",
@@ -63,214 +65,169 @@ pub(in crate::cli) struct ImportArgs {
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct DeleteArgs {
-    /// Its ARN
+    /// The ARN of the pair
     arn: PlaybackKeyArn,
-    /// Also a draining pair, whose tokens may still be about to start playback
+    /// Delete a draining pair too; its tokens can then no longer start playback
     #[arg(long)]
     force: bool,
-    /// Confirm the deletion without being asked; required where stdin is not a terminal
-    #[arg(long)]
-    pub(super) yes: bool,
+    #[command(flatten)]
+    pub(super) confirmation: Confirmation,
 }
 
 /// `keys list`
-pub(super) fn list(contexts: &[Context<'_>]) -> Result<(), Failure> {
-    let InRegions { results, mut has_failed } = in_each_region(contexts, |context| {
-        let known = context.known()?;
-        if known.unasked.is_some() && known.key_pairs.is_empty() {
-            return Err(context.nothing_known(&known));
+pub(super) async fn list(contexts: &[Context<'_>]) -> Result<(), Failure> {
+    let listed = in_each_region(contexts, async |context| {
+        let listing = context.listing().await?;
+        match &listing.failure {
+            Some(error) if listing.key_pairs.is_empty() => Err(Failure::Failed(format!(
+                "IVS cannot be queried for the key pairs of {}, and the keyring has none: {error}",
+                context.region()
+            ))),
+            Some(_) | None => Ok(listing),
         }
-        context.note_unasked(&known);
-        Ok(known)
-    })?;
-    has_failed |= results.iter().any(|known| known.unasked.is_some());
-    let checked_at = results.iter().map(|known| known.checked_at).min().flatten();
-    // Of a region that failed nothing is known.
-    let checked_at = checked_at.filter(|_| results.len() == contexts.len());
-    let key_pairs: Vec<_> = results.into_iter().flat_map(|known| known.key_pairs).collect();
-    if contexts.iter().any(|context| context.global.json()) {
-        output::json(&KeyPairsBody { key_pairs, checked_at })?;
-    } else if contexts.len() == 1 {
-        show_table(&key_pairs)?;
-    } else {
-        show_table_of_regions(&key_pairs)?;
+    });
+    let InRegions { results, has_failed } = listed.await?;
+    let is_complete = !has_failed && results.iter().all(|listing| listing.failure.is_none());
+    let mut body = KeyPairsBody::from(results);
+    if has_failed {
+        body.checked_at = None;
     }
-    if has_failed { Err(Failure::Negative) } else { Ok(()) }
-}
-
-/// The key pairs of a region.
-struct Known {
-    key_pairs: Vec<KeyPairView>,
-    /// When IVS listed them.
-    checked_at: Option<Timestamp>,
-    /// Why IVS could not be asked: these are the pairs of the keyring alone.
-    unasked: Option<IvsError>,
+    if let Some(context) = contexts.first() {
+        context.global.print(&body, || table(&body.key_pairs))?;
+    }
+    if is_complete { Ok(()) } else { Err(Failure::Negative) }
 }
 
 impl Context<'_> {
-    pub(super) fn get(&self, name: &str) -> Result<(), Failure> {
-        let known = self.known()?;
-        if let Some(pair) = known.key_pairs.iter().find(|pair| pair.is_named(name)) {
-            self.note_unasked(&known);
-            return self.show(pair);
+    pub(super) async fn get(&self, name: &str) -> Result<(), Failure> {
+        let Listing { key_pairs, failure, .. } = self.listing().await?;
+        let region = self.region();
+        match (key_pairs.into_iter().find(|pair| pair.is_named(name)), failure) {
+            (Some(pair), _) => self.show(pair),
+            (None, Some(error)) => Err(Failure::Failed(format!(
+                "the keyring of {region} has no key pair with this ARN or fingerprint, and IVS cannot \
+                 be queried: {error}"
+            ))),
+            (None, None) => Err(Failure::Failed(format!(
+                "{region} has no key pair with this ARN or fingerprint; see `keys list`"
+            ))),
         }
-        if let Some(error) = &known.unasked {
-            return Err(Failure::Failed(format!(
-                "the keyring of {} has no key pair of this ARN or fingerprint, and IVS could not be \
-                 asked: {error}",
-                self.region
-            )));
-        }
-        Err(Failure::Failed(format!(
-            "{} has no key pair of this ARN or fingerprint; see keys list",
-            self.region
-        )))
     }
 
-    pub(super) fn generate(&self, args: &LabelArgs) -> Result<(), Failure> {
-        let label = args.label()?;
-        self.announce("Generating a key pair");
-        let made = self.operations().generate(GenerateKey { label, idempotency: None });
-        let pair = self.runtime.block_on(made).map_err(Failure::failed)?;
-        self.record_pair("key_pair_created", &pair)?;
-        self.show(&pair)
+    pub(super) async fn generate(&self, args: &LabelArgs) -> Result<(), Failure> {
+        let new = NewKeyPair { label: args.label()?, public_key: None };
+        self.announce("Generating a key pair").await;
+        self.show(self.create(new).await?)
     }
 
-    pub(super) fn import(&self, args: &ImportArgs) -> Result<(), Failure> {
+    pub(super) async fn import(&self, args: &ImportArgs) -> Result<(), Failure> {
         let label = args.label.label()?;
-        let (operations, passphrase) = (self.operations(), self.config.key_passphrase.as_ref());
-        let made = match (&args.private_key, &args.public_key) {
-            (Some(file), _) => {
-                let bytes = read_key(file)?;
-                let key = PrivateKey::read(&*bytes, passphrase)
-                    .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
-                self.announce("Importing a private key");
-                let &ImportArgs { exclusive, longest_ttl, .. } = args;
-                let request = ImportPrivateKey { key, label, exclusive, longest_ttl };
-                self.runtime.block_on(operations.import_private_key(request))
-            }
-            (None, Some(file)) => {
-                let bytes = read_key(file)?;
-                let key = PublicKey::read(&*bytes)
-                    .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
-                self.announce("Importing a public key");
-                let request = ImportPublicKey { key, label, idempotency: None };
-                self.runtime.block_on(operations.import_public_key(request))
-            }
-            (None, None) => {
-                return Err(Failure::Usage("give --private-key or --public-key".to_owned()));
-            }
+        let unreadable = |file: &Path, error: KeyMaterialError| {
+            Failure::Usage(format!("{}: {error}", place(file)))
         };
-        let pair = made.map_err(Failure::failed)?;
-        self.record_pair("key_pair_imported", &pair)?;
-        self.show(&pair)?;
-        if args.private_key.is_some() && pair.adopted {
-            for line in self.after_adoption(&pair)? {
-                note(&line);
-            }
+        if let Some(file) = &args.public_key {
+            let key = PublicKey::read(&*read_input(file, MAX_KEY_FILE)?)
+                .map_err(|error| unreadable(file, error))?;
+            self.announce("Importing a public key").await;
+            return self.show(self.create(NewKeyPair { label, public_key: Some(key) }).await?);
+        }
+        let Some(file) = &args.private_key else {
+            return Err(Failure::Usage("give --private-key or --public-key".to_owned()));
+        };
+        let key = PrivateKey::read(
+            &*read_input(file, MAX_KEY_FILE)?,
+            self.config.key_passphrase.as_ref(),
+        )
+        .map_err(|error| unreadable(file, error))?;
+        self.announce("Importing a private key").await;
+        let &ImportArgs { exclusive, longest_ttl, .. } = args;
+        let request = ImportPrivateKey { key, label, exclusive, longest_ttl };
+        let pair = self.keys.import_private_key(self.operator, request).await?;
+        self.show(pair.clone())?;
+        if pair.adopted {
+            note(&self.after_adoption(&pair).await?);
         }
         Ok(())
     }
 
-    /// What was adopted, who else may use it, and what comes next.
-    fn after_adoption(&self, pair: &KeyPairView) -> Result<Vec<String>, Failure> {
+    async fn create(&self, new: NewKeyPair) -> Result<KeyPairView, Failure> {
+        Ok(self.app.api().key_pairs.create(self.keys, self.operator, new, None).await?)
+    }
+
+    /// Says what was adopted, who else may use it, and what comes next.
+    async fn after_adoption(&self, pair: &KeyPairView) -> Result<String, Failure> {
         let arn = pair.arn.as_ref().map_or("the pair", PlaybackKeyArn::as_str);
-        let mut lines = vec![match pair.state {
-            KeyPairState::Active => format!("Adopted {arn}. It signs here from now on."),
-            KeyPairState::Pending
-            | KeyPairState::Draining
-            | KeyPairState::Retiring
-            | KeyPairState::Foreign
-            | KeyPairState::Missing => {
-                format!("Adopted {arn}. It does not sign here; the next keys rotate would use it.")
-            }
-        }];
-        let keyring = self.keyring()?;
+        let signs = if pair.state == KeyPairState::Active {
+            "It signs here from now on."
+        } else {
+            "It does not sign here; the next `keys rotate` would use it."
+        };
+        let adopted = format!("Adopted {arn}. {signs}");
+        let keyring = self.keyring().await?;
         if !is_shared(keyring.as_deref(), pair.arn.as_ref()) {
-            return Ok(lines);
+            return Ok(adopted);
         }
         let version = pair.arn.as_ref().and_then(|arn| keyring.as_ref()?.by_arn(arn));
-        lines.push("Its other signer may go on: tokens of both play.".to_owned());
-        lines.push(match version.and_then(|version| version.longest_ttl) {
+        let drain = match version.and_then(|version| version.longest_ttl) {
             Some(ttl) => format!(
-                "When it drains, it is kept for tokens of the other signer that live for {}.",
+                "When it drains, it is kept for the other signer's tokens, which live for up to {}.",
                 span(ttl)
             ),
             None => format!(
-                "If the other signer's tokens live for longer than {} (tokens.max_ttl), run this \
+                "If the other signer's tokens live longer than {} (tokens.max_ttl), run this command \
                  again with --longest-ttl.",
                 span(self.config.tokens.max_ttl)
             ),
-        });
-        lines.push(format!(
-            "Once nobody signs elsewhere any more: keys rotate, then keys release {arn}"
-        ));
-        Ok(lines)
-    }
-
-    pub(super) fn delete(&self, args: &DeleteArgs) -> Result<(), Failure> {
-        let DeleteArgs { arn, force, yes } = args;
-        self.announce("Deleting a key pair");
-        if !yes && !confirmed(&format!("Delete {arn}? Tokens that it signed become useless.")) {
-            return Err(Failure::Failed("nothing was deleted".to_owned()));
-        }
-        let deleted = self.operations().delete(arn.clone(), *force);
-        self.runtime.block_on(deleted).map_err(Failure::failed)?;
-        self.record("key_pair_deleted", &Changed { arn: Some(arn), ..Changed::default() })?;
-        if self.global.json() {
-            return output::json(&json!({ "arn": arn, "deleted": true }));
-        }
-        output::line(&format!("Deleted {arn}."))
-    }
-
-    /// What keyring and IVS contain, or the keyring alone where IVS cannot be asked.
-    fn known(&self) -> Result<Known, Failure> {
-        let api = self.app.api();
-        self.read_keyring()?;
-        let asked = self.runtime.block_on(api.inventory.refresh(&self.region));
-        let (key_pairs, checked_at) = api.inventory.key_pairs(&self.region);
-        Ok(Known { key_pairs, checked_at, unasked: asked.err() })
-    }
-
-    fn note_unasked(&self, known: &Known) {
-        if let Some(error) = &known.unasked {
-            let region = &self.region;
-            note(&format!(
-                "IVS could not be asked for the key pairs of {region}: {error}. These are the key \
-                 pairs of the keyring alone."
-            ));
-        }
-    }
-
-    fn nothing_known(&self, known: &Known) -> Failure {
-        let error = known.unasked.as_ref().map(ToString::to_string).unwrap_or_default();
-        Failure::Failed(format!(
-            "IVS could not be asked for the key pairs of {}, and the keyring has none: {error}",
-            self.region
+        };
+        Ok(format!(
+            "{adopted}\nIts other signer may continue: tokens of both play.\n{drain}\n\
+             Once no other signer uses it: keys rotate, then keys release {arn}"
         ))
     }
 
-    fn show(&self, pair: &KeyPairView) -> Result<(), Failure> {
-        if self.global.json() {
-            return output::json(pair);
+    pub(super) async fn delete(&self, args: DeleteArgs) -> Result<(), Failure> {
+        let DeleteArgs { arn, force, confirmation } = args;
+        self.announce("Deleting a key pair").await;
+        let question = format!("Delete {arn}? Tokens it signed can no longer start playback.");
+        if !confirmation.confirms(&question) {
+            return Err(Failure::Failed("nothing was deleted".to_owned()));
         }
-        let arn = pair.arn.as_ref().map(ToString::to_string);
-        let fingerprint = pair.fingerprint.map(|it| it.to_string());
-        output::line(&format!("ARN          {}", arn.as_deref().unwrap_or("not imported yet")))?;
-        output::line(&format!("name         {}", pair.name))?;
-        output::line(&format!("fingerprint  {}", fingerprint.as_deref().unwrap_or("not known")))?;
-        output::line(&format!("region       {}", pair.region))?;
-        output::line(&format!("state        {}", state(pair)))?;
-        for (label, instant) in [
-            ("created", pair.created_at),
-            ("activated", pair.activated_at),
-            ("retires", pair.retires_at),
-        ] {
-            if let Some(instant) = instant {
-                output::line(&format!("{label:11}  {instant}"))?;
+        self.keys.delete(self.operator, arn.clone(), force).await?;
+        self.global.print(&json!({ "arn": arn, "deleted": true }), || format!("Deleted {arn}."))
+    }
+
+    /// Returns what the keyring and IVS contain, or the keyring alone where IVS cannot be queried.
+    async fn listing(&self) -> Result<Listing, Failure> {
+        self.keyring().await?;
+        let listing = self.keys.list(true).await;
+        if let Some(error) = listing.failure.as_ref().filter(|_| !listing.key_pairs.is_empty()) {
+            note(&format!(
+                "IVS cannot be queried for the key pairs of {}: {error}. This is the keyring alone.",
+                self.region()
+            ));
+        }
+        Ok(listing)
+    }
+
+    fn show(&self, pair: KeyPairView) -> Result<(), Failure> {
+        let pair = KeyPairBody::from(pair);
+        self.global.print(&pair, || {
+            let mut fields = vec![
+                ("ARN", text_or(pair.arn.as_ref(), "not imported yet")),
+                ("name", pair.name.clone()),
+                ("fingerprint", text_or(pair.fingerprint.as_ref(), "not known")),
+                ("region", pair.region.to_string()),
+                ("state", state(&pair)),
+            ];
+            for (label, at) in [
+                ("created", pair.created_at),
+                ("activated", pair.activated_at),
+                ("retires", pair.retires_at),
+            ] {
+                fields.extend(at.map(|at| (label, at.to_string())));
             }
-        }
-        Ok(())
+            output::fields(&fields)
+        })
     }
 }
 
@@ -281,58 +238,38 @@ impl LabelArgs {
             return Err(Failure::Usage(format!("--tag {key}= is given twice; give each tag once")));
         }
         Label::new(self.name.clone(), self.tags.iter().cloned().collect()).map_err(|faults| {
-            let sentences: Vec<_> = faults.into_iter().map(|fault| fault.detail).collect();
-            Failure::Usage(sentences.join(" "))
+            let details: Vec<_> = faults.into_iter().map(|fault| fault.detail).collect();
+            Failure::Usage(details.join(" "))
         })
     }
 }
 
-/// Key pairs, one a line.
-pub(super) fn show_table(pairs: &[KeyPairView]) -> Result<(), Failure> {
-    let rows: Vec<_> = pairs.iter().map(row).collect();
-    output::table(&["STATE", "ARN", "FINGERPRINT", "CREATED", "NAME"], &rows)
-}
-
-/// The same of several regions.
-fn show_table_of_regions(pairs: &[KeyPairView]) -> Result<(), Failure> {
-    let with_region = |pair: &KeyPairView| {
-        let mut cells = row(pair);
-        cells.insert(0, pair.region.to_string());
-        cells
+/// Returns key pairs, one per line.
+pub(super) fn table(pairs: &[KeyPairBody]) -> String {
+    let row = |pair: &KeyPairBody| {
+        [
+            pair.region.to_string(),
+            state(pair),
+            text_or(pair.arn.as_ref(), ""),
+            text_or(pair.fingerprint.as_ref(), ""),
+            text_or(pair.created_at.as_ref(), ""),
+            pair.name.clone(),
+        ]
     };
-    let rows: Vec<_> = pairs.iter().map(with_region).collect();
-    output::table(&["REGION", "STATE", "ARN", "FINGERPRINT", "CREATED", "NAME"], &rows)
+    let rows: Vec<_> = pairs.iter().map(row).collect();
+    output::table(["REGION", "STATE", "ARN", "FINGERPRINT", "CREATED", "NAME"], &rows)
 }
 
-fn row(pair: &KeyPairView) -> Vec<String> {
-    vec![
-        state(pair),
-        pair.arn.as_ref().map(ToString::to_string).unwrap_or_default(),
-        pair.fingerprint.map(|it| it.to_string()).unwrap_or_default(),
-        pair.created_at.map(|it| it.to_string()).unwrap_or_default(),
-        pair.name.clone(),
-    ]
-}
-
-/// The word of the API.
-fn state(pair: &KeyPairView) -> String {
+fn state(pair: &KeyPairBody) -> String {
     let adopted = if pair.adopted { " (adopted)" } else { "" };
     format!("{}{adopted}", pair.state.as_str())
+}
+
+fn text_or<T: ToString>(value: Option<&T>, otherwise: &str) -> String {
+    value.map_or_else(|| otherwise.to_owned(), T::to_string)
 }
 
 fn tag(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("a tag is written KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
-}
-
-/// The bytes are wiped when they are dropped: they may be a private key.
-fn read_key(path: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, Failure> {
-    let mut bytes = zeroize::Zeroizing::new(Vec::new());
-    let read = if path == Path::new("-") {
-        std::io::stdin().take(MAX_KEY_FILE).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(MAX_KEY_FILE).read_to_end(&mut bytes))
-    };
-    read.map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
-    Ok(bytes)
 }

@@ -128,13 +128,14 @@ pub enum RotationOutcome {
     Failed,
 }
 
-/// Why a rotation does not go on.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+/// Why a rotation failed or is stuck.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = RotationError)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RotationFailure {
-    /// A word that programs can compare.
+    /// Stable, to branch on.
     pub code: String,
-    /// A sentence that says what to do next.
+    /// What is wrong and what to do next.
     pub detail: String,
 }
 

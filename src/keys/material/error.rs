@@ -50,7 +50,7 @@ pub enum KeyMaterialError {
     #[error("the public key is not a point on the curve P-384; the file is damaged or made up")]
     NotOnCurve,
     /// An encrypted key, and no passphrase.
-    #[error("the private key is encrypted; give its passphrase")]
+    #[error("the private key is encrypted; set IVS_PLAYBACK_AUTH_KEY_PASSPHRASE to its passphrase")]
     PassphraseNeeded,
     /// The passphrase does not open the key.
     #[error("the passphrase does not open the private key")]

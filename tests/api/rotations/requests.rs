@@ -159,12 +159,16 @@ async fn what_is_no_rotation_is_not_found() {
 }
 
 #[tokio::test]
-async fn every_fault_of_a_request_is_told() {
+async fn invalid_request_is_refused_by_its_first_fault() {
     let app = TestApp::start().await;
-    let body = json!({"mode": "gentle", "region": "eu-west-1", "when": "now"});
-    assert_eq!(app.post(PATH, &body).await.pointers(), ["/mode", "/region", "/when"]);
-    let body = json!({"mode": null, "region": 5});
-    assert_eq!(app.post(PATH, &body).await.pointers(), ["/mode", "/region"]);
+    for (body, pointer) in [
+        (json!({"mode": "gentle", "region": "eu-west-1", "when": "now"}), "/mode"),
+        (json!({"mode": null, "region": 5}), "/mode"),
+        (json!({"region": "eu-west-1"}), "/region"),
+        (json!({"when": "now"}), "/when"),
+    ] {
+        assert_eq!(app.post(PATH, &body).await.pointers(), [pointer], "{body}");
+    }
     app.post_text(PATH, "[]").await.problem(400, "invalid_json");
     assert_eq!(app.get(&format!("{PATH}?region=x&y=1")).await.pointers(), ["?region", "?y"]);
     let request = app.request("POST", PATH).body(Body::from("{}")).unwrap();
