@@ -14,11 +14,9 @@ use axum::{
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 
 use super::{
     Api,
-    json::parse_object,
     problem::{ApiError, ProblemType},
     request::RequestFacts,
 };
@@ -118,21 +116,6 @@ fn challenge(error: AuthError) -> Response {
         ApiError::new(ProblemType::Unauthenticated, error.to_string()).into_response();
     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     response
-}
-
-/// A body that is one JSON object without duplicate members.
-#[derive(Debug)]
-pub struct JsonObject(pub Map<String, Value>);
-
-impl FromRequest<Api> for JsonObject {
-    type Rejection = ApiError;
-
-    async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
-        let (body, query) = read_json(request, api).await?;
-        let object = parse_object(&body)?;
-        query.finish()?;
-        Ok(Self(object))
-    }
 }
 
 /// A body that has the shape of `T`.

@@ -40,7 +40,6 @@ pub mod docs;
 pub mod extract;
 pub mod health;
 mod idempotency;
-pub(crate) mod json;
 pub mod jwks;
 pub mod key_pairs;
 pub mod layers;
