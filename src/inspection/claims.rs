@@ -9,10 +9,12 @@ use uuid::fmt::Hyphenated;
 use crate::{
     clock::Timestamp,
     ivs::arn::ChannelArn,
-    tokens::claims::{
-        ALLOW_ORIGIN, AWS_CLAIMS, CHANNEL_ARN, MAXIMUM_RESOLUTION, MaximumResolution,
-        SINGLE_USE_UUID, STRICT_ORIGIN, VIEWER_ID, VIEWER_SESSION_VERSION, ViewerIdError,
-        check_viewer_id,
+    tokens::{
+        claims::{MaximumResolution, ViewerIdError, check_viewer_id},
+        payload::{
+            ALLOW_ORIGIN, AWS_CLAIMS, CHANNEL_ARN, MAXIMUM_RESOLUTION, SINGLE_USE_UUID,
+            STRICT_ORIGIN, VIEWER_ID, VIEWER_SESSION_VERSION,
+        },
     },
 };
 

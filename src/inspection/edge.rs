@@ -10,7 +10,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::tokens::claims::{SINGLE_USE_UUID, VIEWER_ID};
+use crate::tokens::payload::{SINGLE_USE_UUID, VIEWER_ID};
 
 use super::{
     NotChecked,

@@ -7,7 +7,10 @@ use serde_json::{Map, Value};
 
 use crate::{
     clock::Timestamp,
-    tokens::claims::{CAPPED_TTL, EXP, SINGLE_USE_UUID, VIEWER_ID},
+    tokens::{
+        claims::CAPPED_TTL,
+        payload::{EXP, SINGLE_USE_UUID, VIEWER_ID},
+    },
 };
 
 use super::finding::{Finding, FindingCode, Severity};

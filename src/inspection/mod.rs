@@ -28,7 +28,7 @@ use serde_json::{Map, Value};
 use crate::{
     clock::Timestamp,
     ivs::arn::{ChannelArn, PlaybackKeyArn},
-    tokens::claims::CHANNEL_ARN,
+    tokens::payload::CHANNEL_ARN,
 };
 
 use compact::UnverifiedToken;

@@ -4,8 +4,9 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::tokens::{
-    claims::{ALLOW_ORIGIN, MAX_STRICT_ORIGINS, STRICT_ORIGIN},
+    claims::MAX_STRICT_ORIGINS,
     origin::{AllowedOrigin, OriginError},
+    payload::{ALLOW_ORIGIN, STRICT_ORIGIN},
 };
 
 use super::finding::{Finding, FindingCode};

@@ -10,9 +10,10 @@ use crate::{
     clock::Timestamp,
     ivs::arn::PlaybackKeyArn,
     tokens::{
-        claims::{AWS_CLAIMS, CAPPED_TTL, EXP},
+        claims::CAPPED_TTL,
         grant::{Grant, MintRequest, Policy, Terms},
         mint::{Issue, prepare},
+        payload::{AWS_CLAIMS, EXP},
         playback_url,
         testing::{CHANNEL, TestKey},
     },

@@ -6,7 +6,8 @@ use crate::{
     clock::Timestamp,
     ivs::arn::{ChannelArn, PlaybackKeyArn},
     tokens::{
-        claims::{ALLOW_ORIGIN, CHANNEL_ARN, LARGE_TOKEN, SINGLE_USE_UUID, VIEWER_ID},
+        claims::LARGE_TOKEN,
+        payload::{ALLOW_ORIGIN, CHANNEL_ARN, SINGLE_USE_UUID, VIEWER_ID},
         token_id,
     },
 };

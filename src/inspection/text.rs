@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use crate::{clock::Timestamp, tokens::claims::EXP};
+use crate::{clock::Timestamp, tokens::payload::EXP};
 
 use super::{
     Finding, FindingCode, Inspection, NotChecked, Part, Severity, expiry::MILLISECONDS_FROM,

@@ -1,40 +1,8 @@
-//! The JWT Claims Set of a viewer token, as Amazon IVS documents it.
-//!
-//! Source: the IVS user guide, "Generate and Sign IVS Playback Tokens". The claims are a struct and never a map,
-//! so that a misspelt name cannot be minted and the type of `exp` is whole seconds.
+//! The values of claims, and the limits that Amazon IVS sets for them.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
-use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-
-/// `aws:channel-arn`: the channel that the token plays.
-pub const CHANNEL_ARN: &str = "aws:channel-arn";
-/// `aws:access-control-allow-origin`: origins that may play, joined by commas.
-pub const ALLOW_ORIGIN: &str = "aws:access-control-allow-origin";
-/// `aws:strict-origin-enforcement`: the origin is checked on every request.
-pub const STRICT_ORIGIN: &str = "aws:strict-origin-enforcement";
-/// `aws:single-use-uuid`: the token starts playback once.
-pub const SINGLE_USE_UUID: &str = "aws:single-use-uuid";
-/// `aws:viewer-id`: the viewer, whose sessions can be revoked.
-pub const VIEWER_ID: &str = "aws:viewer-id";
-/// `aws:viewer-session-version`: which of the viewer's sessions a revocation ends.
-pub const VIEWER_SESSION_VERSION: &str = "aws:viewer-session-version";
-/// `aws:maximum-resolution`: the best rendition that the token plays.
-pub const MAXIMUM_RESOLUTION: &str = "aws:maximum-resolution";
-/// `exp`: the time until which the token starts playback, in Unix seconds.
-pub const EXP: &str = "exp";
-
-/// Every claim that IVS defines, in the order in which they are written.
-pub const AWS_CLAIMS: [&str; 7] = [
-    CHANNEL_ARN,
-    ALLOW_ORIGIN,
-    STRICT_ORIGIN,
-    SINGLE_USE_UUID,
-    VIEWER_ID,
-    VIEWER_SESSION_VERSION,
-    MAXIMUM_RESOLUTION,
-];
 
 /// The longest lifetime of a token with a viewer id or a single-use id, 600 s: IVS refuses one
 /// whose `exp` is further ahead.
@@ -62,37 +30,6 @@ pub const LARGE_TOKEN: usize = 2048;
 /// The longest token that is minted, in bytes. A URL with a longer one is refused by most servers,
 /// and only `allowedOrigins` can make a token that long.
 pub const MAX_TOKEN: usize = 8192;
-
-/// The claims of one token. A claim that was not requested is absent, and a claim that IVS does not define is
-/// refused when a finished token is read back.
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PlaybackClaims<'a> {
-    #[serde(borrow, rename = "aws:channel-arn")]
-    pub(super) channel_arn: Cow<'a, str>,
-    #[serde(
-        borrow,
-        rename = "aws:access-control-allow-origin",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub(super) allow_origin: Option<Cow<'a, str>>,
-    #[serde(rename = "aws:strict-origin-enforcement", default, skip_serializing_if = "is_false")]
-    pub(super) strict_origin_enforcement: bool,
-    #[serde(rename = "aws:single-use-uuid", skip_serializing_if = "Option::is_none")]
-    pub(super) single_use_uuid: Option<String>,
-    #[serde(borrow, rename = "aws:viewer-id", skip_serializing_if = "Option::is_none")]
-    pub(super) viewer_id: Option<Cow<'a, str>>,
-    #[serde(rename = "aws:viewer-session-version", skip_serializing_if = "Option::is_none")]
-    pub(super) viewer_session_version: Option<i64>,
-    #[serde(borrow, rename = "aws:maximum-resolution", skip_serializing_if = "Option::is_none")]
-    pub(super) maximum_resolution: Option<Cow<'a, str>>,
-    pub(super) exp: i64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-fn is_false(value: &bool) -> bool {
-    !value
-}
 
 /// The best rendition that a token plays.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ToSchema)]

@@ -3,7 +3,7 @@
 //!
 //! The signer works between the two, so that nothing here waits for a key or reads a clock.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use rand::CryptoRng;
@@ -12,9 +12,9 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 
 use super::{
-    check::{CheckFailure, check},
-    claims::{LARGE_TOKEN, MAX_TOKEN, MAX_VIEWER_SESSION_VERSION, PlaybackClaims},
+    claims::{LARGE_TOKEN, MAX_TOKEN, MAX_VIEWER_SESSION_VERSION},
     grant::{Grant, Policy, Viewer, Violation},
+    payload::{CheckFailure, check, claims},
     token::{HEADER, PlaybackToken, SIGNATURE_LENGTH, Warning, token_id},
 };
 
@@ -207,27 +207,6 @@ pub fn check_size(grant: &Grant) -> Result<(), Violation> {
              https://*.example.com)."
         ),
     })
-}
-
-fn claims(
-    grant: &Grant,
-    expires_at: Timestamp,
-    viewer_session_version: Option<i64>,
-    single_use_uuid: Option<String>,
-) -> PlaybackClaims<'_> {
-    let terms = &grant.terms;
-    PlaybackClaims {
-        channel_arn: Cow::Borrowed(grant.channel.as_str()),
-        allow_origin: terms.allowed_origins().map(|origins| Cow::Borrowed(origins.as_claim())),
-        strict_origin_enforcement: terms.strict_origin_enforcement(),
-        single_use_uuid,
-        viewer_id: terms.viewer().map(|viewer| Cow::Borrowed(viewer.id().as_str())),
-        viewer_session_version,
-        maximum_resolution: terms
-            .maximum_resolution()
-            .map(|resolution| Cow::Borrowed(resolution.as_str())),
-        exp: expires_at.unix_seconds(),
-    }
 }
 
 /// Returns the issue time as a session version, so that "revoke everything until now" needs no list. It is higher than

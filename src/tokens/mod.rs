@@ -4,16 +4,15 @@
 //! bytes to sign, and [`mint::Prepared::finish`] turns their signature into a token. Nothing here does I/O,
 //! knows HTTP or reads a clock: `now` and randomness are arguments.
 
-mod check;
 pub mod claims;
 pub mod grant;
 mod link;
 pub mod mint;
 pub mod origin;
+pub mod payload;
 #[cfg(test)]
 pub(crate) mod testing;
 mod token;
 
-pub use check::CheckFailure;
 pub use link::{PlaybackUrlError, TOKEN_PARAMETER, playback_url};
 pub use token::{PlaybackToken, SIGNATURE_LENGTH, Warning, WarningCode, token_id};

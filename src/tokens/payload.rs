@@ -1,22 +1,110 @@
-//! The last check of a token before it is sent: do its bytes say what was granted?
+//! The payload of a token: its claims, as Amazon IVS documents them. [`claims`] builds them from a grant, and [`check`]
+//! compares a finished token with its grant.
 //!
-//! The check does not rely on the code that made the token: it parses the claims of the finished token and compares
-//! its lifetime with every limit. It takes less than a microsecond; the signature takes at least 70, and verifying it
-//! would take longer still.
+//! Source: the IVS user guide, "Generate and Sign IVS Playback Tokens". The claims are a struct and never a map, so
+//! that a misspelt name cannot be minted and the type of `exp` is whole seconds.
+//!
+//! The check is the last step before a token is sent, and it does not rely on the code that made the token: it parses
+//! the claims of the finished token and compares its lifetime with every limit. It takes less than a microsecond; the
+//! signature takes at least 70, and verifying it would take longer still.
+
+use std::borrow::Cow;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 
 use super::{
-    claims::{CAPPED_TTL, MaximumResolution, PlaybackClaims},
+    claims::{CAPPED_TTL, MaximumResolution},
     grant::{Grant, Policy},
     origin::AllowedOrigins,
     token::{HEADER, SIGNATURE_LENGTH},
 };
 
+/// `aws:channel-arn`: the channel that the token plays.
+pub const CHANNEL_ARN: &str = "aws:channel-arn";
+/// `aws:access-control-allow-origin`: origins that may play, joined by commas.
+pub const ALLOW_ORIGIN: &str = "aws:access-control-allow-origin";
+/// `aws:strict-origin-enforcement`: the origin is checked on every request.
+pub const STRICT_ORIGIN: &str = "aws:strict-origin-enforcement";
+/// `aws:single-use-uuid`: the token starts playback once.
+pub const SINGLE_USE_UUID: &str = "aws:single-use-uuid";
+/// `aws:viewer-id`: the viewer, whose sessions can be revoked.
+pub const VIEWER_ID: &str = "aws:viewer-id";
+/// `aws:viewer-session-version`: which of the viewer's sessions a revocation ends.
+pub const VIEWER_SESSION_VERSION: &str = "aws:viewer-session-version";
+/// `aws:maximum-resolution`: the best rendition that the token plays.
+pub const MAXIMUM_RESOLUTION: &str = "aws:maximum-resolution";
+/// `exp`: the time until which the token starts playback, in Unix seconds.
+pub const EXP: &str = "exp";
+
+/// Every claim that IVS defines, in the order in which they are written.
+pub const AWS_CLAIMS: [&str; 7] = [
+    CHANNEL_ARN,
+    ALLOW_ORIGIN,
+    STRICT_ORIGIN,
+    SINGLE_USE_UUID,
+    VIEWER_ID,
+    VIEWER_SESSION_VERSION,
+    MAXIMUM_RESOLUTION,
+];
+
 /// [`SIGNATURE_LENGTH`] in base64url.
 const ENCODED_SIGNATURE_LENGTH: usize = SIGNATURE_LENGTH / 3 * 4;
+
+/// The claims of one token. A claim that was not requested is absent, and a claim that IVS does not define is
+/// refused when a finished token is read back.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PlaybackClaims<'a> {
+    #[serde(borrow, rename = "aws:channel-arn")]
+    pub(super) channel_arn: Cow<'a, str>,
+    #[serde(
+        borrow,
+        rename = "aws:access-control-allow-origin",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(super) allow_origin: Option<Cow<'a, str>>,
+    #[serde(rename = "aws:strict-origin-enforcement", default, skip_serializing_if = "is_false")]
+    pub(super) strict_origin_enforcement: bool,
+    #[serde(rename = "aws:single-use-uuid", skip_serializing_if = "Option::is_none")]
+    pub(super) single_use_uuid: Option<String>,
+    #[serde(borrow, rename = "aws:viewer-id", skip_serializing_if = "Option::is_none")]
+    pub(super) viewer_id: Option<Cow<'a, str>>,
+    #[serde(rename = "aws:viewer-session-version", skip_serializing_if = "Option::is_none")]
+    pub(super) viewer_session_version: Option<i64>,
+    #[serde(borrow, rename = "aws:maximum-resolution", skip_serializing_if = "Option::is_none")]
+    pub(super) maximum_resolution: Option<Cow<'a, str>>,
+    pub(super) exp: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Returns the claims of the token that `grant` describes.
+pub(super) fn claims(
+    grant: &Grant,
+    expires_at: Timestamp,
+    viewer_session_version: Option<i64>,
+    single_use_uuid: Option<String>,
+) -> PlaybackClaims<'_> {
+    let terms = &grant.terms;
+    PlaybackClaims {
+        channel_arn: Cow::Borrowed(grant.channel.as_str()),
+        allow_origin: terms.allowed_origins().map(|origins| Cow::Borrowed(origins.as_claim())),
+        strict_origin_enforcement: terms.strict_origin_enforcement(),
+        single_use_uuid,
+        viewer_id: terms.viewer().map(|viewer| Cow::Borrowed(viewer.id().as_str())),
+        viewer_session_version,
+        maximum_resolution: terms
+            .maximum_resolution()
+            .map(|resolution| Cow::Borrowed(resolution.as_str())),
+        exp: expires_at.unix_seconds(),
+    }
+}
 
 /// Checks a finished token against its grant.
 ///
