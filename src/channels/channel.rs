@@ -1,4 +1,4 @@
-//! What a lookup answers, and why it may not.
+//! What a lookup returns, and why it may fail.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     clock::{Timestamp, whole_seconds},
     config::Unavailable,
-    ivs::arn::ChannelArn,
+    ivs::{arn::ChannelArn, dispatch::NotDispatched},
 };
 
 /// The settings of a [`ChannelDirectory`](super::ChannelDirectory), from `[channels]`.
@@ -17,43 +17,42 @@ pub struct Settings {
     pub fresh_for: Duration,
     /// How long after it was fetched it may still be served.
     pub stale_for: Duration,
-    /// How long absence is remembered, and that a channel is public.
+    /// How long it is remembered that a channel is absent or public.
     pub not_found_for: Duration,
     /// Channels kept in memory.
     pub capacity: u64,
-    /// Calls a second of each operation in each region; over 0.
+    /// Calls per second of each operation in each region; over 0.
     pub calls_per_second: f64,
-    /// How long lookups of different channels gather before they go out as one call.
+    /// How long the first lookup of a call waits for lookups of other channels.
     pub gather: Duration,
     /// The longest that a caller waits.
     pub deadline: Duration,
-    /// What [`lookup_for_mint`](super::ChannelDirectory::lookup_for_mint) does where IVS cannot
-    /// answer.
+    /// What [`lookup_for_mint`](super::ChannelDirectory::lookup_for_mint) does if IVS cannot answer.
     pub on_unavailable: Unavailable,
 }
 
-/// What IVS said of a channel.
+/// What IVS says about a channel.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Channel {
     /// Its ARN.
     pub arn: ChannelArn,
-    /// Its name; empty where it has none.
+    /// Its name; empty if it has none.
     pub name: String,
-    /// Whether playback demands a token: a *private* channel.
+    /// Whether playback requires a token: a *private* channel.
     pub authorized: bool,
-    /// `BASIC`, `STANDARD` and so on; whatever IVS says.
+    /// `BASIC`, `STANDARD` and so on, as IVS returns it.
     #[serde(rename = "type")]
     pub channel_type: String,
     /// `LOW` or `NORMAL`.
     pub latency_mode: String,
-    /// Where players begin, without a token.
+    /// The playback URL, without a token.
     pub playback_url: String,
     /// When IVS was asked.
     pub fetched_at: Timestamp,
 }
 
-/// How far a lookup can be trusted.
+/// How current a lookup is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Freshness {
@@ -64,7 +63,7 @@ pub enum Freshness {
 }
 
 impl Freshness {
-    /// As in responses and logs.
+    /// Returns the word for responses and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Fresh => "fresh",
@@ -78,45 +77,54 @@ impl Freshness {
 pub struct Lookup {
     /// The channel.
     pub channel: Arc<Channel>,
-    /// How far it can be trusted.
+    /// How current it is.
     pub freshness: Freshness,
 }
 
-/// What a mint may go by.
+/// What a mint may rely on.
 #[derive(Clone, Debug)]
 pub enum LookupForMint {
     /// The channel was found.
     Found(Lookup),
-    /// IVS cannot answer, and `channels.on_unavailable` is `mint`: nothing is known of the channel.
+    /// IVS cannot answer, and `channels.on_unavailable` is `mint`: nothing is known about the channel.
     Unverified,
 }
 
-/// Why there is no channel to go by.
+/// Why a lookup failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum LookupError {
     /// IVS has no such channel, or its region is not served.
     #[error("Amazon IVS has no such channel in this account and region")]
     NotFound,
-    /// IVS does not let this service see the channel. Towards callers this is as if it were absent,
-    /// but it is not remembered, since permissions are mended.
+    /// IVS does not let this service see the channel. Callers see an absent channel, but it is not remembered as
+    /// absent, because permissions get fixed.
     #[error("Amazon IVS does not let this service see the channel")]
     Denied,
-    /// The lookup would wait, or has waited, for longer than `channels.deadline`: so many channels
-    /// are asked for, or IVS throttles the account's calls.
+    /// The lookup would wait, or has waited, for longer than `channels.deadline`, because many channels are looked
+    /// up or IVS throttles the account's calls.
     #[error(
-        "Amazon IVS limits how fast channels can be looked up, and the turn of this one does not come \
-         in time; try again in {} s",
+        "Amazon IVS limits how fast channels can be looked up, and this lookup would wait too long; \
+         try again in {} s",
         // As in the header `retry-after`.
         whole_seconds(*.retry_after).max(1)
     )]
     Throttled {
-        /// When the turn of a lookup that is asked for now will have come.
+        /// When a lookup that starts now would be made.
         retry_after: Duration,
     },
     /// IVS did not answer, or not within `channels.deadline`.
-    #[error("Amazon IVS cannot be asked for the channel now")]
+    #[error("Amazon IVS cannot return the channel now")]
     Unavailable {
         /// When to try again.
         retry_after: Duration,
     },
+}
+
+impl From<NotDispatched> for LookupError {
+    fn from(reason: NotDispatched) -> Self {
+        match reason {
+            NotDispatched::QueueFull { retry_after } => Self::Throttled { retry_after },
+            NotDispatched::Unavailable { retry_after } => Self::Unavailable { retry_after },
+        }
+    }
 }

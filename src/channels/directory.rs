@@ -1,4 +1,4 @@
-//! The channels of all regions, remembered.
+//! The remembered channels of all regions.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -7,13 +7,9 @@ use prometheus_client::metrics::counter::Counter;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    answers::RETRY_AFTER,
     channel::{Freshness, Lookup, LookupError, LookupForMint, Settings},
-    fairness::Requester,
-    flights::Outcome,
-    gather::{Gatherer, Shared},
+    lookups::{Lookups, RETRY_AFTER, Shared, lookups},
     memory::{Memory, REFRESH_PAUSE, Seen, Since},
-    policy::{Verdict, judge},
     source::ChannelSource,
     warm_up::warm_up,
 };
@@ -23,21 +19,22 @@ use crate::{
     ivs::{
         IvsRegions,
         arn::{ChannelArn, Region},
+        dispatch::Requester,
     },
     telemetry::metrics::{LookupResult, Metrics},
 };
 
-/// The channels of all regions, remembered. Cheap to clone.
+/// The remembered channels of all regions. Cheap to clone.
 #[derive(Clone)]
 pub struct ChannelDirectory(Arc<Inner>);
 
 struct Inner {
     shared: Arc<Shared>,
-    regions: BTreeMap<Region, Gatherer>,
+    regions: BTreeMap<Region, Lookups>,
     counters: Counters,
 }
 
-/// Kept, since a lookup that is a hit has no time to find them.
+/// Kept here, because a cache hit has no time to find them.
 struct Counters {
     hits: Counter,
     stale: Counter,
@@ -57,7 +54,7 @@ impl fmt::Debug for ChannelDirectory {
 }
 
 impl ChannelDirectory {
-    /// A directory that remembers nothing yet. Its calls run on `tasks`.
+    /// Returns an empty directory. Its calls run on `tasks`.
     pub fn new(
         ivs: &IvsRegions,
         settings: Settings,
@@ -69,27 +66,28 @@ impl ChannelDirectory {
             let source: Arc<dyn ChannelSource> = Arc::new(regional.clone());
             (regional.region().clone(), source)
         });
-        Self::with_sources(sources, settings, clock, tasks, metrics)
+        Self::with_sources(sources, settings, clock, &tasks, metrics)
     }
 
     pub(super) fn with_sources(
         sources: impl IntoIterator<Item = (Region, Arc<dyn ChannelSource>)>,
         settings: Settings,
         clock: Clock,
-        tasks: TaskTracker,
+        tasks: &TaskTracker,
         metrics: Metrics,
     ) -> Self {
         let counters = Counters::new(&metrics);
         let memory = Memory::new(settings.capacity);
-        let shared = Arc::new(Shared { settings, memory, clock, tasks, metrics });
-        let gatherer = |(region, source): (Region, _)| {
-            (region.clone(), Gatherer::new(Arc::clone(&shared), region, source))
+        let shared = Arc::new(Shared { settings, memory, clock, metrics });
+        let lookups = |(region, source): (Region, _)| {
+            let lookups = lookups(Arc::clone(&shared), region.clone(), source, tasks.clone());
+            (region, lookups)
         };
-        let regions = sources.into_iter().map(gatherer).collect();
+        let regions = sources.into_iter().map(lookups).collect();
         Self(Arc::new(Inner { shared, regions, counters }))
     }
 
-    /// The channel: from memory where that will do, else from IVS.
+    /// Returns the channel, from memory where that is good enough, otherwise from IVS.
     ///
     /// # Errors
     ///
@@ -100,22 +98,18 @@ impl ChannelDirectory {
         arn: &ChannelArn,
         requester: Requester<'_>,
     ) -> Result<Lookup, LookupError> {
-        let Inner { shared, counters, .. } = &*self.0;
+        let Inner { shared, regions, counters } = &*self.0;
         let now = Moment::of(&shared.clock);
         if let Some(seen) = shared.memory.seen(arn) {
-            match self.judge(&seen, now) {
-                Verdict::Fresh => {
-                    counters.hits.inc();
-                    return Ok(seen.lookup(Freshness::Fresh));
+            if let Some(freshness) = seen.freshness(now, &shared.settings) {
+                if freshness == Freshness::Stale
+                    && seen.next_try.take(now, REFRESH_PAUSE)
+                    && let Some(lookups) = regions.get(arn.region())
+                {
+                    // No one waits for it. Without room, the next lookup tries again.
+                    drop(lookups.submit([arn.clone()], None));
                 }
-                Verdict::Stale => {
-                    counters.stale.inc();
-                    if seen.next_try.take(now, REFRESH_PAUSE) {
-                        self.refresh_in_background(arn);
-                    }
-                    return Ok(seen.lookup(Freshness::Stale));
-                }
-                Verdict::Expired => {}
+                return Ok(self.serve(&seen, freshness));
             }
         } else if self.is_absent(arn, now, shared.settings.not_found_for) {
             return counters.count(Err(LookupError::NotFound));
@@ -123,8 +117,8 @@ impl ChannelDirectory {
         counters.count(self.fetch(arn, requester, Since::Learned(now)).await)
     }
 
-    /// As [`ChannelDirectory::lookup`], but with `channels.on_unavailable = "mint"` an IVS that
-    /// cannot answer is no reason to refuse: the token itself needs nothing but the ARN.
+    /// Returns the same as [`ChannelDirectory::lookup`], but with `channels.on_unavailable = "mint"` an IVS that
+    /// cannot answer is no error: the token itself needs only the ARN.
     ///
     /// # Errors
     ///
@@ -145,8 +139,8 @@ impl ChannelDirectory {
         }
     }
 
-    /// The channel as IVS knows it now; at most once a second a channel, else as remembered. What is
-    /// remembered stays when IVS does not answer.
+    /// Returns the channel as IVS knows it now, or as it is remembered if IVS was asked within the last second.
+    /// What is remembered stays when IVS does not answer.
     ///
     /// # Errors
     ///
@@ -156,11 +150,12 @@ impl ChannelDirectory {
         arn: &ChannelArn,
         requester: Requester<'_>,
     ) -> Result<Lookup, LookupError> {
-        let Inner { shared, counters, .. } = &*self.0;
+        let Inner { shared, regions, counters } = &*self.0;
         let now = Moment::of(&shared.clock);
         if let Some(seen) = shared.memory.seen(arn) {
-            if !seen.next_try.take(now, REFRESH_PAUSE) {
-                return self.after_a_try(arn, requester, &seen, now).await;
+            let is_pending = || regions.get(arn.region()).is_some_and(|it| it.is_pending(arn));
+            if !seen.next_try.take(now, REFRESH_PAUSE) && !is_pending() {
+                return self.after_refresh(&seen, now);
             }
         } else if self.is_absent(arn, now, REFRESH_PAUSE) {
             return counters.count(Err(LookupError::NotFound));
@@ -169,50 +164,36 @@ impl ChannelDirectory {
     }
 
     /// Reads every private channel of every region, so that their first viewers find them
-    /// remembered. Ends when that is done, however long IVS is out of reach.
+    /// remembered. Returns when that is done, however long IVS cannot be reached.
     pub async fn warm_up(&self) {
-        join_all(self.0.regions.iter().map(|(region, gatherer)| async move {
-            let channels = warm_up(gatherer).await;
+        join_all(self.0.regions.iter().map(|(region, lookups)| async move {
+            let channels = warm_up(lookups).await;
             tracing::info!(event = "warm_up_done", %region, channels, "private channels cached");
         }))
         .await;
     }
 
-    /// Refreshes a channel that was asked for within the last second: by what that brings, or, where
-    /// it is over, by what is remembered.
-    async fn after_a_try(
-        &self,
-        arn: &ChannelArn,
-        requester: Requester<'_>,
-        seen: &Seen,
-        now: Moment,
-    ) -> Result<Lookup, LookupError> {
-        let Inner { regions, counters, .. } = &*self.0;
-        if regions.get(arn.region()).is_some_and(|gatherer| gatherer.is_under_way(arn)) {
-            return counters.count(self.fetch(arn, requester, Since::Asked(now)).await);
-        }
-        let verdict = if seen.answered.asked.until(now) < REFRESH_PAUSE {
-            Verdict::Fresh
+    /// Returns a channel that was refreshed within the last second.
+    fn after_refresh(&self, seen: &Seen, now: Moment) -> Result<Lookup, LookupError> {
+        let Inner { shared, counters, .. } = &*self.0;
+        let freshness = if seen.answered.asked.until(now) < REFRESH_PAUSE {
+            Some(Freshness::Fresh)
         } else {
-            self.judge(seen, now)
+            seen.freshness(now, &shared.settings)
         };
-        match verdict {
-            Verdict::Fresh => {
-                counters.hits.inc();
-                Ok(seen.lookup(Freshness::Fresh))
-            }
-            Verdict::Stale => {
-                counters.stale.inc();
-                Ok(seen.lookup(Freshness::Stale))
-            }
-            Verdict::Expired => {
-                counters.count(Err(LookupError::Unavailable { retry_after: RETRY_AFTER }))
-            }
+        match freshness {
+            Some(freshness) => Ok(self.serve(seen, freshness)),
+            None => counters.count(Err(LookupError::Unavailable { retry_after: RETRY_AFTER })),
         }
     }
 
-    fn judge(&self, seen: &Seen, now: Moment) -> Verdict {
-        judge(seen.channel.authorized, seen.answered.asked.until(now), &self.0.shared.settings)
+    /// Returns a remembered channel, and counts it.
+    fn serve(&self, seen: &Seen, freshness: Freshness) -> Lookup {
+        match freshness {
+            Freshness::Fresh => self.0.counters.hits.inc(),
+            Freshness::Stale => self.0.counters.stale.inc(),
+        };
+        seen.lookup(freshness)
     }
 
     fn is_absent(&self, arn: &ChannelArn, now: Moment, remembered_for: Duration) -> bool {
@@ -226,19 +207,9 @@ impl ChannelDirectory {
         requester: Requester<'_>,
         since: Since,
     ) -> Result<Lookup, LookupError> {
-        let Some(gatherer) = self.0.regions.get(arn.region()) else {
-            return Err(LookupError::NotFound);
-        };
-        let outcome: Outcome = gatherer.fetch(arn, requester, since).await;
-        outcome.map(|seen| seen.lookup(Freshness::Fresh))
-    }
-
-    /// Nobody waits for it: the next lookup finds what it brings.
-    fn refresh_in_background(&self, arn: &ChannelArn) {
-        if let Some(gatherer) = self.0.regions.get(arn.region()) {
-            // Without room, the next lookup tries again.
-            let _ = gatherer.fetch_in_background(arn);
-        }
+        let lookups = self.0.regions.get(arn.region()).ok_or(LookupError::NotFound)?;
+        let seen = lookups.fetch(arn, requester, since).await?;
+        Ok(seen.lookup(Freshness::Fresh))
     }
 }
 
@@ -254,7 +225,7 @@ impl Counters {
         }
     }
 
-    /// Counts what was not answered from memory at once.
+    /// Counts a lookup that was not served from memory.
     fn count(&self, outcome: Result<Lookup, LookupError>) -> Result<Lookup, LookupError> {
         let counter = match &outcome {
             Ok(_) => &self.misses,

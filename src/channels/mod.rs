@@ -1,41 +1,30 @@
-//! The cached channel lookup, and the names that people give channels.
+//! The cached channel lookup, and the names that callers use for channels.
 //!
-//! A mint needs to know that its channel exists, is private, and where it plays; IVS allows 5 such
-//! calls a second, for the whole account. So a channel is looked up once and served from memory:
-//! fresh for a minute, then still served while one refresh runs, for up to a day, also while IVS
-//! cannot answer. Only an answer that permits is served so: that a channel is public is asked again
-//! before it refuses. What is not remembered is asked for together, fifty channels a call.
+//! A mint needs to know that its channel exists, is private, and where it plays, and IVS allows 5 such calls per
+//! second for the whole account. So a channel is looked up once and then served from memory: fresh for a minute,
+//! and for up to a day while one refresh runs, even if IVS cannot answer. Only an answer that permits a mint is
+//! served so; that a channel is public is checked again before it causes a refusal. Channels that are not
+//! remembered are looked up together, fifty per call.
 //!
 //! - [`names`]: from what a caller wrote to a channel ARN that this service covers
 //! - [`directory`]: from the ARN to the channel
 //! - `memory`: the channels that were seen, and those that are absent
-//! - `policy`: what may be done with a remembered channel of some age, and nothing else
-//! - `gather`: the tasks that ask IVS, one call for all who wait
-//! - `flights`: which lookups wait, and which call each goes with; `desk`: one operation's queue, in
-//!   the order of `fairness` and at the pace of `ivs::budget`; `answers`: what IVS said
+//! - `lookups`: what `ivs::dispatch` sends to IVS, and what the answers mean
 //! - `warm_up`: all channels at start
 //!
-//! # Who retries what
+//! # What retries what
 //!
 //! - The SDK retries no lookup: `ivs` makes `GetChannel` and `BatchGetChannel` once.
-//! - `flights` asks again where IVS throttled, for as long as somebody waits, at a rate that is
-//!   halved each time; and asks once, by `GetChannel`, for what a batch did not answer.
-//! - Any other failure is answered to those who wait. The next caller starts another lookup.
-//! - `warm_up` asks again after a pause, for what is missing of a page or for the list. `ListChannels`
-//!   has the SDK's retries below that, since nobody waits for it.
+//! - `ivs::dispatch` sends a throttled lookup again for as long as someone waits, at a rate that it halves each
+//!   time, and calls `GetChannel` once for a channel that a batch did not answer.
+//! - Any other failure is returned to those who wait. The next caller starts another lookup.
+//! - `warm_up` asks again after a pause for what is missing of a page, or for the list.
 
-mod answers;
 mod channel;
-mod desk;
 pub mod directory;
-mod fairness;
-mod flights;
-mod gather;
+mod lookups;
 mod memory;
 pub mod names;
-mod policy;
-#[cfg(test)]
-mod simulation;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -44,7 +33,6 @@ mod warm_up;
 pub use self::{
     channel::{Channel, Freshness, Lookup, LookupError, LookupForMint, Settings},
     directory::ChannelDirectory,
-    fairness::Requester,
     names::{ChannelNames, ChannelRefError},
 };
-pub(crate) use fairness::{FairQueue, Line};
+pub use crate::ivs::dispatch::Requester;

@@ -1,28 +1,28 @@
-//! What callers call a channel: its ARN, or an alias of the configuration.
+//! The names of a channel: its ARN, or an alias in the configuration.
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
 use crate::ivs::arn::{AccountId, ArnError, ChannelArn, Region};
 
-/// The aliases, regions and account by which a channel's name is judged.
+/// The aliases, regions and account that the name of a channel is checked against.
 #[derive(Debug)]
 pub struct ChannelNames {
     aliases: BTreeMap<String, ChannelArn>,
     regions: Vec<Region>,
-    /// Not always known at start: it may take a call to AWS.
+    /// Not always known at start, because it may take a call to AWS.
     account: OnceLock<AccountId>,
 }
 
-/// Why a text names no channel of this service.
+/// Why a text does not name a channel of this service.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ChannelRefError {
     /// Neither an ARN nor an alias.
     #[error("This is neither the ARN of a channel nor an alias in channels.aliases.")]
     NotAChannel,
-    /// An ARN, but not one that a channel can have.
+    /// An ARN that no channel can have.
     #[error("This is not the ARN of a channel: {0}.")]
     OtherResource(ArnError),
-    /// A channel of a region that is not served.
+    /// A channel in a region that this service does not cover.
     #[error(
         "The channel is in {region}; this service covers {served}. Add it to ivs.regions.",
         served = Region::list(.served)
@@ -30,7 +30,7 @@ pub enum ChannelRefError {
     OtherRegion {
         /// The channel's region.
         region: Region,
-        /// The regions that are served.
+        /// The regions that this service covers.
         served: Vec<Region>,
     },
     /// A channel that the signing keys do not belong to.
@@ -47,15 +47,14 @@ pub enum ChannelRefError {
 }
 
 impl ChannelNames {
-    /// The names of a service that covers `regions`.
+    /// Returns the names of a service that covers `regions`.
     pub fn new(aliases: BTreeMap<String, ChannelArn>, regions: Vec<Region>) -> Self {
         Self { aliases, regions, account: OnceLock::new() }
     }
 
-    /// Tells whose channels this service signs for. What was told first stays. Until then channels
-    /// of any account pass, and IVS itself does not know those of others.
+    /// Records whose channels this service signs for; only the first call has an effect. Until then, channels of
+    /// any account are accepted, and IVS does not find those of others.
     pub fn learn_account(&self, account: AccountId) {
-        // A second telling says the same.
         let _ = self.account.set(account);
     }
 
@@ -64,16 +63,16 @@ impl ChannelNames {
         self.account.get()
     }
 
-    /// The aliases with their channels.
+    /// Returns the aliases with their channels.
     pub fn aliases(&self) -> impl Iterator<Item = (&str, &ChannelArn)> {
         self.aliases.iter().map(|(name, arn)| (name.as_str(), arn))
     }
 
-    /// The channel that `text` names.
+    /// Returns the channel that `text` names.
     ///
     /// # Errors
     ///
-    /// It names none, or one that this service cannot mint for.
+    /// It names no channel, or one that this service cannot mint for.
     pub fn resolve(&self, text: &str) -> Result<ChannelArn, ChannelRefError> {
         let arn = match self.aliases.get(text) {
             Some(arn) => arn.clone(),
@@ -95,7 +94,7 @@ impl ChannelNames {
     }
 }
 
-/// An ARN of something else is told apart from a name that means nothing.
+/// Distinguishes the ARN of another resource from a name that means nothing.
 fn reference_error(text: &str, error: ArnError) -> ChannelRefError {
     let is_arn = text.starts_with("arn:") && text.split(':').count() >= 6;
     if is_arn { ChannelRefError::OtherResource(error) } else { ChannelRefError::NotAChannel }
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn an_alias_is_as_good_as_the_arn() {
+    fn alias_resolves_like_its_arn() {
         let names = names();
         assert_eq!(names.resolve("demo").unwrap().as_str(), DEMO);
         assert_eq!(names.resolve(DEMO).unwrap().as_str(), DEMO);
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_channel_is_told_apart() {
+    fn other_arns_are_distinguished_from_unknown_names() {
         let neither = "This is neither the ARN of a channel nor an alias in channels.aliases.";
         for text in ["", "Demo", "demo2", "arn:", "arn:aws:ivs", "channel/AbCdEfGh1234"] {
             assert_eq!(refusal(text), neither, "{text:?}");
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn another_region_or_account_is_named_with_what_is_served() {
+    fn channel_of_another_region_or_account_is_named_in_the_error() {
         assert_eq!(
             refusal(&DEMO.replace("us-west-2", "eu-west-1")),
             "The channel is in eu-west-1; this service covers us-west-2. Add it to ivs.regions."

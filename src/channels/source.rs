@@ -1,4 +1,4 @@
-//! The door to IVS for lookups, as small as they need it, so that a simulation can stand behind it.
+//! The calls of IVS that lookups need; a simulation implements them too.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ pub(super) trait ChannelSource: fmt::Debug + Send + Sync {
         arns: &'a [ChannelArn],
     ) -> BoxFuture<'a, Result<BatchGetChannel, IvsError>>;
 
-    /// A page of `ListChannels`, and the token of the next one.
+    /// `ListChannels`: one page, and the token of the next one.
     fn list_channels(&self, next_token: Option<String>) -> BoxFuture<'_, ListedPage>;
 }
 

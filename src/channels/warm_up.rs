@@ -1,47 +1,41 @@
 //! Reads all channels of a region at start, so that the first viewers of each find it remembered.
 //!
-//! A page of `ListChannels`, then its channels as refreshes that nobody waits for: callers are served
-//! first, and the pace is that of all lookups. Public channels are left out; that a channel is public
-//! is believed for seconds only.
+//! Reads a page of `ListChannels`, then its channels as background lookups: callers are served first, at the
+//! pace of all lookups. Public channels are left out, because that a channel is public is remembered for seconds
+//! only.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::{LookupError, flights::Outcome, gather::Gatherer};
-use crate::ivs::{
-    ChannelSummary, IvsError,
-    arn::ChannelArn,
-    budget::{Budget, Stopwatch},
-};
+use super::{LookupError, lookups::Lookups, memory::Outcome};
+use crate::ivs::{arn::ChannelArn, dispatch::Pacer};
 
-/// How long to wait after what could not be read.
+/// How long to wait after a page or channels that could not be read.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Reads every private channel of the region, however long it takes IVS to answer. Returns how many
 /// it read.
-pub(super) async fn warm_up(gatherer: &Gatherer) -> usize {
-    let settings = gatherer.shared().settings;
-    let (mut pages, mut read, mut next_token) = (Pages::new(settings.calls_per_second), 0, None);
+pub(super) async fn warm_up(lookups: &Lookups) -> usize {
+    let settings = lookups.calls().shared.settings;
+    // Pages count against the rate of lookups, too.
+    let pacer = Pacer::new("ListChannels", settings.calls_per_second);
+    let (mut read, mut next_token) = (0, None);
     loop {
-        match pages.next(gatherer, next_token.clone()).await {
+        match pacer.call(lookups.calls().source.list_channels(next_token)).await {
             Ok((channels, token)) => {
                 let channels = channels.into_iter().filter(|channel| channel.authorized);
-                read += read_all(gatherer, channels.map(|channel| channel.arn).collect()).await;
+                read += read_all(lookups, channels.map(|channel| channel.arn).collect()).await;
                 next_token = token;
-                let full = u64::try_from(read).unwrap_or(u64::MAX) >= settings.capacity;
-                if next_token.is_none() || full {
+                let is_full = u64::try_from(read).unwrap_or(u64::MAX) >= settings.capacity;
+                if next_token.is_none() || is_full {
                     return read;
                 }
             }
             Err(error) => {
-                tracing::warn!(
-                    event = "warm_up_failed",
-                    region = %gatherer.region(),
-                    %error,
-                    "cannot list channels; retrying"
-                );
-                // A token may be what IVS does not take any more.
+                let (event, region) = ("warm_up_failed", &lookups.calls().region);
+                tracing::warn!(event, %region, %error, "cannot list channels; retrying");
+                // IVS may no longer accept the token.
                 next_token = None;
                 tokio::time::sleep(PAUSE).await;
             }
@@ -49,21 +43,20 @@ pub(super) async fn warm_up(gatherer: &Gatherer) -> usize {
     }
 }
 
-/// Reads those of the channels that are not remembered, again after a pause where IVS does not tell.
-/// Returns how many there are.
-async fn read_all(gatherer: &Gatherer, mut channels: Vec<ChannelArn>) -> usize {
+/// Reads those of the channels that are not remembered, again after a pause if IVS does not answer.
+/// Returns how many it read.
+async fn read_all(lookups: &Lookups, mut channels: Vec<ChannelArn>) -> usize {
     let mut read = 0;
     loop {
-        channels.retain(|arn| gatherer.shared().memory.seen(arn).is_none());
-        let waits = channels.iter().map(|arn| {
-            // Without room for it, it is not read this time.
-            let flight = gatherer.fetch_in_background(arn);
-            async { flight?.outcome().await }
-        });
-        let outcomes = join_all(waits).await;
-        read += outcomes.iter().flatten().flatten().count();
+        channels.retain(|arn| lookups.calls().shared.memory.seen(arn).is_none());
+        let waits = lookups
+            .submit(channels.clone(), None)
+            .into_iter()
+            .map(async |mut wait| wait.outcome().await.unwrap_or_else(|reason| Err(reason.into())));
+        let outcomes: Vec<Outcome> = join_all(waits).await;
+        read += outcomes.iter().flatten().count();
         let mut outcomes = outcomes.into_iter();
-        channels.retain(|_| !is_told(outcomes.next().flatten().as_ref()));
+        channels.retain(|_| !outcomes.next().is_some_and(|outcome| is_answered(&outcome)));
         if channels.is_empty() {
             return read;
         }
@@ -71,40 +64,11 @@ async fn read_all(gatherer: &Gatherer, mut channels: Vec<ChannelArn>) -> usize {
     }
 }
 
-/// Whether IVS told of the channel; that it is absent or hidden will do.
-fn is_told(outcome: Option<&Outcome>) -> bool {
+/// Returns whether IVS answered for the channel, even if it is absent or hidden.
+fn is_answered(outcome: &Outcome) -> bool {
     match outcome {
-        Some(Ok(_) | Err(LookupError::NotFound | LookupError::Denied)) => true,
-        None | Some(Err(LookupError::Throttled { .. } | LookupError::Unavailable { .. })) => false,
-    }
-}
-
-/// The pages of a list, at the pace of a lookup.
-struct Pages {
-    budget: Budget,
-    stopwatch: Stopwatch,
-}
-
-impl Pages {
-    fn new(calls_per_second: f64) -> Self {
-        Self { budget: Budget::new(calls_per_second), stopwatch: Stopwatch::start() }
-    }
-
-    async fn next(
-        &mut self,
-        gatherer: &Gatherer,
-        token: Option<String>,
-    ) -> Result<(Vec<ChannelSummary>, Option<String>), IvsError> {
-        let pass = loop {
-            match self.budget.take(self.stopwatch.elapsed()) {
-                Ok(pass) => break pass,
-                Err(wait) => tokio::time::sleep(wait).await,
-            }
-        };
-        let page = gatherer.source().list_channels(token).await;
-        let throttled = matches!(page, Err(IvsError::Throttled));
-        self.budget.answered(pass, self.stopwatch.elapsed(), throttled);
-        page
+        Ok(_) | Err(LookupError::NotFound | LookupError::Denied) => true,
+        Err(LookupError::Throttled { .. } | LookupError::Unavailable { .. }) => false,
     }
 }
 
@@ -124,7 +88,7 @@ mod tests {
     use super::{
         super::{
             Settings,
-            gather::Shared,
+            lookups::{Shared, lookups},
             memory::Memory,
             source::{ChannelSource, ListedPage},
             tests::SETTINGS,
@@ -133,12 +97,12 @@ mod tests {
     };
     use crate::{
         clock::{Clock, Timestamp},
-        ivs::{BatchGetChannel, Channel},
+        ivs::{BatchGetChannel, Channel, ChannelSummary, IvsError, dispatch::budget::Stopwatch},
         telemetry::metrics::Metrics,
     };
 
-    /// Lists what it was told to; a batch has every channel, but for the first ones that fail. Alone,
-    /// a channel is absent or hidden.
+    /// Lists these pages; a batch has every channel, except for the first ones, which fail. Alone, a
+    /// channel is absent or hidden.
     #[derive(Debug)]
     struct Listing {
         pages: Mutex<VecDeque<ListedPage>>,
@@ -204,7 +168,7 @@ mod tests {
     fn bench(
         pages: impl IntoIterator<Item = ListedPage>,
         failures: impl IntoIterator<Item = IvsError>,
-    ) -> (Gatherer, Arc<Listing>) {
+    ) -> (Lookups, Arc<Listing>) {
         let listing = Arc::new(Listing {
             pages: Mutex::new(pages.into_iter().collect()),
             failures: Mutex::new(failures.into_iter().collect()),
@@ -218,26 +182,27 @@ mod tests {
             settings,
             memory: Memory::new(settings.capacity),
             clock: Clock::manual(Timestamp::from_unix_seconds(0)).0,
-            tasks: TaskTracker::new(),
             metrics: Metrics::default(),
         };
         let source: Arc<dyn ChannelSource> = Arc::clone(&listing) as Arc<dyn ChannelSource>;
-        (Gatherer::new(Arc::new(shared), "us-west-2".parse().unwrap(), source), listing)
+        let region = "us-west-2".parse().unwrap();
+        let lookups = lookups(Arc::new(shared), region, source, TaskTracker::new());
+        (lookups, listing)
     }
 
     async fn warmed(pages: impl IntoIterator<Item = ListedPage>) -> Arc<Listing> {
-        let (gatherer, listing) = bench(pages, []);
-        warm_up(&gatherer).await;
-        assert!(remembers(&gatherer, 0));
+        let (lookups, listing) = bench(pages, []);
+        warm_up(&lookups).await;
+        assert!(remembers(&lookups, 0));
         listing
     }
 
-    fn remembers(gatherer: &Gatherer, id: u32) -> bool {
-        gatherer.shared().memory.seen(&arn(id)).is_some()
+    fn remembers(lookups: &Lookups, id: u32) -> bool {
+        lookups.calls().shared.memory.seen(&arn(id)).is_some()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_private_channel_of_every_page_is_read_at_an_even_pace() {
+    async fn private_channels_of_all_pages_are_read_at_an_even_pace() {
         let listing = warmed([
             Ok(page(0..100, true, Some("two"))),
             Ok(page(100..200, false, Some("three"))),
@@ -246,13 +211,13 @@ mod tests {
         .await;
         assert_eq!(*listing.batches.lock().unwrap(), [50, 50, 20]);
         let listed = listing.listed.lock().unwrap();
-        let tokens: Vec<_> = listed.iter().map(|it| it.0.as_deref()).collect();
+        let tokens: Vec<_> = listed.iter().map(|page| page.0.as_deref()).collect();
         assert_eq!(tokens, [None, Some("two"), Some("three")]);
-        assert!(listed.windows(2).all(|it| it[1].1 >= it[0].1 + Duration::from_millis(250)));
+        assert!(listed.windows(2).all(|pair| pair[1].1 >= pair[0].1 + Duration::from_millis(250)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_list_that_breaks_off_is_begun_again_after_a_pause() {
+    async fn interrupted_list_is_read_again_after_a_pause() {
         let listing = warmed([
             Ok(page(0..10, true, Some("two"))),
             Err(IvsError::TimedOut),
@@ -265,33 +230,35 @@ mod tests {
         assert_eq!(listed[2].0, None);
         assert!(listed[2].1 >= listed[1].1 + PAUSE);
     }
+
     #[tokio::test(start_paused = true)]
     async fn channels_that_could_not_be_read_are_read_before_the_next_page() {
         let pages = [Ok(page(0..60, true, Some("two"))), Ok(page(60..70, true, None))];
-        let (gatherer, listing) = bench(pages, [IvsError::TimedOut, IvsError::Throttled]);
-        assert_eq!(warm_up(&gatherer).await, 70);
-        assert!((0..70).all(|id| remembers(&gatherer, id)));
+        let (lookups, listing) = bench(pages, [IvsError::TimedOut, IvsError::Throttled]);
+        assert_eq!(warm_up(&lookups).await, 70);
+        assert!((0..70).all(|id| remembers(&lookups, id)));
         let listed = listing.listed.lock().unwrap();
         assert_eq!(listed.len(), 2, "no page is listed again for it");
         assert!(listed[1].1 >= PAUSE);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn channels_for_which_there_is_no_room_are_read_later() {
-        let (gatherer, _) = bench([Ok(page(0..10, true, None))], []);
+    async fn channels_without_room_in_the_queue_are_read_later() {
+        let (lookups, _) = bench([Ok(page(0..10, true, None))], []);
         let mut others = 1000..;
-        while gatherer.fetch_in_background(&arn(others.next().unwrap())).is_some() {}
-        assert_eq!(warm_up(&gatherer).await, 10);
-        assert!((0..10).all(|id| remembers(&gatherer, id)));
+        let is_queued = |id| lookups.submit([arn(id)], None)[0].known().is_none();
+        while is_queued(others.next().unwrap()) {}
+        assert_eq!(warm_up(&lookups).await, 10);
+        assert!((0..10).all(|id| remembers(&lookups, id)));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn channels_that_are_absent_or_hidden_are_given_up() {
+    async fn absent_or_hidden_channels_are_given_up() {
         let pages = [Ok(page(0..10, true, Some("two"))), Ok(page(10..20, true, None))];
         // The batch of the first page, and each part of it.
-        let (gatherer, listing) = bench(pages, std::iter::repeat_with(denied).take(9));
-        assert_eq!(warm_up(&gatherer).await, 10);
+        let (lookups, listing) = bench(pages, std::iter::repeat_with(denied).take(9));
+        assert_eq!(warm_up(&lookups).await, 10);
         assert_eq!(listing.singles.load(Ordering::SeqCst), 10, "each once");
-        assert!(!remembers(&gatherer, 0) && remembers(&gatherer, 10));
+        assert!(!remembers(&lookups, 0) && remembers(&lookups, 10));
     }
 }

@@ -1,4 +1,4 @@
-//! One region's IVS, with just the operations that playback authorization needs.
+//! The IVS of one region, with the operations that playback authorization needs.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -13,9 +13,9 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use super::{
     IvsError,
     arn::{ChannelArn, PlaybackKeyArn, Region},
-    endpoint::Endpoint,
-    pacer::{ATTEMPTS, Pacer, Pacers},
-    server_time::{Clocks, LastServerTime, ServerTime},
+    dispatch::{ATTEMPTS, Pacer},
+    observer::Observer,
+    server_time::{Clocks, ServerTime},
 };
 use crate::{
     clock::Moment,
@@ -31,13 +31,41 @@ pub struct RegionalIvs {
     pacers: Arc<Pacers>,
     /// How long a paced call may take with all its attempts.
     limit: Duration,
-    endpoint: Endpoint,
-    /// Why the last call failed, where that says something about IVS itself.
+    observer: Observer,
+    /// Why the last call failed, if IVS itself was the reason.
     outage: Arc<ArcSwapOption<IvsError>>,
-    /// What the log says of that.
+    /// Decides when to log that.
     logged: Arc<Outage>,
-    server_time: LastServerTime,
     instruments: Instruments,
+}
+
+/// The operations without batches.
+#[derive(Debug)]
+struct Pacers {
+    list_channels: Pacer,
+    list_streams: Pacer,
+    list_playback_key_pairs: Pacer,
+    get_playback_key_pair: Pacer,
+    import_playback_key_pair: Pacer,
+    delete_playback_key_pair: Pacer,
+}
+
+impl Pacers {
+    /// Returns pacers for IVS's quotas in calls per second, without limits if `has_quotas` is false. One call per
+    /// second is left to the rest of the account, such as a command beside `serve`.
+    fn new(has_quotas: bool) -> Self {
+        let pacer = |operation, quota: u32| {
+            Pacer::new(operation, f64::from(if has_quotas { quota - 1 } else { u32::MAX }))
+        };
+        Self {
+            list_channels: pacer("ListChannels", 5),
+            list_streams: pacer("ListStreams", 5),
+            list_playback_key_pairs: pacer("ListPlaybackKeyPairs", 3),
+            get_playback_key_pair: pacer("GetPlaybackKeyPair", 3),
+            import_playback_key_pair: pacer("ImportPlaybackKeyPair", 3),
+            delete_playback_key_pair: pacer("DeletePlaybackKeyPair", 3),
+        }
+    }
 }
 
 /// A channel as lookups need it.
@@ -45,30 +73,30 @@ pub struct RegionalIvs {
 pub struct Channel {
     /// Its ARN.
     pub arn: ChannelArn,
-    /// Its name; empty where none was given.
+    /// Its name; empty if it has none.
     pub name: String,
-    /// Whether playback demands a token: a *private* channel.
+    /// Whether playback requires a token: a *private* channel.
     pub authorized: bool,
-    /// `BASIC`, `STANDARD`, `ADVANCED_SD` or `ADVANCED_HD`; whatever IVS says.
+    /// `BASIC`, `STANDARD`, `ADVANCED_SD` or `ADVANCED_HD`, as IVS returns it.
     pub channel_type: String,
     /// `LOW` or `NORMAL`.
     pub latency_mode: String,
-    /// Where players begin; has no token yet.
+    /// The playback URL, without a token.
     pub playback_url: String,
 }
 
-/// A channel as lists show it: without a playback URL.
+/// A channel as lists return it: without a playback URL.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
 pub struct ChannelSummary {
     /// Its ARN.
     pub arn: ChannelArn,
-    /// Its name; empty where none was given.
+    /// Its name; empty if it has none.
     pub name: String,
-    /// Whether playback demands a token.
+    /// Whether playback requires a token.
     pub authorized: bool,
 }
 
-/// What `BatchGetChannel` answered. It need not hold every ARN that was asked for.
+/// The response of `BatchGetChannel`. It need not contain every ARN of the request.
 #[derive(Clone, Debug, Default)]
 pub struct BatchGetChannel {
     /// The channels that were found.
@@ -80,22 +108,22 @@ pub struct BatchGetChannel {
 /// Why one item of a batch failed. Which codes IVS uses is not documented.
 #[derive(Clone, Debug)]
 pub struct BatchError {
-    /// The ARN that was asked for, as IVS repeats it.
+    /// The ARN of the request, as IVS repeats it.
     pub arn: String,
     /// IVS's code.
     pub code: String,
-    /// IVS's sentence.
+    /// IVS's message.
     pub message: String,
 }
 
-/// Which sessions of a viewer end. Its `Debug` does not show who that is.
-#[derive(Clone, Eq, PartialEq)]
+/// Which sessions of a viewer end. Its `Debug` does not show the viewer.
+#[derive(Clone, Eq, Hash, PartialEq)]
 pub struct ViewerSession {
-    /// The channel that is watched.
+    /// The channel.
     pub channel: ChannelArn,
-    /// Who watches, 1 to 40 characters.
+    /// The viewer, 1 to 40 characters.
     pub viewer_id: String,
-    /// Sessions of this version and of lower ones end, 0 to 2147483647.
+    /// Sessions up to this version end, 0 to 2147483647.
     pub versions_up_to: i32,
 }
 
@@ -106,7 +134,7 @@ impl fmt::Debug for ViewerSession {
 }
 
 /// Why one session of `BatchStartViewerSessionRevocation` was not revoked. Which codes IVS uses is
-/// not documented. Its `Debug` does not show who the viewer is.
+/// not documented. Its `Debug` does not show the viewer.
 #[derive(Clone, Eq, PartialEq)]
 pub struct ViewerSessionError {
     /// The channel, as IVS repeats it.
@@ -123,12 +151,12 @@ impl fmt::Debug for ViewerSessionError {
     }
 }
 
-/// A playback key pair as lists show it: without its fingerprint.
+/// A playback key pair as lists return it: without its fingerprint.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KeyPairSummary {
     /// Its ARN.
     pub arn: PlaybackKeyArn,
-    /// Its name; empty where none was given.
+    /// Its name; empty if it has none.
     pub name: String,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
@@ -146,7 +174,7 @@ impl From<KeyPair> for KeyPairSummary {
 pub struct KeyPair {
     /// Its ARN.
     pub arn: PlaybackKeyArn,
-    /// Its name; empty where none was given.
+    /// Its name; empty if it has none.
     pub name: String,
     /// MD5 of the `SubjectPublicKeyInfo`, in hexadecimal with colons.
     pub fingerprint: String,
@@ -155,45 +183,44 @@ pub struct KeyPair {
 }
 
 impl RegionalIvs {
-    /// `endpoint` and `server_time` are where `client` leaves them, `timeout` is that of one attempt
-    /// of a call.
+    /// Returns the IVS of `region`. `observer` observes `client`, and `timeout` is that of one attempt of a call.
     pub(super) fn new(
         region: Region,
         client: Client,
-        pacers: Pacers,
+        has_quotas: bool,
         timeout: Duration,
-        endpoint: Endpoint,
-        server_time: LastServerTime,
+        observer: Observer,
         instruments: Instruments,
     ) -> Self {
         let limit = timeout.saturating_mul(ATTEMPTS);
-        let (pacers, outage, logged) = (Arc::new(pacers), Arc::default(), Arc::default());
-        Self { region, client, pacers, limit, endpoint, outage, logged, server_time, instruments }
+        let pacers = Arc::new(Pacers::new(has_quotas));
+        let (outage, logged) = (Arc::default(), Arc::default());
+        Self { region, client, pacers, limit, observer, outage, logged, instruments }
     }
 
-    /// The region.
+    /// Returns the region.
     pub fn region(&self) -> &Region {
         &self.region
     }
 
-    /// Why the last call failed, if IVS or the way to it was the reason; `None` after a call that
+    /// Returns why the last call failed, if IVS or the connection to it was the reason; `None` after a call that
     /// was answered.
     pub fn outage(&self) -> Option<Arc<IvsError>> {
         self.outage.load_full()
     }
 
-    /// The clock of IVS as its last answer told it, an error too; `None` before the first answer.
+    /// Returns the clock of IVS as its last answer showed it, even an error; `None` before the first answer.
     pub fn server_time(&self) -> Option<ServerTime> {
-        self.server_time.get()
+        self.observer.server_time()
     }
 
-    /// Our clock at `now`, and what is known of IVS's.
+    /// Returns our clock at `now`, and what is known of IVS's.
     pub fn clocks(&self, now: Moment) -> Clocks {
         Clocks::new(now, self.server_time())
     }
 
-    /// Waits for a call, and takes note of how it went. `call` is lazy, so that all of it is timed.
-    async fn noted<T, E>(
+    /// Waits for a call, and records how it ended. `call` is lazy, so that all of it is timed.
+    async fn recorded<T, E>(
         &self,
         operation: &'static str,
         call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
@@ -205,7 +232,8 @@ impl RegionalIvs {
         let started = clock.monotonic();
         // On the heap: the SDK's futures are large, and callers would hold this one twice.
         let outcome = Box::pin(call).await;
-        let outcome = outcome.map_err(|error| IvsError::from_sdk(&error).at(self.endpoint.get()));
+        let outcome =
+            outcome.map_err(|error| IvsError::from_sdk(&error).at(self.observer.endpoint()));
         let took = clock.monotonic().saturating_sub(started);
         metrics.ivs_call(operation, outcome.as_ref().map_or_else(IvsError::kind, |_| "ok"), took);
         let region = &self.region;
@@ -237,18 +265,18 @@ impl RegionalIvs {
         E: ProvideErrorMetadata + std::error::Error + 'static,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     {
-        pacer.call(self.limit, || self.noted(pacer.operation, call())).await
+        pacer.call_with_retries(self.limit, || self.recorded(pacer.operation, call())).await
     }
 
-    /// `GetChannel`, without retries.
+    /// Calls `GetChannel`, without retries.
     pub async fn get_channel(&self, arn: &ChannelArn) -> Result<Channel, IvsError> {
         let call = self.client.get_channel().arn(arn.as_str()).send();
-        let answer = self.noted("GetChannel", call).await?;
+        let answer = self.recorded("GetChannel", call).await?;
         let channel = answer.channel.ok_or_else(|| IvsError::malformed("holds no channel"))?;
         channel_from(channel)
     }
 
-    /// `BatchGetChannel` of 1 to 50 channels, without retries.
+    /// Calls `BatchGetChannel` for 1 to 50 channels, without retries.
     pub async fn batch_get_channel(
         &self,
         arns: &[ChannelArn],
@@ -258,14 +286,14 @@ impl RegionalIvs {
             .batch_get_channel()
             .set_arns(Some(arns.iter().map(ToString::to_string).collect()))
             .send();
-        let answer = self.noted("BatchGetChannel", call).await?;
+        let answer = self.recorded("BatchGetChannel", call).await?;
         let errors = answer.errors.unwrap_or_default().into_iter().map(|error| BatchError {
             arn: error.arn.unwrap_or_default(),
             code: error.code.unwrap_or_default(),
             message: error.message.unwrap_or_default(),
         });
         Ok(BatchGetChannel {
-            // One unreadable item must not take the others with it; it counts as not answered.
+            // One unreadable item must not fail the others; it counts as not answered.
             channels: answer
                 .channels
                 .unwrap_or_default()
@@ -276,7 +304,7 @@ impl RegionalIvs {
         })
     }
 
-    /// `StartViewerSessionRevocation`, without retries. IVS does not check that the viewer or the
+    /// Calls `StartViewerSessionRevocation`, without retries. IVS does not check that the viewer or the
     /// version exists.
     pub async fn start_viewer_session_revocation(
         &self,
@@ -289,10 +317,10 @@ impl RegionalIvs {
             .viewer_id(&session.viewer_id)
             .viewer_session_versions_less_than_or_equal_to(session.versions_up_to)
             .send();
-        self.noted("StartViewerSessionRevocation", call).await.map(|_| ())
+        self.recorded("StartViewerSessionRevocation", call).await.map(|_| ())
     }
 
-    /// `BatchStartViewerSessionRevocation` of 1 to 20 sessions, without retries: those that were not
+    /// Calls `BatchStartViewerSessionRevocation` for 1 to 20 sessions, without retries. Returns those that were not
     /// revoked.
     pub async fn batch_start_viewer_session_revocation(
         &self,
@@ -312,7 +340,7 @@ impl RegionalIvs {
             .batch_start_viewer_session_revocation()
             .set_viewer_sessions(Some(sessions))
             .send();
-        let answer = self.noted("BatchStartViewerSessionRevocation", call).await?;
+        let answer = self.recorded("BatchStartViewerSessionRevocation", call).await?;
         let errors =
             answer.errors.unwrap_or_default().into_iter().map(|error| ViewerSessionError {
                 channel: error.channel_arn,
@@ -322,7 +350,7 @@ impl RegionalIvs {
         Ok(errors.collect())
     }
 
-    /// `ListChannels`, one page of at most 100: the channels, and the token of the next page.
+    /// Calls `ListChannels` for a page of at most 100. Returns the channels, and the token of the next page.
     pub async fn list_channels(
         &self,
         next_token: Option<String>,
@@ -343,7 +371,7 @@ impl RegionalIvs {
         Ok((channels, answer.next_token.filter(|token| !token.is_empty())))
     }
 
-    /// `ListStreams`, one page of at most 100: the channels that are live, and the token of the next
+    /// Calls `ListStreams` for a page of at most 100. Returns the channels that are live, and the token of the next
     /// page.
     pub async fn list_streams(
         &self,
@@ -356,15 +384,15 @@ impl RegionalIvs {
         Ok((streams.collect::<Result<_, _>>()?, next_token))
     }
 
-    /// `PutMetadata`, without retries: a second try could show viewers the piece twice. A channel
+    /// Calls `PutMetadata`, without retries, because a second try could show viewers the metadata twice. A channel
     /// that is not live is [`IvsError::Conflict`].
     pub async fn put_metadata(&self, arn: &ChannelArn, metadata: &str) -> Result<(), IvsError> {
         let call = self.client.put_metadata();
         let call = call.channel_arn(arn.as_str()).metadata(metadata).send();
-        self.noted("PutMetadata", call).await.map(|_| ())
+        self.recorded("PutMetadata", call).await.map(|_| ())
     }
 
-    /// `ListPlaybackKeyPairs`, all pages.
+    /// Calls `ListPlaybackKeyPairs` for all pages.
     pub async fn list_playback_key_pairs(&self) -> Result<Vec<KeyPairSummary>, IvsError> {
         let mut pairs = Vec::new();
         let mut next_token = None;
@@ -386,14 +414,14 @@ impl RegionalIvs {
         }
     }
 
-    /// `GetPlaybackKeyPair`.
+    /// Calls `GetPlaybackKeyPair`.
     pub async fn get_playback_key_pair(&self, arn: &PlaybackKeyArn) -> Result<KeyPair, IvsError> {
         let call = self.client.get_playback_key_pair().arn(arn.as_str());
         let answer = self.paced(&self.pacers.get_playback_key_pair, || call.clone().send()).await?;
         key_pair_from(answer.key_pair)
     }
 
-    /// `ImportPlaybackKeyPair` of a P-384 public key in PEM (`SubjectPublicKeyInfo`).
+    /// Calls `ImportPlaybackKeyPair` with a P-384 public key in PEM (`SubjectPublicKeyInfo`).
     ///
     /// After [`IvsError::Unavailable`] and [`IvsError::TimedOut`] the pair may have been imported.
     pub async fn import_playback_key_pair(
@@ -414,7 +442,7 @@ impl RegionalIvs {
         key_pair_from(answer.key_pair)
     }
 
-    /// `DeletePlaybackKeyPair`. A pair that is gone already is [`IvsError::NotFound`].
+    /// Calls `DeletePlaybackKeyPair`. A pair that does not exist is [`IvsError::NotFound`].
     pub async fn delete_playback_key_pair(&self, arn: &PlaybackKeyArn) -> Result<(), IvsError> {
         let call = self.client.delete_playback_key_pair().arn(arn.as_str());
         let pacer = &self.pacers.delete_playback_key_pair;
@@ -427,8 +455,8 @@ fn channel_from(channel: types::Channel) -> Result<Channel, IvsError> {
         arn: channel_arn(channel.arn)?,
         name: channel.name.unwrap_or_default(),
         authorized: channel.authorized,
-        channel_type: channel.r#type.map(|it| it.as_str().to_owned()).unwrap_or_default(),
-        latency_mode: channel.latency_mode.map(|it| it.as_str().to_owned()).unwrap_or_default(),
+        channel_type: channel.r#type.map(|word| word.as_str().to_owned()).unwrap_or_default(),
+        latency_mode: channel.latency_mode.map(|word| word.as_str().to_owned()).unwrap_or_default(),
         playback_url: channel
             .playback_url
             .ok_or_else(|| IvsError::malformed("holds a channel without a playback URL"))?,

@@ -1,21 +1,18 @@
-//! The only door to Amazon IVS, and the only module that names `aws_sdk_ivs`.
+//! The only access to Amazon IVS, and the only module that names `aws_sdk_ivs`.
 //!
-//! It speaks in our terms: ARNs that are parsed, channels and key pairs with just the members that
-//! playback authorization needs, and one [`IvsError`] whose variants say what a caller can do about
-//! it. Every call has a time-out.
+//! Its types hold what playback authorization needs: parsed ARNs, channels and key pairs with just those members, and
+//! one [`IvsError`] whose variants say what a caller can do about it. Every call has a time-out.
 //!
-//! Every operation is paced by a `budget` of its own, process-wide per region, and the SDK's retries
-//! are off, because an attempt that the budget does not see would break the pace. Channel lookups
-//! (`GetChannel`, `BatchGetChannel`) and viewer-session revocations are paced and retried by
-//! `channels` and `viewers`, which know what waits; the demo page limits `PutMetadata`. The `pacer`
-//! here does both for all other operations: 3 attempts, jittered, each in its turn.
+//! `dispatch` keeps every call within IVS's quotas, process-wide per region and operation. It sends channel lookups
+//! and viewer sessions in batches and retries them, and paces all other operations, with 3 attempts. The demo page
+//! limits `PutMetadata`. The SDK's retries are off, because an attempt that `dispatch` does not see would exceed the
+//! pace.
 
 pub mod arn;
-pub(crate) mod budget;
 mod client;
-mod endpoint;
+pub(crate) mod dispatch;
 mod error;
-mod pacer;
+mod observer;
 mod principal;
 mod region_name;
 mod regions;

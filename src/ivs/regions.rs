@@ -8,19 +8,18 @@ use aws_config::{
 };
 use aws_credential_types::{Credentials, provider::ProvideCredentials};
 use aws_sdk_ivs::config::StalledStreamProtectionConfig;
+use aws_types::service_config::ServiceConfigKey;
 use tokio::sync::OnceCell;
 
 use super::{
     Clocks, IvsError, RegionalIvs,
     arn::{AccountId, Region},
-    endpoint::Endpoint,
-    pacer::Pacers,
+    observer::Observer,
     region_name::{RegionNameError, parse_region},
-    server_time::LastServerTime,
 };
 use crate::{clock::Moment, telemetry::Instruments};
 
-/// The largest share of a time-out that connecting may take.
+/// The longest time that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What to load the AWS configuration with, beyond what the environment and profiles say.
@@ -32,16 +31,16 @@ pub struct AwsSettings {
     pub account_id: Option<AccountId>,
     /// A profile other than the one that the environment names.
     pub profile: Option<String>,
-    /// An endpoint for IVS, as `aws ivs --endpoint-url`. Other services keep theirs.
+    /// An endpoint for IVS, as in `aws ivs --endpoint-url`. Other services keep theirs.
     pub endpoint_url: Option<String>,
     /// How long one attempt of a call may take.
     pub timeout: Duration,
 }
 
-/// Why no region can be served at all.
+/// Why no region can be served.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ConnectError {
-    /// Neither our configuration nor AWS's names a region.
+    /// Neither this configuration nor that of AWS names a region.
     #[error(
         "no AWS region: set ivs.regions, pass --region, set AWS_REGION, or name a region in the \
          AWS profile"
@@ -58,9 +57,9 @@ pub enum ConnectError {
          credentials of {expected} or change ivs.account_id"
     )]
     OtherAccount {
-        /// What `ivs.account_id` demands.
+        /// The value of `ivs.account_id`.
         expected: AccountId,
-        /// Whose credentials were found.
+        /// The account of the credentials.
         actual: AccountId,
     },
 }
@@ -81,14 +80,14 @@ struct Inner {
     account: OnceCell<AccountId>,
 }
 
-/// Finds the regions to serve: the configured ones, else that of the environment, the profile or the
+/// Returns the regions to serve: the configured ones, otherwise that of the environment, the profile or the
 /// instance.
 ///
 /// # Errors
 ///
 /// No region is configured anywhere, or that of the AWS configuration is not one.
 pub async fn resolve_regions(settings: &AwsSettings) -> Result<Vec<Region>, ConnectError> {
-    // The instance metadata, which takes seconds where there is none, is asked last.
+    // The chain ends with the instance metadata, which takes seconds if there is none.
     if !settings.regions.is_empty() {
         return Ok(settings.regions.clone());
     }
@@ -103,7 +102,7 @@ pub async fn resolve_regions(settings: &AwsSettings) -> Result<Vec<Region>, Conn
 impl IvsRegions {
     /// Loads the standard AWS configuration: environment, profile, container or instance role.
     ///
-    /// Nothing is called over the network but what finding a region may need.
+    /// Makes no network calls except those that finding a region may need.
     ///
     /// # Errors
     ///
@@ -124,8 +123,8 @@ impl IvsRegions {
         Ok(Self(Arc::new(Inner::new(aws, regions, &settings, true, instruments))))
     }
 
-    /// A single region of an emulator in this process, behind `endpoint_url`, with fixed credentials.
-    /// Reads no environment variable and no profile. Calls of key pairs and lists are not paced, since
+    /// Returns a single region of an emulator in this process, behind `endpoint_url`, with fixed credentials.
+    /// Reads no environment variable and no profile. Calls for key pairs and lists are not paced, because
     /// such an emulator has no quotas.
     pub fn fixed(
         endpoint_url: &str,
@@ -150,7 +149,7 @@ impl IvsRegions {
             ))
             .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
             .time_source(aws_smithy_async::time::SystemTimeSource::new())
-            // Plain HTTP: a machine without root certificates can run it too.
+            // Plain HTTP works on a machine without root certificates, too.
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .build();
         let settings = AwsSettings {
@@ -163,7 +162,7 @@ impl IvsRegions {
         Self(Arc::new(Inner::new(aws, settings.regions.clone(), &settings, false, instruments)))
     }
 
-    /// The endpoint of `region`, if it is served.
+    /// Returns the IVS of `region`, if it is served.
     pub fn region(&self, region: &Region) -> Option<&RegionalIvs> {
         self.0.regions.get(region)
     }
@@ -173,40 +172,39 @@ impl IvsRegions {
         self.region(region).map_or_else(|| Clocks::new(now, None), |ivs| ivs.clocks(now))
     }
 
-    /// The regions served, in the order of the configuration.
+    /// Returns the regions served, in the order of the configuration.
     pub fn names(&self) -> &[Region] {
         &self.0.order
     }
 
-    /// Every region's endpoint, in the order of the configuration.
+    /// Returns the IVS of every region, in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = &RegionalIvs> {
         self.0.order.iter().filter_map(|region| self.0.regions.get(region))
     }
 
-    /// The AWS configuration behind the clients, for clients of other services. It knows nothing of
+    /// Returns the AWS configuration behind the clients, for clients of other services. It does not contain
     /// [`AwsSettings::endpoint_url`].
     pub fn aws(&self) -> &SdkConfig {
         &self.0.aws
     }
 
-    /// The account of the credentials: what they or an ARN in an answer of IVS tell, else AWS STS
-    /// (unless IVS has an endpoint of its own, which STS would not know), else `ivs.account_id`.
-    /// Found once, then remembered.
+    /// Returns the account of the credentials, from themselves, from an ARN in an answer of IVS, from AWS STS
+    /// (unless IVS has an endpoint of its own, whose account STS does not know), or from `ivs.account_id`.
+    /// It is remembered.
     ///
     /// # Errors
     ///
-    /// Nothing that tells the account could be reached.
+    /// None of these could be reached.
     pub async fn account(&self) -> Result<AccountId, IvsError> {
         self.0.account.get_or_try_init(|| self.0.find_account()).await.cloned()
     }
 
-    /// The account, as far as it is known without asking anyone.
+    /// Returns the account if it is known without a call.
     pub fn known_account(&self) -> Option<&AccountId> {
         self.0.account.get().or(self.0.expected_account.as_ref())
     }
 
-    /// Refuses credentials of another account than `ivs.account_id`, as far as they can be told
-    /// without a call.
+    /// Refuses credentials of another account than `ivs.account_id`, if their account can be found.
     ///
     /// # Errors
     ///
@@ -218,11 +216,11 @@ impl IvsRegions {
                 Err(ConnectError::OtherAccount { expected: expected.clone(), actual })
             }
             Ok(Some(actual)) => {
-                // Somebody else may have found it since; it is the same one.
+                // Another call may have found it since; it is the same one.
                 let _ = self.0.account.set(actual);
                 Ok(())
             }
-            // Nothing to compare with yet: IVS itself refuses what is not its caller's.
+            // IVS itself refuses what does not belong to its caller.
             Ok(None) | Err(_) => Ok(()),
         }
     }
@@ -237,15 +235,11 @@ impl Inner {
         instruments: &Instruments,
     ) -> Self {
         let regional = |region: &Region| {
-            let server_time = LastServerTime::default();
-            let endpoint = Endpoint::default();
-            let config = client_config(&aws, region, settings)
-                .interceptor(server_time.reader(instruments.clock.clone()))
-                .interceptor(endpoint.clone());
+            let observer = Observer::new(instruments.clock.clone());
+            let config = client_config(&aws, region, settings).interceptor(observer.clone());
             let client = aws_sdk_ivs::Client::from_conf(config.build());
             let (region, timeout) = (region.clone(), settings.timeout);
-            let (pacers, instruments) = (Pacers::new(has_quotas), instruments.clone());
-            RegionalIvs::new(region, client, pacers, timeout, endpoint, server_time, instruments)
+            RegionalIvs::new(region, client, has_quotas, timeout, observer, instruments.clone())
         };
         let regions = order.iter().map(|region| (region.clone(), regional(region))).collect();
         Self {
@@ -271,7 +265,7 @@ impl Inner {
         }
     }
 
-    /// The account that the credentials belong to, whatever the configuration expects.
+    /// Returns the account that the credentials belong to, whatever the configuration expects.
     async fn account_of_caller(&self) -> Result<Option<AccountId>, IvsError> {
         if let Some(provider) = self.aws.credentials_provider() {
             let credentials =
@@ -297,18 +291,9 @@ impl Inner {
         failure.map_or(Ok(None), Err)
     }
 
-    /// Whether IVS is somewhere else than at AWS: an emulator, which STS knows nothing of.
+    /// Returns whether IVS is an emulator, which STS does not know.
     fn has_own_ivs_endpoint(&self) -> bool {
-        self.endpoint_url.is_some()
-            || self.aws.endpoint_url().is_some()
-            || self.aws.service_config().is_some_and(|config| {
-                let key = aws_types::service_config::ServiceConfigKey::builder()
-                    .service_id("ivs")
-                    .env("AWS_ENDPOINT_URL")
-                    .profile("endpoint_url")
-                    .build();
-                key.is_ok_and(|key| config.load_config(key).is_some())
-            })
+        self.endpoint_url.is_some() || own_endpoint(&self.aws, "ivs").is_some()
     }
 
     async fn account_from_sts(&self) -> Result<AccountId, IvsError> {
@@ -316,11 +301,22 @@ impl Inner {
         identity
             .account()
             .and_then(|account| account.parse().ok())
-            .ok_or_else(|| IvsError::malformed("tells no account"))
+            .ok_or_else(|| IvsError::malformed("contains no account"))
     }
 }
 
-/// Whose the credentials are, asked of AWS STS.
+/// Returns the endpoint that the environment or a profile names for a service, or for all services.
+pub(super) fn own_endpoint(aws: &SdkConfig, service_id: &str) -> Option<String> {
+    let key = ServiceConfigKey::builder()
+        .service_id(service_id)
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build();
+    let for_service = key.ok().and_then(|key| aws.service_config()?.load_config(key));
+    for_service.or_else(|| aws.endpoint_url().map(str::to_owned))
+}
+
+/// Calls AWS STS for the identity of the credentials.
 pub(super) async fn caller_identity(
     aws: &SdkConfig,
 ) -> Result<aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityOutput, IvsError> {
@@ -330,7 +326,7 @@ pub(super) async fn caller_identity(
     call.await.map_err(|error| IvsError::from_sdk(&error))
 }
 
-/// Whatever IVS lists belongs to the caller.
+/// Returns the account in the lists of IVS, which belong to the caller.
 async fn account_in_listings(ivs: &RegionalIvs) -> Result<Option<AccountId>, IvsError> {
     if let Some(pair) = ivs.list_playback_key_pairs().await?.first() {
         return Ok(Some(pair.arn.account().clone()));
@@ -352,7 +348,7 @@ fn client_config(
         .region(aws_config::Region::new(region.to_string()))
         .timeout_config(timeouts(settings.timeout))
         .retry_config(RetryConfig::disabled())
-        // Answers are small: the time-outs bound them, a throughput floor adds nothing.
+        // Answers are small and bounded by the time-outs.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
 }
 

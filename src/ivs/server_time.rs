@@ -1,31 +1,23 @@
-//! What the clock of IVS says, read from the `Date` of its answers.
+//! The clock of IVS, as the `Date` header of its answers shows it.
 //!
-//! A key pair is deleted when its last token has expired, and a machine whose clock is ahead would
-//! do so too early. IVS tells its own time with each answer, whatever the status, in whole seconds.
+//! IVS judges the expiry of tokens by its own clock. A machine whose clock is ahead would delete a key pair before
+//! its last token has expired, and one whose clock is behind would issue tokens that have expired already. Each answer
+//! of IVS shows its time, whatever the status, in whole seconds.
 //!
 //! An answer gives two bounds on IVS's clock: the `Date` is rounded down, and IVS wrote it at some time
 //! between the request and the answer. Only a clock outside of these bounds is known to differ
 //! ([`Clocks`]).
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
-use arc_swap::ArcSwapOption;
-use aws_sdk_ivs::{
-    config::{
-        ConfigBag, Intercept, RuntimeComponents, interceptors::BeforeTransmitInterceptorContextRef,
-    },
-    error::BoxError,
-    primitives::{DateTime, DateTimeFormat},
-};
-use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextRef;
-use aws_smithy_types::config_bag::{Storable, StoreReplace};
+use aws_sdk_ivs::primitives::{DateTime, DateTimeFormat};
 
-use crate::clock::{Clock, Moment, Timestamp};
+use crate::clock::{Moment, Timestamp};
 
-/// What a `Date` leaves open: it is rounded down to whole seconds.
+/// A `Date` is rounded down to whole seconds.
 const DATE_PRECISION: Duration = Duration::from_secs(1);
 
-/// How long an answer says what IVS's clock shows. Quartz drifts by less than half a second in that
+/// How long an answer shows what IVS's clock says. Quartz drifts by less than half a second in that
 /// time.
 const TRUSTED_FOR: Duration = Duration::from_hours(1);
 
@@ -39,31 +31,31 @@ const MIN_SKEW: Duration = DATE_PRECISION;
 /// The time of IVS's last answer, by its clock and by ours.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerTime {
-    /// The `Date` of the answer: whole seconds, rounded down.
+    /// The `Date` of the answer in whole seconds, rounded down.
     pub date: Timestamp,
     /// When IVS was asked, by the monotonic clock: the answer is dated between then and `received`.
     pub asked: Duration,
-    /// When the answer had come.
+    /// When the answer arrived.
     pub received: Moment,
 }
 
 impl ServerTime {
-    /// What the clock of IVS says at `now`, or a little less: the `Date`, and what our monotonic
+    /// Returns what the clock of IVS shows at `now`, or a little less: the `Date` plus the time that our monotonic
     /// clock counted since.
     ///
-    /// A machine that slept counted too little. Where that matters, ask IVS again first.
+    /// A machine that slept counted too little. Where that matters, call IVS again first.
     pub fn at(self, now: Moment) -> Timestamp {
         self.date + now.monotonic.saturating_sub(self.received.monotonic)
     }
 
-    /// How far our wall clock is from that of IVS at `now` at least, in either direction. Neither the
-    /// second that a `Date` leaves open nor the time that the call took looks like a difference.
+    /// Returns the smallest difference between our wall clock and that of IVS at `now`, in either direction. Neither
+    /// the rounding of a `Date` nor the time that the call took counts as a difference.
     pub fn skew_from(self, now: Moment) -> Duration {
         let (earliest, latest) = self.bounds(now);
         earliest.saturating_since(now.wall).max(now.wall.saturating_since(latest))
     }
 
-    /// The earliest and the latest time that IVS's clock may show at `now`.
+    /// Returns the earliest and the latest time that IVS's clock may show at `now`.
     fn bounds(self, now: Moment) -> (Timestamp, Timestamp) {
         let since_asked = now.monotonic.saturating_sub(self.asked);
         (self.at(now), self.date + DATE_PRECISION + since_asked)
@@ -87,7 +79,7 @@ pub struct Clocks {
 }
 
 impl Clocks {
-    /// At `now`, by the last answer of IVS.
+    /// Returns the clocks at `now`, by the last answer of IVS.
     pub fn new(now: Moment, answer: Option<ServerTime>) -> Self {
         Self {
             own: now.wall,
@@ -96,12 +88,12 @@ impl Clocks {
         }
     }
 
-    /// Whether IVS's last answer says what its clock shows now. If not, IVS should be asked again.
+    /// Returns whether IVS's last answer shows what its clock says now. If not, call IVS again.
     pub fn is_known(&self) -> bool {
         self.is_trusted
     }
 
-    /// The time that tokens are issued at: ours, unless IVS's clock is known to differ. Then it is the
+    /// Returns the time that tokens are issued at: ours, unless IVS's clock is known to differ. Then it is the
     /// earliest time that IVS's clock may show, because IVS judges `exp` by its own clock. That time is
     /// never ahead of IVS, so a lifetime of 600 s is accepted; and if our clock is behind, the token has
     /// not expired already.
@@ -112,7 +104,7 @@ impl Clocks {
         }
     }
 
-    /// The later of both clocks, which covers every token that was stamped by one of them. An answer
+    /// Returns the later of both clocks, which covers every token that was stamped by one of them. An answer
     /// that is no longer trusted counts, because it can only make this later.
     pub fn latest(&self) -> Timestamp {
         match self.ivs {
@@ -121,7 +113,7 @@ impl Clocks {
         }
     }
 
-    /// How far our clock is from IVS's, at least; negative if it is behind, 0 if no difference can be
+    /// Returns the smallest difference between our clock and IVS's; negative if it is behind, 0 if no difference can be
     /// seen, `None` if IVS's clock is not known.
     pub fn offset_millis(&self) -> Option<i64> {
         let (earliest, latest) = self.known()?;
@@ -133,7 +125,7 @@ impl Clocks {
         )
     }
 
-    /// The difference, if it exceeds `allowance`.
+    /// Returns the difference if it exceeds `allowance`.
     pub fn skew_over(&self, allowance: Duration) -> Option<Skew> {
         let offset = self.offset_millis()?;
         let by = Duration::from_millis(offset.unsigned_abs());
@@ -159,69 +151,8 @@ impl fmt::Display for Skew {
     }
 }
 
-/// Where the clients of a region leave the time of the last answer. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct LastServerTime(Arc<ArcSwapOption<ServerTime>>);
-
-impl LastServerTime {
-    pub(super) fn get(&self) -> Option<ServerTime> {
-        self.0.load().as_deref().copied()
-    }
-
-    /// To be hung into a client.
-    pub(super) fn reader(&self, clock: Clock) -> impl Intercept + use<> {
-        DateReader { last: self.clone(), clock }
-    }
-}
-
-/// Reads the `Date` of every answer.
-#[derive(Debug)]
-struct DateReader {
-    last: LastServerTime,
-    clock: Clock,
-}
-
-/// When an attempt of a call was sent.
-#[derive(Clone, Copy, Debug)]
-struct Asked(Duration);
-
-impl Storable for Asked {
-    type Storer = StoreReplace<Self>;
-}
-
-impl Intercept for DateReader {
-    fn name(&self) -> &'static str {
-        "DateReader"
-    }
-
-    fn read_before_transmit(
-        &self,
-        _: &BeforeTransmitInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        config.interceptor_state().store_put(Asked(self.clock.monotonic()));
-        Ok(())
-    }
-
-    // Before the answer is understood, so that errors and broken answers count too.
-    fn read_after_transmit(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        if let Some(date) = context.response().headers().get("date").and_then(parse)
-            && let Some(Asked(asked)) = config.load::<Asked>().copied()
-        {
-            let time = ServerTime { date, asked, received: Moment::of(&self.clock) };
-            self.last.0.store(Some(Arc::new(time)));
-        }
-        Ok(())
-    }
-}
-
-fn parse(date: &str) -> Option<Timestamp> {
+/// Reads an HTTP date.
+pub(super) fn parse_date(date: &str) -> Option<Timestamp> {
     let date = DateTime::from_str(date, DateTimeFormat::HttpDate).ok()?;
     Some(Timestamp::from_unix_seconds(date.secs()))
 }
@@ -243,9 +174,9 @@ mod tests {
 
     #[test]
     fn the_header_is_read_and_anything_else_is_not() {
-        assert_eq!(parse("Sun, 22 Nov 2026 08:55:00 GMT"), Some(DATE));
+        assert_eq!(parse_date("Sun, 22 Nov 2026 08:55:00 GMT"), Some(DATE));
         for text in ["", "2026-11-22T08:55:00Z", "Sun, 22 Nov 2026", "1795337700"] {
-            assert_eq!(parse(text), None, "{text:?}");
+            assert_eq!(parse_date(text), None, "{text:?}");
         }
     }
 

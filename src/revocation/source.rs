@@ -1,4 +1,4 @@
-//! The door to IVS for revocations, as small as they need it, so that a simulation can stand behind it.
+//! The calls of IVS that revocations need; a simulation implements them too.
 
 use std::fmt;
 
@@ -9,18 +9,18 @@ use crate::{
     ivs::{Clocks, IvsError, RegionalIvs, ViewerSession, ViewerSessionError},
 };
 
-/// What revokes in one region. Each call is made once.
+/// The calls that revoke in one region. Each is made once.
 pub(super) trait RevocationSource: fmt::Debug + Send + Sync {
     /// `StartViewerSessionRevocation`.
     fn revoke_one<'a>(&'a self, session: &'a ViewerSession) -> BoxFuture<'a, Result<(), IvsError>>;
 
-    /// `BatchStartViewerSessionRevocation` of 1 to 20 sessions: those that were not revoked.
+    /// `BatchStartViewerSessionRevocation` of 1 to 20 sessions. Returns those that were not revoked.
     fn revoke_batch<'a>(
         &'a self,
         sessions: &'a [ViewerSession],
     ) -> BoxFuture<'a, Result<Vec<ViewerSessionError>, IvsError>>;
 
-    /// Our clock at `now`, and what is known of IVS's.
+    /// Returns our clock at `now`, and what is known of IVS's.
     fn clocks(&self, now: Moment) -> Clocks;
 }
 

@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::{clock::Timestamp, ivs::arn::ChannelArn, tokens::claims::ViewerId};
 
@@ -36,7 +36,7 @@ impl Default for RevokedVersions {
 impl RevokedVersions {
     /// The last version that was revoked, if it is remembered.
     pub(super) fn last(&self, channel: &ChannelArn, viewer: &ViewerId) -> Option<i32> {
-        self.lock().get(&key(channel, viewer)).copied()
+        self.versions.lock().get(&key(channel, viewer)).copied()
     }
 
     /// Remembers that an explicit version is about to be revoked.
@@ -70,7 +70,7 @@ impl RevokedVersions {
         now: Timestamp,
         change: impl FnOnce(Option<i32>) -> i32,
     ) -> i32 {
-        let mut versions = self.lock();
+        let mut versions = self.versions.lock();
         let key = key(channel, viewer);
         let last = versions.get(&key).copied();
         let version = change(last);
@@ -79,10 +79,6 @@ impl RevokedVersions {
             make_room(&mut versions, now);
         }
         version
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, i32>> {
-        self.versions.lock()
     }
 }
 
@@ -157,14 +153,14 @@ mod tests {
         for number in 0..1000 {
             revoke(&format!("past-{number}"), SECOND - 1);
             revoke(&format!("far-{number}"), i32::MAX - number);
-            assert!(versions.lock().len() <= 100);
+            assert!(versions.versions.lock().len() <= 100);
         }
         assert_eq!(versions.last(&demo, &viewer("now")), Some(SECOND + 5));
         // All the same: none is more important than the others.
         let versions = RevokedVersions { capacity: 10, ..RevokedVersions::default() };
         for number in 0..100 {
             versions.revoke_up_to(&demo, &viewer(&number.to_string()), i32::MAX, NOW);
-            assert!(versions.lock().len() <= 10);
+            assert!(versions.versions.lock().len() <= 10);
         }
     }
 }

@@ -86,7 +86,7 @@ fn an_iam_that_does_not_answer_is_a_warning() {
     let examined = world.keys_with(&own, &["doctor", "--simulate", "--output", "json"]);
     assert_eq!(examined.code, Some(0), "{examined:?}");
     assert_eq!(codes(&examined.json(), "warning"), ["simulation_failed"]);
-    assert!(examined.stdout.contains("AWS STS could not tell"), "{examined:?}");
+    assert!(examined.stdout.contains("AWS STS could not return the identity"), "{examined:?}");
 }
 
 fn codes<'a>(examined: &'a Value, severity: &str) -> Vec<&'a str> {

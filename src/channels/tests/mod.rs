@@ -2,6 +2,7 @@
 //! counts the calls, holds them, or answers in place of IVS as IVS does when it is in trouble.
 
 mod lookups;
+mod simulation;
 mod trouble;
 
 use std::{

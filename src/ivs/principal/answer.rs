@@ -1,14 +1,14 @@
-//! The XML that IAM answers with, as far as it is needed.
+//! Reads the parts of IAM's XML answers that are needed.
 
 use std::collections::BTreeMap;
 
 use aws_smithy_xml::decode::{Document, try_data};
 
-/// What `SimulatePrincipalPolicy` decided, by action; `None` where it is no such answer.
+/// Returns what `SimulatePrincipalPolicy` decided, by action; `None` if this is not its answer.
 pub(super) fn decisions(xml: &str) -> Option<BTreeMap<String, bool>> {
     let mut decisions = BTreeMap::new();
     let (mut action, mut decision) = (None, None);
-    // Each result has one of both, in whatever order.
+    // Each result has one of both, in any order.
     for (name, text) in texts(xml, &["EvalActionName", "EvalDecision"])? {
         match name {
             "EvalActionName" => action = Some(text),
@@ -24,12 +24,12 @@ pub(super) fn decisions(xml: &str) -> Option<BTreeMap<String, bool>> {
     (!decisions.is_empty()).then_some(decisions)
 }
 
-/// The ARN in the answer to `GetRole`.
+/// Returns the ARN in the answer to `GetRole`.
 pub(super) fn role_arn(xml: &str) -> Option<String> {
     texts(xml, &["Arn"])?.into_iter().next().map(|(_, arn)| arn)
 }
 
-/// Code and message of an error.
+/// Returns the code and message of an error.
 pub(super) fn failure(xml: &str) -> Option<(String, String)> {
     let texts = texts(xml, &["Code", "Message"])?;
     let first =
@@ -37,7 +37,7 @@ pub(super) fn failure(xml: &str) -> Option<(String, String)> {
     Some((first("Code")?, first("Message").unwrap_or_default()))
 }
 
-/// The texts of all elements with these names, in their order; `None` where one has elements inside.
+/// Returns the texts of all elements with these names, in their order; `None` if one contains elements.
 fn texts<'a>(xml: &str, wanted: &[&'a str]) -> Option<Vec<(&'a str, String)>> {
     let mut document = Document::new(xml);
     let mut texts = Vec::new();
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decisions_are_read_in_whatever_order_their_members_come() {
+    fn decisions_are_read_with_their_members_in_any_order() {
         let xml = "<SimulatePrincipalPolicyResponse \
                    xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\">\
                    <SimulatePrincipalPolicyResult><IsTruncated>false</IsTruncated>\
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_is_read_with_its_path_and_an_error_with_its_code() {
+    fn role_is_read_with_its_path_and_error_with_its_code() {
         let arn = "arn:aws:iam::123456789012:role/ecs/playback";
         let xml = format!(
             "<GetRoleResponse><GetRoleResult><Role><Path>/ecs/</Path><Arn>{arn}</Arn>\
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_something_else_is_no_answer() {
+    fn other_texts_are_not_answers() {
         for text in ["", "not xml", "<html><body>Bad gateway</body></html>", "{\"a\":1}", "<Code>"]
         {
             assert_eq!(decisions(text), None, "{text}");

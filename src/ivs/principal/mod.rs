@@ -1,8 +1,8 @@
-//! Whose credentials these are, and what IAM says they may do.
+//! The identity of the credentials, and what IAM allows them.
 //!
-//! For `keys doctor --simulate` alone. Of IAM this needs two calls, and the SDK's client for it takes
-//! minutes to build. So they are made here: `query` signs a call with the SDK's signer and sends it,
-//! `answer` reads the XML.
+//! Only `keys doctor --simulate` uses it. It needs two operations of IAM, and the SDK's client for IAM, which has more
+//! than 170, takes minutes to build. So the calls are made here: `query` signs a call with the SDK's signer and sends
+//! it, and `answer` reads the XML.
 
 mod answer;
 mod query;
@@ -21,49 +21,48 @@ use crate::clock::Timestamp;
 pub struct Question {
     /// As `ivs:GetChannel`.
     pub actions: Vec<&'static str>,
-    /// An ARN, in which `*` stands for itself: policies that are about all of a kind match it.
+    /// An ARN, in which `*` is a literal: policies for all resources of a kind match it.
     pub resource: String,
 }
 
-/// Why IAM could not tell what the credentials may do.
+/// Why it is unknown what the credentials may do.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SimulationError {
     /// There are no credentials, or AWS STS does not know them.
-    #[error("whose the credentials are, AWS STS could not tell: {reason}")]
+    #[error("AWS STS could not return the identity of the credentials: {reason}")]
     Identity {
         /// What happened.
         reason: String,
     },
     /// IAM simulates the policies of users and roles.
     #[error(
-        "IAM can tell this of a user or a role, and the credentials are those of {arn}; use a user's \
-         or a role's"
+        "IAM can simulate a user or a role, but these credentials belong to {arn}; use those of a user or a role"
     )]
     OtherPrincipal {
-        /// Whose they are.
+        /// Their owner.
         arn: String,
     },
     /// The credentials may not ask.
     #[error(
-        "IAM denied the question ({code}): {message}. Allow iam:SimulatePrincipalPolicy and \
-         iam:GetRole on the role or user itself, or leave out --simulate"
+        "IAM denied the simulation ({code}): {message}. Allow iam:SimulatePrincipalPolicy and \
+         iam:GetRole on the role or user itself, or omit --simulate"
     )]
     Denied {
         /// The error code on the wire.
         code: String,
-        /// AWS's own sentence.
+        /// AWS's message.
         message: String,
     },
-    /// IAM refused the question for another reason.
-    #[error("IAM refused the question ({code}): {message}")]
+    /// IAM refused the simulation for another reason.
+    #[error("IAM refused the simulation ({code}): {message}")]
     Refused {
         /// The error code on the wire.
         code: String,
-        /// AWS's own sentence.
+        /// AWS's message.
         message: String,
     },
-    /// IAM could not be asked, or its answer not be read.
-    #[error("IAM cannot be asked: {reason}")]
+    /// IAM could not be called, or its answer not be read.
+    #[error("IAM cannot be used: {reason}")]
     Unavailable {
         /// What happened.
         reason: String,
@@ -75,7 +74,7 @@ impl SimulationError {
         Self::Unavailable { reason: reason.into() }
     }
 
-    /// [`IvsError`] speaks of IVS where it says who failed.
+    /// The messages of [`IvsError`] name IVS.
     fn identity(error: &IvsError) -> Self {
         let reason = match error {
             IvsError::Unavailable { reason } => reason.clone(),
@@ -97,8 +96,8 @@ impl SimulationError {
 }
 
 impl IvsRegions {
-    /// What IAM says of each action: whether the policies of the credentials' user or role allow it.
-    /// An action that it says nothing of is absent.
+    /// Returns for each action whether the policies of the credentials' user or role allow it, as IAM decides.
+    /// An action without a decision is absent.
     ///
     /// # Errors
     ///
@@ -116,21 +115,21 @@ impl IvsRegions {
         let mut arn = principal.arn();
         let mut decisions = BTreeMap::new();
         for question in questions {
-            let mut told = iam.simulate(&arn, question).await;
-            if let (Err(error), Principal::Role { name, .. }) = (&told, &principal)
+            let mut decided = iam.simulate(&arn, question).await;
+            if let (Err(error), Principal::Role { name, .. }) = (&decided, &principal)
                 && error.is_no_such_entity()
             {
-                // The role has a path, which the name of its session leaves out.
+                // The role has a path, which the ARN of its session omits.
                 arn = iam.role_arn(name).await?;
-                told = iam.simulate(&arn, question).await;
+                decided = iam.simulate(&arn, question).await;
             }
-            decisions.extend(told?);
+            decisions.extend(decided?);
         }
         Ok(decisions)
     }
 }
 
-/// Whose policies count.
+/// The user or role whose policies are simulated.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Principal {
     User { arn: String },
@@ -138,7 +137,7 @@ enum Principal {
 }
 
 impl Principal {
-    /// The ARN of a user, or of a role that has no path.
+    /// Returns the ARN of a user, or of a role without a path.
     fn arn(&self) -> String {
         match self {
             Self::User { arn } => arn.clone(),
@@ -150,7 +149,7 @@ impl Principal {
 impl FromStr for Principal {
     type Err = SimulationError;
 
-    /// From what STS calls the caller.
+    /// Parses the ARN of the caller as STS returns it.
     fn from_str(arn: &str) -> Result<Self, SimulationError> {
         let other = || SimulationError::OtherPrincipal { arn: arn.to_owned() };
         let mut parts = arn.splitn(6, ':').skip(2);
@@ -168,7 +167,7 @@ impl FromStr for Principal {
     }
 }
 
-/// IAM, with the credentials of this process.
+/// Calls IAM with the credentials of this process.
 struct Iam {
     endpoint: Endpoint,
 }
@@ -181,7 +180,7 @@ impl Iam {
         Ok(Self { endpoint: Endpoint::new(aws, credentials, now)? })
     }
 
-    /// `SimulatePrincipalPolicy`
+    /// Calls `SimulatePrincipalPolicy`.
     async fn simulate(
         &self,
         arn: &str,
@@ -199,7 +198,7 @@ impl Iam {
         answer::decisions(&answer).ok_or_else(unreadable)
     }
 
-    /// `GetRole`: the role's ARN with its path.
+    /// Calls `GetRole`. Returns the role's ARN with its path.
     async fn role_arn(&self, name: &str) -> Result<String, SimulationError> {
         let answer = self.endpoint.call("GetRole", &[("RoleName".to_owned(), name)]).await?;
         answer::role_arn(&answer).ok_or_else(unreadable)
@@ -215,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_counts_as_its_role_and_a_user_as_itself() {
+    fn session_counts_as_its_role_and_user_as_itself() {
         let session = "arn:aws:sts::123456789012:assumed-role/playback/i-0abc";
         let principal: Principal = session.parse().unwrap();
         assert_eq!(principal.arn(), "arn:aws:iam::123456789012:role/playback");
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_policies_cannot_be_simulated_is_named() {
+    fn other_principals_are_named_in_the_error() {
         for arn in [
             "arn:aws:iam::123456789012:root",
             "arn:aws:sts::123456789012:federated-user/anna",

@@ -1,4 +1,4 @@
-//! One call of the AWS Query protocol to IAM: signed, sent, answered.
+//! One call of the AWS Query protocol to IAM: signing, sending, reading the answer.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +9,6 @@ use aws_sigv4::{
     sign::v4,
 };
 use aws_smithy_runtime_api::client::identity::Identity;
-use aws_types::service_config::ServiceConfigKey;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{Request, header::CONTENT_TYPE};
@@ -18,12 +17,12 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use url::{Url, form_urlencoded};
 
 use super::{SimulationError, answer};
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, ivs::regions::own_endpoint};
 
 /// IAM is one service for all regions.
 const ENDPOINT: &str = "https://iam.amazonaws.com/";
 
-/// The region that calls to it are signed for.
+/// The region that its calls are signed for.
 const SIGNING_REGION: &str = "us-east-1";
 
 /// The version of its API.
@@ -31,13 +30,13 @@ const VERSION: &str = "2010-05-08";
 
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
-/// An answer that takes longer is none.
+/// How long a call may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most of an answer that is read, in bytes.
+/// The limit of an answer, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-/// Where IAM is, and what calls to it are signed with.
+/// The endpoint of IAM, and what its calls are signed with.
 pub(super) struct Endpoint {
     url: Url,
     identity: Identity,
@@ -50,16 +49,16 @@ impl Endpoint {
         credentials: Credentials,
         now: Timestamp,
     ) -> Result<Self, SimulationError> {
-        let url = own_endpoint(aws).unwrap_or_else(|| ENDPOINT.to_owned());
+        let url = own_endpoint(aws, "iam").unwrap_or_else(|| ENDPOINT.to_owned());
         let url = url.parse().map_err(|_| {
-            SimulationError::unavailable("AWS_ENDPOINT_URL_IAM or AWS_ENDPOINT_URL is no URL")
+            SimulationError::unavailable("AWS_ENDPOINT_URL_IAM or AWS_ENDPOINT_URL is not a URL")
         })?;
         let since_epoch = u64::try_from(now.unix_millis()).unwrap_or_default();
         let now = SystemTime::UNIX_EPOCH + Duration::from_millis(since_epoch);
         Ok(Self { url, identity: credentials.into(), now })
     }
 
-    /// The text of an answer without error.
+    /// Makes a call. Returns the text of a successful answer.
     pub(super) async fn call(
         &self,
         action: &str,
@@ -114,17 +113,6 @@ impl Endpoint {
     }
 }
 
-/// An endpoint that the environment or a profile names, for IAM or for all services.
-fn own_endpoint(aws: &SdkConfig) -> Option<String> {
-    let key = ServiceConfigKey::builder()
-        .service_id("iam")
-        .env("AWS_ENDPOINT_URL")
-        .profile("endpoint_url")
-        .build();
-    let for_iam = key.ok().and_then(|key| aws.service_config()?.load_config(key));
-    for_iam.or_else(|| aws.endpoint_url().map(str::to_owned))
-}
-
 async fn exchange(request: Request<Full<Bytes>>) -> Result<(u16, String), SimulationError> {
     let unavailable = |reason: &str| SimulationError::unavailable(reason);
     let connector = HttpsConnectorBuilder::new()
@@ -138,7 +126,8 @@ async fn exchange(request: Request<Full<Bytes>>) -> Result<(u16, String), Simula
     let response = response.map_err(|_| unavailable("no connection to its endpoint"))?;
     let status = response.status().as_u16();
     let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-    let body = body.map_err(|_| unavailable("its answer broke off or is too large"))?.to_bytes();
+    let body =
+        body.map_err(|_| unavailable("its answer was interrupted or is too large"))?.to_bytes();
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }
 
@@ -147,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_is_signed_with_everything_that_it_says() {
+    fn signature_covers_the_body_and_the_session_token() {
         let credentials =
             Credentials::new("AKID", "secret", Some("session".to_owned()), None, "test");
         let now = Timestamp::from_unix_seconds(1_795_337_700);

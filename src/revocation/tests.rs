@@ -10,15 +10,19 @@ use futures_util::future::{BoxFuture, join_all};
 use proptest::prelude::*;
 use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::time::sleep;
+use tokio_util::task::TaskTracker;
 
-use super::{lanes::Operation, *};
+use super::{source::RevocationSource, *};
 use crate::{
-    clock::Moment,
-    ivs::{Clocks, IvsError, ViewerSession, ViewerSessionError, budget::Stopwatch},
+    clock::{Clock, Moment},
+    ivs::{
+        Clocks, IvsError, ViewerSession, ViewerSessionError,
+        dispatch::{Route, budget::Stopwatch},
+    },
     secret::seeded,
 };
 
-/// Sessions of this viewer up to this version, on a channel of us-west-2.
+/// Returns the sessions of this viewer up to this version, on a channel of us-west-2.
 pub(super) fn session(viewer: &str, versions_up_to: i32) -> ViewerSession {
     ViewerSession { channel: channel("us-west-2"), viewer_id: viewer.to_owned(), versions_up_to }
 }
@@ -100,13 +104,14 @@ impl Model {
         most.mul_f64(self.state().rng.random_range(0.0..=1.0))
     }
 
-    /// Viewers that begin with `bad-` are of a channel that IVS does not know; `poison` spoils a batch.
+    /// The channel of viewers that begin with `bad-` is unknown to IVS, which refuses a batch with `poison`.
     async fn call(
         &self,
-        operation: Operation,
+        route: Route,
         sessions: &[ViewerSession],
     ) -> Result<Vec<ViewerSessionError>, IvsError> {
-        assert!((1..=operation.size()).contains(&sessions.len()));
+        let size = if route == Route::Batch { 20 } else { 1 };
+        assert!((1..=size).contains(&sessions.len()));
         let under_way = {
             let mut state = self.state();
             state.under_way += 1;
@@ -114,7 +119,7 @@ impl Model {
         };
         assert!(under_way <= 7 * self.weather.processes.max(1), "{under_way} calls are unanswered");
         sleep(self.some_of(self.weather.latency)).await;
-        let answer = self.carry_out(operation, sessions);
+        let answer = self.carry_out(route, sessions);
         sleep(self.some_of(self.weather.latency)).await;
         self.state().under_way -= 1;
         answer
@@ -122,7 +127,7 @@ impl Model {
 
     fn carry_out(
         &self,
-        operation: Operation,
+        route: Route,
         sessions: &[ViewerSession],
     ) -> Result<Vec<ViewerSessionError>, IvsError> {
         let (now, weather) = (self.time.elapsed(), self.weather);
@@ -132,10 +137,10 @@ impl Model {
             return Err(IvsError::TimedOut);
         }
         state.calls += 1;
-        let name = if operation == Operation::Batch { "batch" } else { "single" };
+        let (name, quota) = if route == Route::Batch { ("batch", 2) } else { ("single", 10) };
         let window = state.arrived.entry(name).or_default();
         window.retain(|call| now.saturating_sub(*call) < Duration::from_secs(1));
-        if window.len() >= usize::try_from(operation.quota()).unwrap() {
+        if window.len() >= quota {
             state.over_quota += 1;
             return Err(IvsError::Throttled);
         }
@@ -172,7 +177,7 @@ impl Model {
 impl RevocationSource for Arc<Model> {
     fn revoke_one<'a>(&'a self, session: &'a ViewerSession) -> BoxFuture<'a, Result<(), IvsError>> {
         Box::pin(async move {
-            match self.call(Operation::Single, std::slice::from_ref(session)).await?.as_slice() {
+            match self.call(Route::Single, std::slice::from_ref(session)).await?.as_slice() {
                 [] => Ok(()),
                 _ => Err(IvsError::NotFound),
             }
@@ -187,7 +192,7 @@ impl RevocationSource for Arc<Model> {
         &'a self,
         sessions: &'a [ViewerSession],
     ) -> BoxFuture<'a, Result<Vec<ViewerSessionError>, IvsError>> {
-        Box::pin(self.call(Operation::Batch, sessions))
+        Box::pin(self.call(Route::Batch, sessions))
     }
 }
 
@@ -213,7 +218,7 @@ async fn revoke(service: &ViewerSessions, wanted: Vec<Wanted>) -> Outcomes {
 }
 
 fn errors(outcomes: &Outcomes) -> Vec<RevokeError> {
-    outcomes.iter().filter_map(|it| it.as_ref().err()).map(|it| it.error).collect()
+    outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).map(|left| left.error).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,7 +236,7 @@ async fn five_hundred_are_revoked_in_under_15_s_and_inside_the_quotas() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_of_the_calls_throttled_only_cost_time() {
+async fn throttling_of_half_of_the_calls_only_costs_time() {
     let weather = Weather { throttled_every: 2, ..Weather::default() };
     let model = Model::new(weather, 1);
     let service = service(&[("us-west-2", &model)]);
@@ -275,7 +280,7 @@ async fn regions_have_quotas_of_their_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_poisonous_session_fails_alone() {
+async fn refused_session_fails_alone() {
     let model = Model::new(Weather::default(), 1);
     let service = service(&[("us-west-2", &model)]);
     let mut all = many("v", 40);
@@ -286,7 +291,7 @@ async fn one_poisonous_session_fails_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_done_in_a_minute_comes_back_and_is_left() {
+async fn sessions_left_after_a_minute_are_returned_and_no_longer_sent() {
     let weather = Weather { throttled_every: 1, ..Weather::default() };
     let model = Model::new(weather, 1);
     let service = service(&[("us-west-2", &model)]);
@@ -295,11 +300,11 @@ async fn what_is_not_done_in_a_minute_comes_back_and_is_left() {
     assert!(model.time.elapsed() < BOUND + Duration::from_secs(1));
     let calls = model.state().calls;
     sleep(Duration::from_secs(30)).await;
-    assert!(model.state().calls <= calls + 1, "nobody waits for these any more");
+    assert!(model.state().calls <= calls + 1, "no one waits for these any longer");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_is_told_before_the_minute_is_over() {
+async fn outage_is_reported_before_the_minute_is_over() {
     let weather = Weather { is_out: true, ..Weather::default() };
     let model = Model::new(weather, 1);
     let service = service(&[("us-west-2", &model)]);
@@ -309,13 +314,13 @@ async fn an_outage_is_told_before_the_minute_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crowd_is_told_when_to_come_back_and_a_single_viewer_still_gets_in() {
+async fn full_queue_reports_when_to_retry_and_still_admits_a_single_viewer() {
     let model = Model::new(Weather::default(), 1);
     let service = service(&[("us-west-2", &model)]);
     let admitted: Vec<_> = (0..3).map(|_| service.admit(&many("v", 500)).unwrap()).collect();
-    let crowded = service.admit(&many("v", 500)).unwrap_err();
-    assert!(crowded.retry_after >= Duration::from_secs(1));
-    assert!(crowded.retry_after < Duration::from_secs(15), "{crowded:?}");
+    let full = service.admit(&many("v", 500)).unwrap_err();
+    assert!(full.retry_after >= Duration::from_secs(1));
+    assert!(full.retry_after < Duration::from_secs(15), "{full:?}");
     let more = service.admit(&many("v", 300)).unwrap();
     service.admit(&many("v", 21)).unwrap_err();
     service.admit(&many("v", 20)).unwrap();
@@ -325,7 +330,7 @@ async fn a_crowd_is_told_when_to_come_back_and_a_single_viewer_still_gets_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_shutdown_the_rest_is_cut_off_and_told() {
+async fn shutdown_cuts_off_the_remaining_sessions_and_reports_them() {
     let model = Model::new(Weather::default(), 1);
     let service = service(&[("us-west-2", &model)]);
     let request = {
@@ -338,12 +343,12 @@ async fn at_shutdown_the_rest_is_cut_off_and_told() {
     let outcomes = request.await.unwrap();
     let left = errors(&outcomes);
     assert!(left.len() > 200 && left.len() < 350, "{}", left.len());
-    assert!(left.iter().all(|it| *it == RevokeError::Stopped));
+    assert!(left.iter().all(|error| *error == RevokeError::Stopped));
     assert!(model.time.elapsed() < Duration::from_secs(6));
 
-    // One that is done in time is waited for.
+    // A request that ends in time is waited for.
     let request = {
-        let service = simulation::service(&[("us-west-2", &model)]);
+        let service = tests::service(&[("us-west-2", &model)]);
         let other = service.clone();
         let request = service.in_background(async move { revoke(&other, many("w", 100)).await });
         service.drain(Duration::from_secs(10)).await;
@@ -373,7 +378,7 @@ proptest! {
     /// Whatever callers and IVS do: each item has one outcome, what is said to be revoked is, the quota
     /// is kept, and nobody waits for longer than a minute.
     #[test]
-    fn every_outcome_is_true(
+    fn every_outcome_holds(
         requests in prop::collection::vec(
             (0_u64..20_000, prop::collection::vec((0_u16..60, 0_i32..4), 1..120)), 1..8,
         ),
@@ -406,7 +411,7 @@ proptest! {
                     assert_eq!(outcomes.len(), items.len());
                     for ((viewer, version), outcome) in items.iter().zip(outcomes) {
                         let state = model.state();
-                        let known = state.revoked.get(&format!("v{viewer}")).map(|it| it.0);
+                        let known = state.revoked.get(&format!("v{viewer}")).map(|known| known.0);
                         match outcome {
                             Ok(revoked) => {
                                 assert_eq!(revoked.version, *version);

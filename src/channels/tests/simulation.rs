@@ -1,14 +1,14 @@
 //! The directory under paused time, against a model of IVS with weather.
 //!
-//! Clients ask for channels at random moments while the model delays, throttles, fails, and says odd
-//! things; one of them may spray made-up ARNs. Whatever happens:
+//! Clients look channels up at random moments while the model delays, throttles, fails, and gives odd answers;
+//! one of them may send many made-up ARNs. Whatever happens:
 //!
 //! - no second at IVS sees more calls of an operation than `channels.calls_per_second`
 //! - no caller waits past its deadline, and none is left without an answer
 //! - no answer is wrong: a channel is found as it is, and only what is absent is not found
 //! - no honest client starves: in fair weather each of its lookups succeeds, in any other most do
 //!
-//! Not a failure: that the sprayer is refused, or that a lookup fails which IVS let down.
+//! It is not a failure that the sender of made-up ARNs is refused, or that a lookup fails because IVS fails.
 //!
 //! A world is made from its seed alone. A failure names the seed; put it into [`SEEDS`] to replay it.
 
@@ -25,16 +25,15 @@ use tokio::{task::JoinSet, time::sleep};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    desk::Operation,
-    source::{ChannelSource, ListedPage},
-    tests::SETTINGS,
+    super::source::{ChannelSource, ListedPage},
     *,
 };
 use crate::{
     clock::{Clock, ManualClock, Timestamp},
     ivs::{
-        BatchError, BatchGetChannel, Channel as IvsChannel, IvsError, arn::ChannelArn,
-        budget::Stopwatch,
+        BatchError, BatchGetChannel, Channel as IvsChannel, IvsError,
+        arn::ChannelArn,
+        dispatch::{Route, budget::Stopwatch},
     },
     telemetry::metrics::Metrics,
 };
@@ -83,7 +82,7 @@ struct Model {
     rng: Mutex<StdRng>,
     time: Stopwatch,
     /// When calls arrived.
-    arrivals: Mutex<Vec<(Operation, Duration)>>,
+    arrivals: Mutex<Vec<(Route, Duration)>>,
 }
 
 impl Model {
@@ -96,13 +95,13 @@ impl Model {
     }
 
     /// The way there and back, and what the weather does meanwhile.
-    async fn travel(&self, operation: Operation) -> Result<(), IvsError> {
+    async fn travel(&self, route: Route) -> Result<(), IvsError> {
         // A new connection, now and then.
         let there = if self.happens(5) { 950 } else { 100 };
         sleep(Duration::from_millis(self.draw(1..there).into())).await;
         let calls = {
             let mut arrivals = self.arrivals.lock().unwrap();
-            arrivals.push((operation, self.time.elapsed()));
+            arrivals.push((route, self.time.elapsed()));
             arrivals.len()
         };
         let back = if self.happens(self.weather.slow) { 1000..6000 } else { 1..100 };
@@ -144,7 +143,7 @@ impl ChannelSource for Model {
         arn: &'a ChannelArn,
     ) -> BoxFuture<'a, Result<IvsChannel, IvsError>> {
         Box::pin(async move {
-            self.travel(Operation::GetChannel).await?;
+            self.travel(Route::Single).await?;
             channel(arn)
         })
     }
@@ -155,7 +154,7 @@ impl ChannelSource for Model {
     ) -> BoxFuture<'a, Result<BatchGetChannel, IvsError>> {
         Box::pin(async move {
             assert!((1..=50).contains(&arns.len()), "IVS takes 1 to 50");
-            self.travel(Operation::BatchGetChannel).await?;
+            self.travel(Route::Batch).await?;
             let mut answer = BatchGetChannel::default();
             for arn in arns {
                 let error = |code: &str| BatchError {
@@ -240,7 +239,7 @@ impl World {
     }
 
     /// Lets everybody visit, and returns what they tell and when calls arrived at IVS.
-    async fn run(self, rng: StdRng) -> (Vec<Report>, Vec<(Operation, Duration)>) {
+    async fn run(self, rng: StdRng) -> (Vec<Report>, Vec<(Route, Duration)>) {
         let time = Stopwatch::start();
         let model = Arc::new(Model {
             weather: self.weather,
@@ -264,7 +263,7 @@ impl World {
             [(region, source)],
             settings,
             clock,
-            tasks.clone(),
+            &tasks,
             Metrics::default(),
         );
         let mut visits = JoinSet::new();
@@ -313,18 +312,18 @@ fn judge(
     calls_per_second: f64,
     visits: usize,
     reports: &[Report],
-    mut arrivals: Vec<(Operation, Duration)>,
+    mut arrivals: Vec<(Route, Duration)>,
 ) -> Result<(), String> {
     let demand = |holds: bool, fault: &dyn Fn() -> String| holds.then_some(()).ok_or_else(fault);
     demand(reports.len() == visits, &|| format!("{} of {visits} answered", reports.len()))?;
     arrivals.sort_by_key(|(_, at)| *at);
-    for operation in Operation::ALL {
-        let at: Vec<_> = arrivals.iter().filter(|it| it.0 == operation).map(|it| it.1).collect();
+    for route in [Route::Batch, Route::Single] {
+        let at: Vec<_> = arrivals.iter().filter(|it| it.0 == route).map(|it| it.1).collect();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small rate")]
         let most = calls_per_second as usize;
         for window in at.windows(most + 1) {
             let crowded = window[most] <= window[0] + Duration::from_secs(1);
-            demand(!crowded, &|| format!("{operation:?} at {window:?}"))?;
+            demand(!crowded, &|| format!("{route:?} at {window:?}"))?;
         }
     }
     let mut honest: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
@@ -362,7 +361,7 @@ fn judge(
 }
 
 #[test]
-fn whatever_the_weather() {
+fn every_world_keeps_the_rules() {
     for seed in SEEDS {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
