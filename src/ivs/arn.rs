@@ -2,8 +2,8 @@
 //!
 //! The form is fixed by the service model:
 //! `arn:aws:ivs:{region}:{account}:{kind}/{id}` with region `[a-z0-9-]+`, id `[a-zA-Z0-9-]+`, and
-//! at most 128 characters in all. Accounts have 12 digits. This is the one file of `ivs` that the
-//! emulator uses too.
+//! at most 128 characters in all. Accounts have 12 digits. This is the only file of `ivs` that the
+//! emulator uses, too.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -17,12 +17,12 @@ pub const MAX_ARN_LENGTH: usize = 128;
 pub struct Region(Arc<str>);
 
 impl Region {
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Names as a sentence lists them.
+    /// Returns the names as a sentence lists them.
     pub fn list(regions: &[Self]) -> String {
         regions.iter().map(Self::as_str).collect::<Vec<_>>().join(", ")
     }
@@ -45,7 +45,7 @@ impl FromStr for Region {
 pub struct AccountId(Arc<str>);
 
 impl AccountId {
-    /// The 12 digits.
+    /// Returns the 12 digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -62,7 +62,7 @@ impl FromStr for AccountId {
     }
 }
 
-/// What kind of IVS resource an ARN names.
+/// The kind of IVS resource that an ARN names.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum ResourceKind {
     /// `channel`
@@ -87,7 +87,7 @@ impl ResourceKind {
         Self::StreamKey,
     ];
 
-    /// The word in the ARN.
+    /// Returns the word in the ARN.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Channel => "channel",
@@ -114,7 +114,7 @@ struct Parts {
 }
 
 impl Arn {
-    /// The ARN of these parts.
+    /// Returns the ARN of these parts.
     ///
     /// # Errors
     ///
@@ -142,27 +142,27 @@ impl Arn {
         })))
     }
 
-    /// The whole ARN.
+    /// Returns the whole ARN.
     pub fn as_str(&self) -> &str {
         &self.0.text
     }
 
-    /// The region it lives in.
+    /// Returns the region of the resource.
     pub fn region(&self) -> &Region {
         &self.0.region
     }
 
-    /// The account that owns it.
+    /// Returns the account that owns the resource.
     pub fn account(&self) -> &AccountId {
         &self.0.account
     }
 
-    /// What it names.
+    /// Returns the kind of the resource.
     pub fn kind(&self) -> ResourceKind {
         self.0.kind
     }
 
-    /// The last part, as in a playback URL.
+    /// Returns the last part, as in a playback URL.
     pub fn id(&self) -> &str {
         &self.0.id
     }
@@ -187,10 +187,10 @@ impl FromStr for Arn {
     }
 }
 
-/// Why a text is not the ARN that was asked for. Never repeats the text.
+/// Why a text is not the required ARN. Never repeats the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ArnError {
-    /// It does not begin as an ARN of IVS does.
+    /// It does not begin like an ARN of IVS.
     #[error("an ARN of Amazon IVS begins with arn:aws:ivs:REGION:ACCOUNT:")]
     Prefix,
     /// The region has other characters than `[a-z0-9-]`.
@@ -202,12 +202,12 @@ pub enum ArnError {
     /// An unknown resource word.
     #[error("the ARN names no known kind of IVS resource")]
     Kind,
-    /// A known resource word, but not the one that is needed here.
+    /// A known resource word, but not the required one.
     #[error("the ARN is of a {found}, not of a {expected}", found = .found.as_str(), expected = .expected.as_str())]
     OtherKind {
         /// What the ARN names.
         found: ResourceKind,
-        /// What was needed.
+        /// What is required.
         expected: ResourceKind,
     },
     /// The last part is empty or has other characters than `[a-zA-Z0-9-]`.
@@ -225,7 +225,7 @@ macro_rules! arn_of_kind {
         pub struct $name(Arn);
 
         impl $name {
-            /// The ARN of this kind with these parts.
+            /// Returns the ARN of this kind with these parts.
             ///
             /// # Errors
             ///
@@ -234,22 +234,22 @@ macro_rules! arn_of_kind {
                 Arn::new(region, account, $kind, id).map(Self)
             }
 
-            /// The whole ARN.
+            /// Returns the whole ARN.
             pub fn as_str(&self) -> &str {
                 self.0.as_str()
             }
 
-            /// The region it lives in.
+            /// Returns the region of the resource.
             pub fn region(&self) -> &Region {
                 self.0.region()
             }
 
-            /// The account that owns it.
+            /// Returns the account that owns the resource.
             pub fn account(&self) -> &AccountId {
                 self.0.account()
             }
 
-            /// The last part.
+            /// Returns the last part.
             pub fn id(&self) -> &str {
                 self.0.id()
             }

@@ -14,7 +14,7 @@ const KNOWN: [&str; 7] = [
     "ap-south-1",
 ];
 
-/// Edits that turn a typo into the name that was meant.
+/// The largest number of edits between a typo and the correct name.
 const TYPO: usize = 2;
 
 /// Why a text is not the name of an AWS region. Does not repeat a text that is nothing like one.
@@ -23,7 +23,7 @@ pub enum RegionNameError {
     /// The text has another form.
     #[error("is not the name of an AWS region, such as us-west-2{}", suggestion(*.nearest))]
     Form {
-        /// The known region that was probably meant.
+        /// The nearest known region.
         nearest: Option<&'static str>,
     },
     /// The text names an availability zone or a local zone.
@@ -38,11 +38,11 @@ fn suggestion(nearest: Option<&str>) -> String {
     nearest.map_or_else(String::new, |region| format!("; the nearest known region is {region}"))
 }
 
-/// Reads the name of a region that is to be served.
+/// Parses the name of a region to serve.
 ///
 /// # Errors
 ///
-/// The text has not the form of a region's name, or names a zone.
+/// The text does not have the form of a region's name, or names a zone.
 pub fn parse_region(text: &str) -> Result<Region, RegionNameError> {
     if has_form(text)
         && let Ok(region) = text.parse()
@@ -65,7 +65,7 @@ pub fn unknown_region(region: &Region) -> Option<String> {
     })
 }
 
-/// Letters, more letters, a number: `us-west-2`, `us-gov-west-1`.
+/// Returns whether the text is letters, more letters and a number: `us-west-2`, `us-gov-west-1`.
 fn has_form(text: &str) -> bool {
     let parts: Vec<_> = text.split('-').collect();
     let [first, middle @ .., number] = parts.as_slice() else { return false };
@@ -78,7 +78,7 @@ fn has_form(text: &str) -> bool {
         && number.bytes().all(|c| c.is_ascii_digit())
 }
 
-/// The region of `us-east-1a` or of the local zone `us-west-2-lax-1a`.
+/// Returns the region of `us-east-1a` or of the local zone `us-west-2-lax-1a`.
 fn region_of_zone(text: &str) -> Option<&str> {
     let zone = text.strip_suffix(|c: char| c.is_ascii_lowercase())?;
     if has_form(zone) {

@@ -1,6 +1,6 @@
 //! Up to which session version each viewer was revoked, as far as this process revoked them.
 //!
-//! A version is a Unix second, so decisions within the same seconds would collide. A revocation
+//! A version is a Unix second, so decisions within the same second would collide. A revocation
 //! "until now" therefore chooses a version above the last one, and a mint stamps one above it. If a mint
 //! reads the last version before a revocation chooses the next, then its token is revoked; if it reads it
 //! afterwards, its token has a higher version and plays.
@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use crate::{clock::Timestamp, ivs::arn::ChannelArn, tokens::claims::ViewerId};
 
-/// How many viewers are remembered, about 20 MB. IVS takes 2700 revocations a minute.
+/// The limit of remembered viewers, about 20 MB. IVS accepts 2700 revocations per minute.
 const CAPACITY: usize = 100_000;
 
 type Key = (ChannelArn, String);
@@ -34,12 +34,12 @@ impl Default for RevokedVersions {
 }
 
 impl RevokedVersions {
-    /// The last version that was revoked, if it is remembered.
+    /// Returns the last version that was revoked, if it is remembered.
     pub(super) fn last(&self, channel: &ChannelArn, viewer: &ViewerId) -> Option<i32> {
         self.versions.lock().get(&key(channel, viewer)).copied()
     }
 
-    /// Remembers that an explicit version is about to be revoked.
+    /// Records that an explicit version is about to be revoked.
     pub(super) fn revoke_up_to(
         &self,
         channel: &ChannelArn,
@@ -50,7 +50,7 @@ impl RevokedVersions {
         self.update(channel, viewer, now, |last| version.max(last.unwrap_or(version)));
     }
 
-    /// Chooses and remembers the version of a revocation "until now": `until_now`, or one above the
+    /// Chooses and records the version of a revocation "until now": `until_now`, or one above the
     /// last one. At the highest version everything is revoked already.
     pub(super) fn revoke_until_now(
         &self,

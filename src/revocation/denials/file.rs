@@ -1,16 +1,17 @@
-//! The file of denials: a line of JSON each, appended to, and read again when somebody else wrote.
+//! The file of denials: one line of JSON per denial. Lines are appended; the file is read again when another process
+//! has written it.
 //!
 //! ```text
 //! {"channel":"arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGh1234","viewerId":"alice","until":"2026-11-22T10:00:00Z"}
 //! ```
 //!
-//! A process that is killed while it appends leaves a line without an end, which was promised to
-//! nobody and is ignored. Every other line that is no denial is an error: to skip it could let
-//! somebody in. Whoever writes holds a lock on the folder, since a rewritten file is another one.
+//! A process that is killed while it appends leaves a line without an end, which was not promised to a caller and
+//! is ignored. Every other line that is not a denial is an error, because skipping it could let a viewer in. A
+//! writer holds a lock on the folder, because a rewritten file is a new one.
 //!
-//! A line that can be read may not be on disk yet: whoever wrote it may have been killed before, and
-//! a sync that failed leaves it in the page cache as if it had not. So a denial is promised only of a
-//! file that this process itself made durable and that has not changed since.
+//! A line that can be read may not be on disk yet: its writer may have been killed before the sync, and a sync that
+//! failed leaves the line in the page cache. So a denial is promised only if this process itself made the file
+//! durable and it has not changed since.
 
 use std::{
     collections::HashMap,
@@ -35,10 +36,10 @@ const HEADER: &str = "\
 # remove the line: a running service notices.
 ";
 
-/// It names viewers, so that its folder is for the owner alone.
+/// The file names viewers, so only the owner may read its folder.
 const FOLDER_MODE: u32 = 0o700;
 
-/// The file, and what was last read of it.
+/// The file, and what was last read from it.
 #[derive(Debug)]
 pub(super) struct DenialsFile {
     path: PathBuf,
@@ -47,17 +48,17 @@ pub(super) struct DenialsFile {
     sync: SyncFile,
 }
 
-/// How lines that were appended are made durable; a test lets it fail.
+/// Makes appended lines durable; tests let it fail.
 pub(super) type SyncFile = fn(&File) -> io::Result<()>;
 
-/// What of the file is known to be on disk.
+/// Which part of the file is known to be on disk.
 #[derive(Debug, Eq, PartialEq)]
 enum OnDisk {
-    /// Nothing: others wrote it.
+    /// None: another process wrote it.
     Unknown,
-    /// All, as long as it is this one.
+    /// All, as long as the file has this version.
     All(Version),
-    /// Less than can be read. The operating system tells once that pages are lost, and a second sync
+    /// Less than can be read. The operating system reports lost pages once, and a second sync
     /// succeeds without them.
     Less,
 }
@@ -69,7 +70,7 @@ struct Reading {
     end: End,
 }
 
-/// By what a change is noticed.
+/// What shows that the file has changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Version {
     file: (u64, u64),
@@ -80,22 +81,22 @@ struct Version {
 /// How the last line ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum End {
-    /// As it should.
+    /// With a line break.
     Whole,
-    /// A person left out the line break.
+    /// Without a line break, as an editor may leave it.
     NoLineBreak,
-    /// Somebody was killed while writing; the good part is so long.
+    /// In the middle of a line, because a writer was killed; the part before it has this length.
     Torn(u64),
 }
 
-/// What somebody else has changed.
+/// What another process has changed.
 #[derive(Debug)]
 pub(super) enum News {
     /// Nothing.
     None,
-    /// These are denied now, whatever was known before.
+    /// These viewers are denied now, whatever was known before.
     Read(Denied),
-    /// The file was there and is gone.
+    /// The file was removed.
     Gone,
 }
 
@@ -112,7 +113,7 @@ impl DenialsFile {
         Self { path, last: None, on_disk: OnDisk::Unknown, sync }
     }
 
-    /// Reads the file, unless it is as it was.
+    /// Reads the file if it has changed.
     pub(super) fn read_news(&mut self, now: Timestamp) -> Result<News, DenialsError> {
         let unreadable = |cause| DenialsError::Unreadable { path: self.path.clone(), cause };
         let metadata = match fs::metadata(&self.path) {
@@ -126,7 +127,7 @@ impl DenialsFile {
             return Ok(News::None);
         }
         let mut content = Vec::new();
-        // The metadata is read before the content: what is appended meanwhile is noticed the next time.
+        // The metadata is read before the content, so that what is appended in between is noticed the next time.
         let (mut file, metadata) = files::open_regular(&self.path).map_err(unreadable)?;
         let version = Version::of(&metadata);
         file.read_to_end(&mut content).map_err(unreadable)?;
@@ -136,7 +137,7 @@ impl DenialsFile {
         Ok(News::Read(denied))
     }
 
-    /// Writes what is `new`, and returns once that and all that is `denied` already is on disk.
+    /// Writes the `new` denials, and returns once they and all that are `denied` already are on disk.
     ///
     /// Call it after [`DenialsFile::read_news`] under the same lock.
     pub(super) fn write(
@@ -175,13 +176,13 @@ impl DenialsFile {
         Ok(())
     }
 
-    /// To a file of which `last` was read.
+    /// Appends to a file that was read as `last`.
     fn append(&self, file: &File, last: &Reading, lock: &Locked, new: &[Denial]) -> io::Result<()> {
         add_lines(file, last.end, new)?;
         (self.sync)(file)?;
         match &self.on_disk {
             OnDisk::All(version) if version.file == last.version.file => Ok(()),
-            // Whoever made it may have been killed before its folder was durable.
+            // The process that created it may have been killed before its folder was durable.
             OnDisk::All(_) | OnDisk::Unknown | OnDisk::Less => files::sync_entry(lock.path()),
         }
     }
@@ -191,7 +192,7 @@ impl DenialsFile {
     }
 }
 
-/// Keeps other processes from writing until it is dropped. Makes the folder.
+/// Keeps other processes from writing until the lock is dropped. Creates the folder.
 pub(super) fn lock(path: &Path) -> Result<Locked, DenialsError> {
     Locked::lock(path, FOLDER_MODE)
         .map_err(|cause| DenialsError::Unwritable { path: path.to_owned(), cause })
@@ -207,7 +208,7 @@ impl Version {
     }
 }
 
-/// What the file denies, its number of denials, and how it ends; or the line that is none.
+/// Returns what the file denies, its number of denials, and how it ends; or the line that is not a denial.
 fn parse(content: &[u8], now: Timestamp) -> Result<(Denied, usize, End), usize> {
     let (mut denied, mut lines, mut end) = (Denied::default(), 0, End::Whole);
     let mut start = 0;
@@ -245,7 +246,7 @@ fn to_lines<'a>(denials: impl Iterator<Item = (&'a ChannelArn, &'a str, Timestam
     let mut text = Vec::new();
     for (channel, viewer_id, until) in denials {
         let line = Line { channel: channel.to_string(), viewer_id: viewer_id.to_owned(), until };
-        // Texts and an instant cannot fail to serialize into memory.
+        // Strings and a time cannot fail to serialize into memory.
         if serde_json::to_writer(&mut text, &line).is_ok() {
             text.push(b'\n');
         }
@@ -271,7 +272,7 @@ fn rewrite(lock: &Locked, all: &Denied) -> io::Result<()> {
 }
 
 impl Denied {
-    /// Each of them.
+    /// Returns each denial.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ChannelArn, &str, Timestamp)> {
         self.0.iter().flat_map(|(channel, viewers): (&ChannelArn, &HashMap<String, Timestamp>)| {
             viewers.iter().map(move |(viewer, until)| (channel, &**viewer, *until))
