@@ -22,7 +22,8 @@ pub(super) async fn warm_up(lookups: &Lookups) -> usize {
     let pacer = Pacer::new("ListChannels", settings.calls_per_second);
     let (mut read, mut next_token) = (0, None);
     loop {
-        match pacer.call(lookups.calls().source.list_channels(next_token)).await {
+        let page = async { lookups.calls().source.list_channels(next_token).await };
+        match pacer.call(page).await {
             Ok((channels, token)) => {
                 let channels = channels.into_iter().filter(|channel| channel.authorized);
                 read += read_all(lookups, channels.map(|channel| channel.arn).collect()).await;
