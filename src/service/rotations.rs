@@ -96,7 +96,7 @@ impl RegionKeys {
         Ok(self.rotator.rotation(&cancelled).await?)
     }
 
-    /// Lets the key that signed before the last rotation sign again, and returns the rotation back to it.
+    /// Returns signing to the key that signed before the last rotation, by a new rotation, whose id it returns.
     ///
     /// # Errors
     ///

@@ -84,7 +84,7 @@ pub(super) enum KeysCommand {
         /// The id of the rotation
         id: RotationId,
     },
-    /// Sign with the key that signed before the last rotation again
+    /// Return to the key that signed before the last rotation
     #[command(after_help = "Example:\n  ivs-playback-auth keys rollback --region us-west-2")]
     Rollback,
     /// State that no other signer uses an adopted key, so that it may retire
