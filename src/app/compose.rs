@@ -330,7 +330,6 @@ impl App {
             certificate: CertificateStatus::default(),
             shutdown: ShutdownFlag::default(),
             access_log: AccessLog::default(),
-            tasks: tasks.clone(),
         });
         Self {
             api,

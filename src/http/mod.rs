@@ -14,17 +14,11 @@ use axum::{
     routing::{get, post},
 };
 
-use tokio_util::task::TaskTracker;
-
 use crate::{
     access::{audit::AuditLog, registry::Registry},
-    channels::ChannelRefError,
     clock::{Clock, Moment},
     config::CorsOrigin,
-    ivs::{
-        IvsRegions, Skew,
-        arn::{ChannelArn, Region},
-    },
+    ivs::{IvsRegions, Skew, arn::Region},
     keys::{inventory::Inventory, rotator::Rotator, snapshot::SigningKeys},
     revocation::ViewerSessions,
     service::{Channels, Inspections, Minting, key_pairs::KeyPairs, revocation::Revocations},
@@ -72,11 +66,6 @@ impl From<Components> for Api {
 }
 
 impl Api {
-    /// See [`Channels::resolve`].
-    pub fn resolve(&self, text: &str) -> Result<ChannelArn, ChannelRefError> {
-        self.channels.resolve(text)
-    }
-
     /// How far our clock is from that of IVS in the region, if that is more than
     /// `viewers.clock_allowance`.
     pub fn clock_skew(&self, region: &Region) -> Option<Skew> {
@@ -124,8 +113,6 @@ pub struct Components {
     pub shutdown: health::ShutdownFlag,
     /// What was logged of requests lately.
     pub access_log: access_log::AccessLog,
-    /// Work that outlives its request.
-    pub tasks: TaskTracker,
 }
 
 /// Bounds of requests.
