@@ -65,7 +65,7 @@ pub(super) async fn run(api: Api, stop: CancellationToken) {
             let now = Moment::of(&api.clock);
             let clocks = api.ivs.clocks(region, now);
             let watched = regions.entry(region.clone()).or_default();
-            match watched.update(clocks, api.viewers.clock_allowance()) {
+            match watched.update(clocks, api.revocations.sessions.clock_allowance()) {
                 Change::None => {}
                 Change::Skewed => tracing::warn!(
                     event = "clock_skew",

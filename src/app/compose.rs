@@ -305,7 +305,7 @@ impl App {
         };
         let key_pairs = KeyPairs::new(ivs.iter().filter_map(region_keys).collect());
         let revocations = Revocations {
-            sessions: viewers.clone(),
+            sessions: viewers,
             channels: Arc::clone(&channels),
             audit: audit.clone(),
             metrics: metrics.clone(),
@@ -323,7 +323,6 @@ impl App {
             inventory,
             key_pairs,
             rotators,
-            viewers,
             revocations,
             ivs,
             limits,
@@ -368,7 +367,7 @@ impl App {
     ///
     /// The file cannot be read or used.
     pub fn read_denials(&self) -> Result<(), DenialsError> {
-        let denials = self.api.viewers.denials();
+        let denials = self.api.revocations.sessions.denials();
         denials.map_or(Ok(()), |denials| denials.reload(self.api.clock.now()))
     }
 
@@ -419,7 +418,7 @@ impl App {
         let registry = Arc::clone(&self.api.registry);
         self.tasks.spawn(registry.run(self.reload_every, self.stop.clone()));
         self.tasks.spawn(Arc::clone(&self.api.keys).run(self.stop.clone()));
-        if let Some(denials) = self.api.viewers.denials() {
+        if let Some(denials) = self.api.revocations.sessions.denials() {
             self.tasks.spawn(denials.clone().run(self.api.clock.clone(), self.stop.clone()));
         }
         if self.warm_up {
@@ -469,7 +468,7 @@ impl App {
     /// Waits until the revocations under way have ended, also those whose callers are gone, for at most
     /// `grace`; what is left by then ends unrevoked.
     pub async fn drain(&self, grace: Duration) {
-        self.api.viewers.drain(grace).await;
+        self.api.revocations.sessions.drain(grace).await;
     }
 
     /// Ends background tasks and writes out the audit log, both within `grace`.
@@ -477,7 +476,7 @@ impl App {
         let clock = self.api.clock.clone();
         let end = clock.monotonic() + grace;
         self.stop.cancel();
-        self.api.viewers.drain(Duration::ZERO).await;
+        self.api.revocations.sessions.drain(Duration::ZERO).await;
         self.tasks.close();
         if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
             tracing::warn!(event = "tasks_abandoned", "background tasks did not end in time");

@@ -6,7 +6,6 @@ use super::{
     Api,
     extract::{Caller, ChannelsRead, PathText, QueryParameters},
     problem::ApiError,
-    request::RequestFacts,
     respond::{json, no_store},
 };
 use crate::api::Channel;
@@ -21,12 +20,11 @@ use crate::api::Channel;
 pub async fn get_channel(
     State(api): State<Api>,
     client: Caller<ChannelsRead>,
-    facts: RequestFacts,
     channel: PathText,
     query: QueryParameters,
 ) -> Result<Response, ApiError> {
     query.finish()?;
-    let channel = api.channels.get(&client.actor(&facts), &channel.0).await?;
+    let channel = api.channels.get(&client.actor(), &channel.0).await?;
     Ok(no_store(json(&channel)))
 }
 
@@ -40,11 +38,10 @@ pub async fn get_channel(
 pub async fn refresh_channel(
     State(api): State<Api>,
     client: Caller<ChannelsRead>,
-    facts: RequestFacts,
     channel: PathText,
     query: QueryParameters,
 ) -> Result<Response, ApiError> {
     query.finish()?;
-    let channel = api.channels.refresh(&client.actor(&facts), &channel.0).await?;
+    let channel = api.channels.refresh(&client.actor(), &channel.0).await?;
     Ok(no_store(json(&channel)))
 }

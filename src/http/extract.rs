@@ -50,13 +50,19 @@ scopes!(TokensMint, TokensInspect, ChannelsRead, KeysRead, KeysWrite, ViewersRev
 #[derive(Debug)]
 pub struct Caller<S> {
     client: Arc<Client>,
+    facts: RequestFacts,
     scope: PhantomData<S>,
 }
 
 impl<S> Caller<S> {
-    /// Returns the client of the request `facts`, for the audit.
-    pub(super) fn actor(&self, facts: &RequestFacts) -> Actor {
-        facts.sent_by(&self.client)
+    /// Returns the client as the sender of its request, for the audit.
+    pub(super) fn actor(&self) -> Actor {
+        self.facts.sent_by(&self.client)
+    }
+
+    /// Returns what is known about the request.
+    pub(super) fn facts(&self) -> &RequestFacts {
+        &self.facts
     }
 }
 
@@ -72,14 +78,14 @@ impl<S: RequiredScope> FromRequestParts<Api> for Caller<S> {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Response> {
+        let facts = RequestFacts::from_request_parts(parts, api).await;
+        let facts = facts.map_err(IntoResponse::into_response)?;
         let client = authenticate(&parts.headers, &api.registry).map_err(challenge)?;
-        if let Some(known) = parts.extensions.get::<RequestFacts>() {
-            known.set_client(&client);
-        }
+        facts.set_client(&client);
         client.require(S::SCOPE).map_err(|error| {
             ApiError::new(ProblemType::Forbidden, error.to_string()).into_response()
         })?;
-        Ok(Self { client, scope: PhantomData })
+        Ok(Self { client, facts, scope: PhantomData })
     }
 }
 
@@ -139,33 +145,24 @@ impl<T: DeserializeOwned> FromRequest<Api> for Shape<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
-        let (body, query) = read_json(request, api).await?;
+        if !is_json(request.headers()) {
+            return Err(ApiError::new(
+                ProblemType::UnsupportedMediaType,
+                "Send the body as JSON, with content-type: application/json.",
+            ));
+        }
+        let query = QueryParameters::of(request.uri());
+        // The rest of the request's time is for its handler.
+        let deadline = api.limits.request_timeout.mul_f64(0.9);
+        let body = read_body(request.into_body(), api.limits.max_body);
+        let body = tokio::time::timeout(deadline, body).await.map_err(|_| too_slow(deadline))??;
         let json = Json::parse_object(&body).map_err(|error| {
             ApiError::new(ProblemType::InvalidJson, format!("The body {error}."))
         })?;
-        // A `?mode=emergency` that went unheard would do harm.
+        // A `?mode=emergency` that was ignored would do harm.
         query.finish()?;
         Ok(Self(json.read()))
     }
-}
-
-/// Reads a body that is declared as JSON, and the query, in which nothing may be asked.
-async fn read_json(
-    request: Request,
-    api: &Api,
-) -> Result<(bytes::Bytes, QueryParameters), ApiError> {
-    if !is_json(request.headers()) {
-        return Err(ApiError::new(
-            ProblemType::UnsupportedMediaType,
-            "Send the body as JSON, with content-type: application/json.",
-        ));
-    }
-    let query = QueryParameters::of(request.uri());
-    // The rest of the request's time is for its handler.
-    let deadline = api.limits.request_timeout.mul_f64(0.9);
-    let body = read_body(request.into_body(), api.limits.max_body);
-    let body = tokio::time::timeout(deadline, body).await.map_err(|_| too_slow(deadline))??;
-    Ok((body, query))
 }
 
 fn too_slow(deadline: Duration) -> ApiError {

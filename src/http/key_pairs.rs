@@ -11,7 +11,6 @@ use super::{
     extract::{Body, Caller, KeysRead, KeysWrite, PathText, QueryParameters},
     idempotency,
     problem::{ApiError, ProblemType},
-    request::RequestFacts,
     respond::{json, json_with, no_store},
 };
 use crate::{
@@ -69,13 +68,12 @@ pub async fn list_key_pairs(
 pub async fn create_key_pair(
     State(api): State<Api>,
     client: Caller<KeysWrite>,
-    facts: RequestFacts,
     headers: HeaderMap,
     Body(request): Body<CreateKeyPairRequest>,
 ) -> Result<Response, ApiError> {
     let idempotency = idempotency::record(&headers, &client, "createKeyPair", &request)?;
     let (keys, new) = api.key_pairs.check(request).map_err(ApiError::invalid)?;
-    let made = api.key_pairs.create(keys, &client.actor(&facts), new, idempotency).await;
+    let made = api.key_pairs.create(keys, &client.actor(), new, idempotency).await;
     Ok(no_store(json_with(StatusCode::CREATED, &KeyPairBody::from(made?))))
 }
 
@@ -127,7 +125,6 @@ pub async fn get_key_pair(
 pub async fn delete_key_pair(
     State(api): State<Api>,
     client: Caller<KeysWrite>,
-    facts: RequestFacts,
     name: PathText,
     mut query: QueryParameters,
 ) -> Result<Response, ApiError> {
@@ -141,7 +138,7 @@ pub async fn delete_key_pair(
     })?;
     let keys = served_pair(&api, &arn)?;
     let account = arn.account().clone();
-    let deleted = keys.delete(&client.actor(&facts), arn, force).await;
+    let deleted = keys.delete(&client.actor(), arn, force).await;
     deleted.map_err(|error| {
         if let KeyPairError::Operation(OperationError::OtherAccount { expected, found, .. }) = &error
             && *found == account

@@ -23,13 +23,12 @@ use tower_http::{
     cors::{AllowOrigin, CorsLayer},
 };
 
-pub(super) use super::request::RequestFacts;
 use super::{
     Api,
     access_log::Answered,
     problem::{ApiError, ProblemType, write_head},
     protocol,
-    request::X_REQUEST_ID,
+    request::{RequestFacts, X_REQUEST_ID},
 };
 use crate::{
     access::audit::{Kind, Outcome, Record},

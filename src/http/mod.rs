@@ -1,9 +1,9 @@
-//! The HTTP API: axum, one file a resource, and the only place with a status code.
+//! The HTTP API: axum, with one file per resource. The only module with status codes.
 //!
-//! [`router`] puts it together. A request passes [`layers`] from the outside in, is judged by the
-//! [`extract`]ors in the order in which its handler names them, and leaves as JSON or as a
-//! [`problem`]. Handlers hold no rules of their own: they turn JSON into the terms of the modules
-//! below, call them, and turn the answer back.
+//! [`router`] puts it together. A request passes the [`layers`] from the outside in, is checked by the
+//! [`extract`]ors in the order in which its handler names them, and is answered with JSON or a [`problem`].
+//! Handlers have no rules of their own: they read a body of `api`, call a use case of `service`, and send what it
+//! returns.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -20,7 +20,6 @@ use crate::{
     config::CorsOrigin,
     ivs::{IvsRegions, Skew, arn::Region},
     keys::{inventory::Inventory, rotator::Rotator, snapshot::SigningKeys},
-    revocation::ViewerSessions,
     service::{Channels, Inspections, Minting, key_pairs::KeyPairs, revocation::Revocations},
     telemetry::metrics::Metrics,
 };
@@ -47,7 +46,7 @@ pub mod rotations;
 pub mod tokens;
 pub mod viewer_sessions;
 
-/// Everything that handlers use. Cheap to clone.
+/// What handlers use. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Api(Arc<Components>);
 
@@ -66,11 +65,11 @@ impl From<Components> for Api {
 }
 
 impl Api {
-    /// How far our clock is from that of IVS in the region, if that is more than
+    /// Returns by how much the clock of this process differs from that of IVS in the region, if that is more than
     /// `viewers.clock_allowance`.
     pub fn clock_skew(&self, region: &Region) -> Option<Skew> {
         let clocks = self.ivs.clocks(region, Moment::of(&self.clock));
-        clocks.skew_over(self.viewers.clock_allowance())
+        clocks.skew_over(self.revocations.sessions.clock_allowance())
     }
 }
 
@@ -79,11 +78,11 @@ impl Api {
 pub struct Components {
     /// The time.
     pub clock: Clock,
-    /// What this process counts.
+    /// The metrics of this process.
     pub metrics: Metrics,
-    /// Who may call.
+    /// The clients of the API.
     pub registry: Arc<Registry>,
-    /// What is recorded.
+    /// The audit log.
     pub audit: AuditLog,
     /// The channels that this service covers.
     pub channels: Arc<Channels>,
@@ -93,29 +92,27 @@ pub struct Components {
     pub inspections: Inspections,
     /// Each region's active signer.
     pub keys: Arc<SigningKeys>,
-    /// Which key pairs there are.
+    /// The key pairs that IVS listed.
     pub inventory: Arc<Inventory>,
-    /// The use cases of key pairs and rotations.
+    /// Manages key pairs and rotates them.
     pub key_pairs: KeyPairs,
-    /// What rotates and repairs them, by region.
+    /// The rotators, by region.
     pub rotators: BTreeMap<Region, Arc<Rotator>>,
-    /// What revokes viewer sessions, and who is denied.
-    pub viewers: ViewerSessions,
-    /// The use case of revoking viewers.
+    /// Revokes viewers.
     pub revocations: Revocations,
-    /// The regions served.
+    /// The regions.
     pub ivs: IvsRegions,
-    /// Bounds of requests.
+    /// The limits of requests.
     pub limits: Limits,
-    /// The state of the server's certificate, if it has one.
+    /// The state of the server's certificate.
     pub certificate: health::CertificateStatus,
     /// Whether the process is shutting down.
     pub shutdown: health::ShutdownFlag,
-    /// What was logged of requests lately.
+    /// The log of requests.
     pub access_log: access_log::AccessLog,
 }
 
-/// Bounds of requests.
+/// The limits of requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// The largest body, in bytes (`server.max_body`).
@@ -124,7 +121,7 @@ pub struct Limits {
     pub request_timeout: Duration,
 }
 
-/// The whole HTTP API; `/metrics` only where that is its place, a page at `/` only with `demo`.
+/// Returns the routes of the HTTP API: `/metrics` unless the operations listener serves it, and the demo page with `demo`.
 pub fn router(
     api: Api,
     cors_origins: &[CorsOrigin],
@@ -150,7 +147,7 @@ pub fn router(
             "/v1/key-pairs/{key_pair}",
             get(key_pairs::get_key_pair).delete(key_pairs::delete_key_pair),
         );
-    // It has a time of its own.
+    // A revocation has a time limit of its own.
     let revocations = "/v1/viewer-sessions/revocations";
     let bounded = layers::timed(bounded, api.limits.request_timeout)
         .route(revocations, post(viewer_sessions::revoke_viewer_sessions));
@@ -172,13 +169,13 @@ pub fn router(
         .route("/docs/errors/{code}", get(docs::problem))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        // The extractor bounds bodies by `server.max_body`; axum's own bound would come first.
+        // The extractor limits bodies to `server.max_body`; axum's own limit would come first.
         .layer(DefaultBodyLimit::disable())
         .with_state(api.clone());
     layers::around(routes, cors_origins, api)
 }
 
-/// What `server.operations_listen` serves: metrics and probes, to whoever reaches it.
+/// Returns the routes of `server.operations_listen`: metrics and probes, without a credential.
 pub fn operations_router(api: Api) -> Router {
     let routes = Router::new()
         .route("/healthz", get(health::healthz))
@@ -193,7 +190,7 @@ pub fn operations_router(api: Api) -> Router {
 async fn no_such_path() -> problem::ApiError {
     problem::ApiError::new(
         problem::ProblemType::NotFound,
-        "Nothing is served at this path; /openapi.json lists what is.",
+        "There is nothing at this path; /openapi.json lists the paths.",
     )
 }
 
@@ -205,7 +202,7 @@ async fn no_such_operations_path() -> problem::ApiError {
 }
 
 async fn no_such_method(request: Request) -> problem::ApiError {
-    // A method is the caller's text; only a registered one is repeated.
+    // A method is the caller's text, so only a known one is repeated.
     let method = match *request.method() {
         Method::GET | Method::POST | Method::PUT | Method::DELETE | Method::PATCH => {
             request.method().as_str()

@@ -17,7 +17,7 @@ use utoipa::{
     Modify, OpenApi,
     openapi::{
         Content, ObjectBuilder, Ref, RefOr, ResponseBuilder, Schema,
-        schema::{AdditionalProperties, Type},
+        schema::Type,
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -58,7 +58,7 @@ const EXAMPLE_ACCOUNT: &str = "123456789012";
         metrics::get_metrics
     ),
     components(schemas(Problem, Violation)),
-    modifiers(&Credential, &Problems, &StrictRequests)
+    modifiers(&Credential, &Problems)
 )]
 pub struct ApiDoc;
 
@@ -284,21 +284,6 @@ impl Modify for Credential {
             .components
             .get_or_insert_default()
             .add_security_scheme("credential", SecurityScheme::Http(scheme));
-    }
-}
-
-/// Request bodies take no unknown members.
-struct StrictRequests;
-
-impl Modify for StrictRequests {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let schemas = openapi.components.get_or_insert_default().schemas.iter_mut();
-        for (name, schema) in schemas {
-            if let (true, RefOr::T(Schema::Object(object))) = (name.ends_with("Request"), schema) {
-                object.additional_properties =
-                    Some(Box::new(AdditionalProperties::FreeForm(false)));
-            }
-        }
     }
 }
 

@@ -15,7 +15,6 @@ use super::{
     idempotency,
     key_pairs::regions_of_query,
     problem::{ApiError, ProblemType},
-    request::RequestFacts,
     respond::{json, json_with, no_store},
 };
 use crate::{
@@ -43,7 +42,6 @@ use crate::{
 pub async fn start_rotation(
     State(api): State<Api>,
     client: Caller<KeysWrite>,
-    facts: RequestFacts,
     headers: HeaderMap,
     Body(request): Body<StartRotationRequest>,
 ) -> Result<Response, ApiError> {
@@ -51,7 +49,7 @@ pub async fn start_rotation(
     let keys = api.key_pairs.region(request.region.as_deref());
     let keys = keys.map_err(|error| ApiError::invalid(vec![error.into()]))?;
     let mode = request.mode.unwrap_or(RotationMode::Graceful);
-    let actor = client.actor(&facts);
+    let actor = client.actor();
     let requested_by = client.id().to_string();
     let request = Begin { mode, requested_by, idempotency, new_keyring: false };
     let started = api.key_pairs.start_rotation(keys, &actor, request).await;
@@ -116,13 +114,12 @@ pub async fn get_rotation(
 pub async fn cancel_rotation(
     State(api): State<Api>,
     client: Caller<KeysWrite>,
-    facts: RequestFacts,
     id: PathText,
     query: QueryParameters,
 ) -> Result<Response, ApiError> {
     query.finish()?;
     let (keys, rotation) = api.key_pairs.find_rotation(&id.0).await?;
-    let cancelled = keys.cancel_rotation(&client.actor(&facts), rotation.id).await;
+    let cancelled = keys.cancel_rotation(&client.actor(), rotation.id).await;
     Ok(no_store(json(&RotationBody::from(cancelled?))))
 }
 

@@ -6,7 +6,6 @@ use super::{
     Api,
     extract::{Body, Caller, Shape, TokensInspect, TokensMint},
     problem::ApiError,
-    request::RequestFacts,
     respond::{json, no_store},
 };
 use crate::api::{
@@ -22,12 +21,11 @@ use crate::api::{
 pub async fn mint_token(
     State(api): State<Api>,
     client: Caller<TokensMint>,
-    facts: RequestFacts,
     Shape(request): Shape<MintRequest>,
 ) -> Result<Response, ApiError> {
-    let outcome = api.minting.mint(&client.actor(&facts), request).await;
+    let outcome = api.minting.mint(&client.actor(), request).await;
     // A mint decision is the record of its refusal, too.
-    facts.set_audited();
+    client.facts().set_audited();
     Ok(no_store(json(&outcome?)))
 }
 
@@ -40,16 +38,15 @@ pub async fn mint_token(
 pub async fn mint_token_batch(
     State(api): State<Api>,
     client: Caller<TokensMint>,
-    facts: RequestFacts,
     Body(batch): Body<BatchRequest>,
 ) -> Result<Response, ApiError> {
-    let outcomes = api.minting.mint_batch(&client.actor(&facts), batch).await?;
+    let outcomes = api.minting.mint_batch(&client.actor(), batch).await?;
     let to_item = |outcome: Result<Minted, ApiError>| match outcome {
         Ok(minted) => BatchItem::Minted(minted),
         Err(error) => {
             // The layers see a success.
             api.metrics.refusal(error.code());
-            BatchItem::Refused { error: error.to_problem(Some(facts.request_id()), true) }
+            BatchItem::Refused { error: error.to_problem(Some(client.facts().request_id()), true) }
         }
     };
     let results = outcomes.into_iter().map(to_item).collect();
@@ -66,9 +63,8 @@ pub async fn mint_token_batch(
 pub async fn inspect_token(
     State(api): State<Api>,
     client: Caller<TokensInspect>,
-    facts: RequestFacts,
     Body(request): Body<InspectRequest>,
 ) -> Result<Response, ApiError> {
-    let inspection = api.inspections.inspect(&client.actor(&facts), request).await?;
+    let inspection = api.inspections.inspect(&client.actor(), request).await?;
     Ok(no_store(json(&inspection)))
 }

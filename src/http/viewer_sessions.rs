@@ -12,7 +12,6 @@ use super::{
     extract::{Body, Caller, ViewersRevoke},
     layers::within,
     problem::{ApiError, ProblemType},
-    request::RequestFacts,
     respond::{json, no_store},
 };
 use crate::{
@@ -35,7 +34,6 @@ use crate::{
 pub async fn revoke_viewer_sessions(
     State(api): State<Api>,
     client: Caller<ViewersRevoke>,
-    facts: RequestFacts,
     request: Request,
 ) -> Result<Response, ApiError> {
     // The work may take longer than other requests; reading the body may not.
@@ -50,7 +48,7 @@ pub async fn revoke_viewer_sessions(
         Session { channel, viewer_id, checked }
     };
     let sessions = request.viewer_sessions.into_iter().map(session).collect();
-    let revoked = api.revocations.revoke(client.actor(&facts), sessions, Progress::default()).await;
+    let revoked = api.revocations.revoke(client.actor(), sessions, Progress::default()).await;
     let response = revoked.map_err(|full| {
         ApiError::new(ProblemType::Overloaded, full.to_string()).retry_after(full.retry_after)
     })?;

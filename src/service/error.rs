@@ -72,11 +72,6 @@ impl Error {
         Self::invalid(vec![Violation { pointer: pointer.into(), detail: detail.into() }])
     }
 
-    /// Refuses a request that must not go unrecorded while the audit log cannot be written.
-    pub fn audit_unavailable(error: AuditUnavailable) -> Self {
-        error.into()
-    }
-
     /// Says how long the caller should wait before it tries again.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
