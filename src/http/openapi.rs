@@ -14,12 +14,8 @@ use axum::{
 };
 use serde_json::{Value, json};
 use utoipa::{
-    Modify, OpenApi,
-    openapi::{
-        Content, ObjectBuilder, Ref, RefOr, ResponseBuilder, Schema,
-        schema::Type,
-        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
-    },
+    OpenApi,
+    openapi::{ObjectBuilder, RefOr, Schema, schema::Type},
 };
 
 use super::{
@@ -34,7 +30,7 @@ use crate::{
     tokens::grant::Violation,
 };
 
-/// The region and account of the examples. A configured process replaces them by its own.
+/// The region and account of the examples. A configured process replaces them with its own.
 const EXAMPLE_REGION: &str = "us-west-2";
 const EXAMPLE_ACCOUNT: &str = "123456789012";
 
@@ -47,22 +43,30 @@ const EXAMPLE_ACCOUNT: &str = "123456789012";
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(
-        tokens::mint_token, tokens::mint_token_batch, tokens::inspect_token,
-        channels::get_channel, channels::refresh_channel,
-        key_pairs::list_key_pairs, key_pairs::create_key_pair, key_pairs::get_key_pair,
+        tokens::mint_token,
+        tokens::mint_token_batch,
+        tokens::inspect_token,
+        channels::get_channel,
+        channels::refresh_channel,
+        key_pairs::list_key_pairs,
+        key_pairs::create_key_pair,
+        key_pairs::get_key_pair,
         key_pairs::delete_key_pair,
-        rotations::start_rotation, rotations::list_rotations, rotations::get_rotation,
+        rotations::start_rotation,
+        rotations::list_rotations,
+        rotations::get_rotation,
         rotations::cancel_rotation,
         viewer_sessions::revoke_viewer_sessions,
-        jwks::get_jwks, health::healthz, health::readyz,
+        jwks::get_jwks,
+        health::healthz,
+        health::readyz,
         metrics::get_metrics
     ),
-    components(schemas(Problem, Violation)),
-    modifiers(&Credential, &Problems)
+    components(schemas(Problem, Violation))
 )]
 pub struct ApiDoc;
 
-/// The part of a configuration that the document depends on.
+/// The part of the configuration that the document depends on.
 #[derive(Debug)]
 pub struct Served<'a> {
     /// The regions that requests may name (`ivs.regions`).
@@ -86,6 +90,10 @@ pub fn document(served: Option<&Served<'_>>) -> String {
     refine_schemas(&mut document, served);
     refine_operations(&mut document, served);
     document["components"]["headers"] = headers();
+    document["components"]["securitySchemes"] = json!({"credential": {
+        "type": "http", "scheme": "bearer",
+        "description": "`ipa_<id>_<secret>`, made by `ivs-playback-auth clients create`"
+    }});
     document["servers"] = match served {
         Some(_) => json!([{"url": "/", "description": "The service that serves this document"}]),
         None => json!([{
@@ -106,7 +114,7 @@ pub fn get_openapi(document: Bytes) -> Response {
     ([content_type], document).into_response()
 }
 
-/// The [`document`] of the process that `api` belongs to.
+/// Returns the [`document`] of the process that `api` belongs to.
 pub(super) fn document_of(api: &Api) -> Bytes {
     let (regions, account) = (api.ivs.names(), api.channels.names.account());
     document(Some(&Served { regions, account, max_ttl: api.minting.policy.max_ttl })).into()
@@ -138,6 +146,9 @@ fn refine_operations(document: &mut Value, served: Option<&Served<'_>>) {
                 parameter["schema"] = schema;
             }
         }
+        for problem in problems_of(&id) {
+            add_problem(&mut operation["responses"], problem);
+        }
         let responses = operation["responses"].as_object_mut();
         for (status, response) in responses.into_iter().flatten() {
             merge(response, json!({"headers": headers_of(status)}));
@@ -145,7 +156,7 @@ fn refine_operations(document: &mut Value, served: Option<&Served<'_>>) {
     }
 }
 
-/// The schema of a parameter, where its Rust type says too little.
+/// Returns the schema of a parameter whose Rust type says too little.
 fn parameter_schema(operation: &str, name: &Value, served: Option<&Served<'_>>) -> Option<Value> {
     match (operation, name.as_str()?) {
         (_, "region") => Some(region_schema(served)),
@@ -177,7 +188,7 @@ fn region_schema(served: Option<&Served<'_>>) -> Value {
     schema
 }
 
-/// A pattern without anchors.
+/// Returns a pattern without anchors.
 fn key_pair_arn(served: Option<&Served<'_>>) -> String {
     let regions = served.map_or_else(
         || "[a-z0-9-]{1,64}".to_owned(),
@@ -189,7 +200,7 @@ fn key_pair_arn(served: Option<&Served<'_>>) -> String {
     format!("arn:aws:ivs:{regions}:{account}:playback-key/[a-zA-Z0-9-]{{1,64}}")
 }
 
-/// The headers that responses refer to.
+/// Returns the headers that responses refer to.
 fn headers() -> Value {
     json!({
         "RequestId": {
@@ -246,12 +257,12 @@ fn replace_in_texts(value: &mut Value, from: &str, to: &str) {
     }
 }
 
-/// A schema of strings that allows these words.
+/// Returns a schema of strings that allows these words.
 pub(super) fn one_of(words: impl IntoIterator<Item = &'static str>) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words))
 }
 
-/// A body's `code` that is one of a table; a component of its own, since several bodies have it.
+/// The schema of a `code` from a table; a component of its own, since several bodies have it.
 macro_rules! codes {
     ($type:ty, $name:literal, $codes:expr) => {
         impl utoipa::PartialSchema for $type {
@@ -271,139 +282,61 @@ macro_rules! codes {
 codes!(ProblemType, "ProblemCode", ProblemType::ALL.iter().map(|problem| problem.spec().code));
 codes!(FindingCode, "InspectFindingCode", FindingCode::ALL.iter().map(|code| code.as_str()));
 
-/// How a client proves who it is.
-struct Credential;
-
-impl Modify for Credential {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let scheme = HttpBuilder::new()
-            .scheme(HttpAuthScheme::Bearer)
-            .description(Some("`ipa_<id>_<secret>`, made by `ivs-playback-auth clients create`"))
-            .build();
-        openapi
-            .components
-            .get_or_insert_default()
-            .add_security_scheme("credential", SecurityScheme::Http(scheme));
-    }
-}
-
-/// Adds to every operation the problems that it can answer with.
-struct Problems;
-
-impl Modify for Problems {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        for item in openapi.paths.paths.values_mut() {
-            let operations =
-                [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten();
-            for operation in operations {
-                let id = operation.operation_id.clone().unwrap_or_default();
-                for problem in problems_of(&id) {
-                    add(operation, problem);
-                }
-            }
-        }
-    }
-}
-
 /// The `code`s that a response can carry, for programs.
 const PROBLEM_CODES: &str = "x-problem-codes";
 
-fn add(operation: &mut utoipa::openapi::path::Operation, problem: ProblemType) {
+/// Adds a problem to the responses of an operation. A status that has a body of its own keeps it.
+fn add_problem(responses: &mut Value, problem: ProblemType) {
     let spec = problem.spec();
-    let status = spec.status.to_string();
-    let responses = &mut operation.responses.responses;
-    if let Some(RefOr::T(known)) = responses.get_mut(&status) {
-        if known.content.contains_key("application/problem+json") {
-            known.description = format!("{}, `{}`", known.description, spec.code);
-            let codes = known.extensions.as_mut().and_then(|known| known.get_mut(PROBLEM_CODES));
-            if let Some(Value::Array(codes)) = codes {
-                codes.push(spec.code.into());
-            }
-        }
-        return;
+    let response = &mut responses[spec.status.to_string()];
+    if response.is_null() {
+        *response = json!({
+            "description": format!("`{}`", spec.code),
+            "content": {"application/problem+json": {
+                "schema": {"$ref": "#/components/schemas/Problem"}
+            }},
+            PROBLEM_CODES: [spec.code]
+        });
+    } else if let Some(codes) = response.get_mut(PROBLEM_CODES).and_then(Value::as_array_mut) {
+        codes.push(spec.code.into());
+        let description = response["description"].as_str().unwrap_or_default();
+        response["description"] = format!("{description}, `{}`", spec.code).into();
     }
-    let response = ResponseBuilder::new()
-        .description(format!("`{}`", spec.code))
-        .extensions(Some([(PROBLEM_CODES, json!([spec.code]))].into_iter().collect()))
-        .content("application/problem+json", Content::new(Some(Ref::from_schema_name("Problem"))))
-        .build();
-    responses.insert(status, RefOr::T(response));
 }
 
 /// Returns the problems that an operation can answer with. The tests call every operation and fail on a
 /// problem that is not listed here.
 pub fn problems_of(operation_id: &str) -> Vec<ProblemType> {
     use ProblemType as P;
-    // The service records the refusal of a known client, and answers that it cannot where it must.
-    let caller = [P::Unauthenticated, P::Forbidden, P::AuditUnavailable];
     let http = [P::BadRequest, P::HeadTooLarge, P::NotImplemented, P::UnsupportedMediaType];
-    let everywhere = [P::Overloaded, P::Timeout, P::Internal];
+    // The service records the refusal of a known client; if it cannot, it may have to refuse that, too.
+    let caller = [P::Unauthenticated, P::Forbidden, P::AuditUnavailable];
     let body = [P::InvalidJson, P::BodyTooLarge, P::RequestTimeout, P::InvalidRequest];
+    let path = [P::InvalidRequest, P::NotFound];
     let ivs = [P::IvsThrottled, P::IvsUnavailable];
+    let channel = [P::ChannelNotFound];
+    let mint = [P::ChannelNotPrivate, P::NoActiveKey, P::SessionVersionsExhausted, P::ViewerDenied];
+    let pair = [P::KeyPairNotFound];
+    let rotation = [P::RotationNotFound];
+    let change = [P::KeyPairInUse, P::StoreUnavailable];
+    let new_pair = [P::KeyPairQuota, P::IdempotencyKeyReused];
     let own: &[&[P]] = match operation_id {
-        "mintToken" => &[
-            &caller,
-            &body,
-            &ivs,
-            &[
-                P::ChannelNotFound,
-                P::ChannelNotPrivate,
-                P::NoActiveKey,
-                P::SessionVersionsExhausted,
-                P::ViewerDenied,
-            ],
-        ],
-        "mintTokenBatch" | "revokeViewerSessions" => &[&caller, &body],
-        "inspectToken" => &[&caller, &body, &[P::ChannelNotFound]],
-        "getChannel" | "refreshChannel" => {
-            &[&caller, &ivs, &[P::InvalidRequest, P::ChannelNotFound, P::NotFound]]
-        }
-        "listKeyPairs" => &[&caller, &ivs, &[P::InvalidRequest]],
-        "createKeyPair" => &[
-            &caller,
-            &body,
-            &ivs,
-            &[P::KeyPairQuota, P::KeyPairInUse, P::IdempotencyKeyReused, P::StoreUnavailable],
-        ],
-        "getKeyPair" => &[&caller, &ivs, &[P::InvalidRequest, P::KeyPairNotFound, P::NotFound]],
-        "deleteKeyPair" => &[
-            &caller,
-            &ivs,
-            &[
-                P::InvalidRequest,
-                P::KeyPairNotFound,
-                P::NotFound,
-                P::KeyPairInUse,
-                P::StoreUnavailable,
-            ],
-        ],
-        // A busy process answers it too, like the probes.
+        "mintToken" => &[&body, &ivs, &channel, &mint],
+        "mintTokenBatch" | "revokeViewerSessions" => &[&body],
+        "inspectToken" => &[&body, &channel],
+        "getChannel" | "refreshChannel" => &[&path, &ivs, &channel],
+        "listKeyPairs" => &[&[P::InvalidRequest], &ivs],
+        "createKeyPair" => &[&body, &ivs, &change, &new_pair],
+        "getKeyPair" => &[&path, &ivs, &pair],
+        "deleteKeyPair" => &[&path, &ivs, &pair, &change],
+        "startRotation" => &[&body, &ivs, &change, &new_pair, &[P::RotationInProgress]],
+        "listRotations" => &[&[P::InvalidRequest]],
+        "getRotation" => &[&path, &rotation],
+        "cancelRotation" => &[&path, &rotation, &change],
+        // A busy process answers it, too, like the probes.
         "getMetrics" => return [&http[..], &caller, &[P::NotFound, P::Internal]].concat(),
-        "startRotation" => &[
-            &caller,
-            &body,
-            &ivs,
-            &[
-                P::RotationInProgress,
-                P::KeyPairQuota,
-                P::KeyPairInUse,
-                P::IdempotencyKeyReused,
-                P::StoreUnavailable,
-            ],
-        ],
-        "listRotations" => &[&caller, &[P::InvalidRequest]],
-        "getRotation" => &[&caller, &[P::InvalidRequest, P::RotationNotFound, P::NotFound]],
-        "cancelRotation" => &[
-            &caller,
-            &[
-                P::InvalidRequest,
-                P::RotationNotFound,
-                P::NotFound,
-                P::KeyPairInUse,
-                P::StoreUnavailable,
-            ],
-        ],
         _ => return [&http[..], &[P::Internal]].concat(),
     };
-    http.iter().chain(own.iter().copied().flatten()).chain(&everywhere).copied().collect()
+    let everywhere = [P::Overloaded, P::Timeout, P::Internal];
+    [&http[..], &caller, &own.concat(), &everywhere].concat()
 }
