@@ -257,17 +257,14 @@ fn replace_in_texts(value: &mut Value, from: &str, to: &str) {
     }
 }
 
-/// Returns a schema of strings that allows these words.
-pub(super) fn one_of(words: impl IntoIterator<Item = &'static str>) -> ObjectBuilder {
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words))
-}
-
 /// The schema of a `code` from a table; a component of its own, since several bodies have it.
 macro_rules! codes {
     ($type:ty, $name:literal, $codes:expr) => {
         impl utoipa::PartialSchema for $type {
             fn schema() -> RefOr<Schema> {
-                one_of($codes).description(Some("Stable, to branch on.")).into()
+                let codes =
+                    ObjectBuilder::new().schema_type(Type::String).enum_values(Some($codes));
+                codes.description(Some("Stable, to branch on.")).into()
             }
         }
 
