@@ -260,7 +260,7 @@ impl ViewerSessions {
         }
         if self.0.settings.minted_elsewhere {
             // Until the processes that mint have read the file.
-            tokio::time::sleep(2 * denials::LOOK_EVERY).await;
+            tokio::time::sleep(2 * denials::READ_EVERY).await;
         }
         Ok(())
     }

@@ -1,12 +1,12 @@
-//! Who gets no new token for a while: `denyFor`.
+//! Denying viewers new tokens for a while: `denyFor`.
 //!
-//! A mint asks memory, and takes a lock for the moment of a look. A denial is on disk before it is in
-//! memory, and in memory before it is promised, so that neither a crash nor a mint that is under way
-//! breaks the promise. The file may be written by another process of the machine, such as
-//! `viewers revoke`: a running service looks every [`LOOK_EVERY`].
+//! A mint checks the denials in memory, under a lock that is held briefly. A denial is on disk before it is in
+//! memory, and in memory before it is promised, so that neither a crash nor a concurrent mint breaks the promise.
+//! Another process of the machine, such as `viewers revoke`, may write the file: a running service reads its changes
+//! every [`READ_EVERY`].
 //!
-//! Denials end by the wall clock: where that is set back they last longer, where it is set ahead they
-//! end sooner. Of two denials of one viewer on one channel the longer one counts.
+//! Denials end by the wall clock: if it is set back they last longer, and if it is set ahead they end sooner. Of two
+//! denials of one viewer on one channel, the longer one counts.
 
 mod file;
 mod queue;
@@ -25,15 +25,14 @@ use self::{
 };
 use crate::{clock::Timestamp, files::Locked, ivs::arn::ChannelArn, tokens::claims::ViewerId};
 
-/// How often the file is looked at for denials of another process. Less than any sensible
-/// `viewers.clock_allowance`: what is minted until then is revoked by its version.
-pub const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often the denials of other processes are read from the file. Less than any sensible
+/// `viewers.clock_allowance`: a token that is minted until then is revoked by its version.
+pub const READ_EVERY: Duration = Duration::from_millis(250);
 
-/// Denials that have ended may be kept, in memory and in the file, beside as many as there are others
-/// and these.
+/// The number of ended denials that are kept, in memory and in the file, beyond the number of the others.
 const SLACK: usize = 1000;
 
-/// That a viewer gets no new token for a channel.
+/// A viewer gets no new token for a channel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Denial {
     /// The channel.
@@ -45,18 +44,18 @@ pub struct Denial {
 }
 
 impl Denial {
-    /// From `now` on, for `duration`.
+    /// Returns a denial from `now` on, for `duration`.
     pub fn new(channel: ChannelArn, viewer: ViewerId, now: Timestamp, duration: Duration) -> Self {
-        // Up to a whole second, which is what the file holds.
+        // Rounded up to a whole second, which is what the file contains.
         let until = now + duration + Duration::from_millis(999);
         Self { channel, viewer, until: until.floor_to_second() }
     }
 }
 
-/// What is wrong with the file of denials.
+/// Why the file of denials cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DenialsError {
-    /// It is there and cannot be read.
+    /// It exists and cannot be read.
     #[error(
         "The file of denied viewers {path} cannot be read: {cause}. Make it readable or change \
          viewers.deny_list.", path = .path.display()
@@ -67,10 +66,10 @@ pub enum DenialsError {
         /// Why not.
         cause: io::Error,
     },
-    /// It cannot be written, and nothing of it was.
+    /// It cannot be written, and nothing was.
     #[error(
-        "The file of denied viewers {path} cannot be written: {cause}. See to it that its folder can \
-         be written and locked, or change viewers.deny_list.", path = .path.display()
+        "The file of denied viewers {path} cannot be written: {cause}. Make its folder writable and \
+         lockable, or change viewers.deny_list.", path = .path.display()
     )]
     Unwritable {
         /// `viewers.deny_list`.
@@ -78,10 +77,10 @@ pub enum DenialsError {
         /// Why not.
         cause: io::Error,
     },
-    /// It was written, and how much of that is on disk nobody knows.
+    /// It was written, and how much of that is on disk is unknown.
     #[error(
-        "The file of denied viewers {path} could not be brought to disk: {cause}. Mend the disk, \
-         or make room on it, or change viewers.deny_list.", path = .path.display()
+        "The file of denied viewers {path} could not be flushed to disk: {cause}. Fix the disk, \
+         free space on it, or change viewers.deny_list.", path = .path.display()
     )]
     Unfinished {
         /// `viewers.deny_list`.
@@ -89,9 +88,9 @@ pub enum DenialsError {
         /// Why not.
         cause: io::Error,
     },
-    /// A line of it is no denial.
+    /// A line of it is not a denial.
     #[error(
-        "Line {line} of {path} denies nobody: mend it, or remove it.", path = .path.display()
+        "Line {line} of {path} is not a valid denial; fix or remove it.", path = .path.display()
     )]
     Damaged {
         /// `viewers.deny_list`.
@@ -117,19 +116,19 @@ struct Watched {
     file: DenialsFile,
     /// How many denials there may be before those that have ended are forgotten.
     room: usize,
-    /// What was wrong with it, so that it is told once.
+    /// What was wrong with it, so that it is logged once.
     fault: Option<String>,
 }
 
 impl fmt::Debug for Denials {
-    /// Without those who are denied.
+    /// Does not show the viewers.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Denials").finish_non_exhaustive()
     }
 }
 
 impl Denials {
-    /// Those of the file at `path`, which need not exist. Nothing is read yet.
+    /// Returns the denials of the file at `path`, which need not exist. Nothing is read yet.
     pub fn new(path: PathBuf) -> Self {
         Self::with_sync(path, File::sync_data)
     }
@@ -140,7 +139,7 @@ impl Denials {
         Self(Arc::new(Inner { path, denied: RwLock::default(), queue: Queue::default(), file }))
     }
 
-    /// Until when the viewer gets no token for the channel, if `now` is before that.
+    /// Returns until when the viewer gets no token for the channel, if `now` is before that.
     pub fn denied_until(
         &self,
         channel: &ChannelArn,
@@ -151,11 +150,11 @@ impl Denials {
         denied.until(channel, viewer.as_str()).filter(|until| now < *until)
     }
 
-    /// Takes up what others wrote into the file. Blocks on it.
+    /// Reads what other processes wrote into the file. Blocks on it.
     ///
     /// # Errors
     ///
-    /// It cannot be read, or a line of it is no denial. The denials stay as they are.
+    /// It cannot be read, or a line of it is not a denial. The denials stay as they are.
     pub fn reload(&self, now: Timestamp) -> Result<(), DenialsError> {
         let mut watched = self.0.file.lock();
         self.0.take_news(&mut watched.file, now)
@@ -166,7 +165,7 @@ impl Denials {
         file::lock(&self.0.path)
     }
 
-    /// Denies, and returns once that is on disk and known to every later mint of this process. Blocks
+    /// Adds denials, and returns once they are on disk and known to every later mint of this process. Blocks
     /// on the file.
     ///
     /// # Errors
@@ -182,14 +181,15 @@ impl Denials {
         let Watched { file, room, .. } = &mut *watched;
         self.0.take_news(file, now)?;
         self.0.make_room(room, now);
-        // One at most for each viewer and channel.
+        // At most one for each viewer and channel.
         let mut asked = Denied::default();
         for denial in denials {
             asked.add(denial);
         }
         let new: Vec<_> = {
             let denied = self.0.denied.read();
-            let new: Vec<_> = asked.into_denials().filter(|it| denied.would_add(it)).collect();
+            let new: Vec<_> =
+                asked.into_denials().filter(|denial| denied.would_add(denial)).collect();
             file.write(lock, &new, &denied)?;
             new
         };
@@ -200,17 +200,17 @@ impl Denials {
         Ok(())
     }
 
-    /// Takes up what others write into the file until `shutdown`. Says in the log what is wrong with
-    /// it, each fault once.
+    /// Reads what other processes write into the file until `shutdown`. Logs what is wrong with it, each fault
+    /// once.
     pub async fn run(self, clock: crate::clock::Clock, shutdown: CancellationToken) {
-        while shutdown.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+        while shutdown.run_until_cancelled(tokio::time::sleep(READ_EVERY)).await.is_some() {
             let (denials, now) = (self.clone(), clock.now());
-            // A reading that panics is one that failed; the next one may not.
-            let _ = tokio::task::spawn_blocking(move || denials.reload_and_tell(now)).await;
+            // A panic counts as a failed read; the next one may succeed.
+            let _ = tokio::task::spawn_blocking(move || denials.reload_and_log(now)).await;
         }
     }
 
-    fn reload_and_tell(&self, now: Timestamp) {
+    fn reload_and_log(&self, now: Timestamp) {
         let fault = self.reload(now).err().map(|error| error.to_string());
         let mut watched = self.0.file.lock();
         if watched.fault != fault {
@@ -225,7 +225,7 @@ impl Denials {
 }
 
 impl Inner {
-    /// Forgets denials that have ended, at times.
+    /// Forgets denials that have ended, from time to time.
     fn make_room(&self, room: &mut usize, now: Timestamp) {
         let mut denied = self.denied.write();
         if denied.len() >= *room {
@@ -240,12 +240,12 @@ impl Inner {
             News::Read(news) => {
                 let mut denied = self.denied.write();
                 let old = mem::replace(&mut *denied, news);
-                // Mints wait for the lock, and should not wait for what it takes to drop many.
+                // Mints wait for the lock, and should not wait until many denials are dropped.
                 drop(denied);
                 drop(old);
             }
             News::Gone => {
-                // Somebody who wants nobody denied any more leaves an empty file.
+                // An operator who wants to lift all denials leaves an empty file.
                 tracing::warn!(
                     event = "denials_file_gone",
                     "the deny list is gone; keeping the known denials"
@@ -256,7 +256,7 @@ impl Inner {
     }
 }
 
-/// Until when each viewer of each channel is denied.
+/// When the denial of each viewer on each channel ends.
 #[derive(Clone, Debug, Default)]
 struct Denied(HashMap<ChannelArn, HashMap<String, Timestamp>>);
 
@@ -269,7 +269,7 @@ impl Denied {
         self.until(&denial.channel, denial.viewer.as_str()) < Some(denial.until)
     }
 
-    /// Nothing where a longer denial is known.
+    /// Adds a denial unless a longer one is known.
     fn add(&mut self, denial: Denial) {
         if self.would_add(&denial) {
             let viewers = self.0.entry(denial.channel).or_default();

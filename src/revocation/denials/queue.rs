@@ -1,7 +1,7 @@
-//! Denials on their way into the file. One thread at most writes; what is asked for meanwhile waits,
-//! holds up no thread, and then goes to the disk together, with one sync.
+//! Denials that wait to be written. At most one thread writes. Denials that arrive in the meantime wait without blocking
+//! a thread, and are then written together, with one sync.
 //!
-//! Whoever asked may give up. What no writer has taken by then is never written.
+//! A caller may give up. Denials that no writer has taken by then are never written.
 
 use std::{
     collections::BTreeMap,
@@ -18,20 +18,20 @@ use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use super::{Denial, Denials, DenialsError};
 use crate::clock::Timestamp;
 
-/// That viewers are not denied.
+/// Viewers are not denied.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::revocation) struct NotDenied {
-    /// They may be denied all the same: writing had begun, and how it ended is not known.
+    /// They may be denied all the same: writing had begun, and how it ended is unknown.
     pub(in crate::revocation) perhaps: bool,
 }
 
-/// What waits to be written.
+/// Denials that wait to be written.
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
-    /// Whose turn it is to write.
-    turn: Arc<AsyncMutex<()>>,
-    /// The last denials could not be written.
+    /// Held by the writer.
+    writer: Arc<AsyncMutex<()>>,
+    /// Whether the last denials could not be written.
     is_failing: AtomicBool,
 }
 
@@ -44,7 +44,7 @@ struct Waiting {
 struct Entry {
     denials: Vec<Denial>,
     now: Timestamp,
-    told: oneshot::Sender<Result<(), NotDenied>>,
+    outcome: oneshot::Sender<Result<(), NotDenied>>,
 }
 
 impl Queue {
@@ -53,39 +53,39 @@ impl Queue {
     }
 }
 
-/// Denials that were asked for. Dropped, they are given up.
+/// Denials of one caller. Dropping it gives them up.
 pub(in crate::revocation) struct Denying {
     denials: Denials,
     number: u64,
-    told: oneshot::Receiver<Result<(), NotDenied>>,
+    outcome: oneshot::Receiver<Result<(), NotDenied>>,
 }
 
 impl Denying {
-    /// Returns once they are on disk and known to every later mint of this process.
+    /// Waits until they are on disk and known to every later mint of this process.
     ///
     /// # Errors
     ///
-    /// The file cannot be read or written; the log says why.
+    /// The file cannot be read or written; the log gives the reason.
     pub(in crate::revocation) async fn wait(&mut self) -> Result<(), NotDenied> {
-        // Only a writer that panicked tells nothing.
+        // Only a writer that panicked reports nothing.
         let unknown = |_| Err(NotDenied { perhaps: true });
-        let turn = Arc::clone(&self.denials.0.queue.turn);
-        let turn = tokio::select! {
+        let writer = Arc::clone(&self.denials.0.queue.writer);
+        let writer = tokio::select! {
             biased;
-            written = &mut self.told => return written.unwrap_or_else(unknown),
-            turn = turn.lock_owned() => turn,
+            written = &mut self.outcome => return written.unwrap_or_else(unknown),
+            writer = writer.lock_owned() => writer,
         };
         let denials = self.denials.clone();
-        // The turn ends with the writing, whether or not that is still waited for.
+        // The next writer begins when this one ends, even if its caller no longer waits.
         let write = move || {
             denials.write_waiting();
-            drop(turn);
+            drop(writer);
         };
         drop(tokio::task::spawn_blocking(write));
-        (&mut self.told).await.unwrap_or_else(unknown)
+        (&mut self.outcome).await.unwrap_or_else(unknown)
     }
 
-    /// Sees to it that they are not written, unless that has begun.
+    /// Takes them back, unless writing has begun.
     pub(in crate::revocation) fn give_up(&self) -> NotDenied {
         let taken_back = self.denials.0.queue.lock().entries.remove(&self.number).is_some();
         NotDenied { perhaps: !taken_back }
@@ -99,28 +99,28 @@ impl Drop for Denying {
 }
 
 impl Denials {
-    /// Asks for denials, which are written while [`Denying::wait`] is polled.
+    /// Queues denials, which are written while [`Denying::wait`] is polled.
     pub(in crate::revocation) fn deny(&self, denials: Vec<Denial>, now: Timestamp) -> Denying {
-        let (told, hears) = oneshot::channel();
+        let (outcome, receiver) = oneshot::channel();
         let mut waiting = self.0.queue.lock();
         let number = waiting.next;
         waiting.next += 1;
-        waiting.entries.insert(number, Entry { denials, now, told });
-        Denying { denials: self.clone(), number, told: hears }
+        waiting.entries.insert(number, Entry { denials, now, outcome });
+        Denying { denials: self.clone(), number, outcome: receiver }
     }
 
-    /// Writes what waits. Blocks on the file.
+    /// Writes the waiting denials. Blocks on the file.
     fn write_waiting(&self) {
-        // A writer before may have taken all.
+        // An earlier writer may have taken all.
         if self.0.queue.lock().entries.is_empty() {
             return;
         }
         let lock = self.lock_file();
-        // What came while another process had the lock goes along, and what was given up does not.
+        // Includes denials that arrived while another process held the lock, and none that were given up.
         let entries = mem::take(&mut self.0.queue.lock().entries);
-        let Some(now) = entries.values().map(|it| it.now).max() else { return };
-        let (denials, told): (Vec<_>, Vec<_>) =
-            entries.into_values().map(|it| (it.denials, it.told)).unzip();
+        let Some(now) = entries.values().map(|entry| entry.now).max() else { return };
+        let (denials, callers): (Vec<_>, Vec<_>) =
+            entries.into_values().map(|entry| (entry.denials, entry.outcome)).unzip();
         let written = lock.and_then(|lock| self.add(&lock, denials.into_iter().flatten(), now));
         if written.is_ok() && self.0.queue.is_failing.swap(false, Ordering::Relaxed) {
             tracing::info!(event = "denials_written", "viewers can be denied again");
@@ -130,9 +130,9 @@ impl Denials {
             tracing::error!(event = "denials_not_written", %error, "viewers could not be denied");
             NotDenied { perhaps: matches!(error, DenialsError::Unfinished { .. }) }
         });
-        for told in told {
-            // Who is gone has given up, and does not know.
-            let _ = told.send(outcome);
+        for caller in callers {
+            // A caller that is gone has given up.
+            let _ = caller.send(outcome);
         }
     }
 }
@@ -165,13 +165,13 @@ mod tests {
 
     /// Until a writer waits for the lock of another process, at least.
     async fn writer_waits(denials: &Denials) {
-        while denials.0.queue.turn.try_lock().is_ok() {
+        while denials.0.queue.writer.try_lock().is_ok() {
             tokio::task::yield_now().await;
         }
     }
 
     #[test]
-    fn many_wait_without_a_thread_and_are_written_together() {
+    fn concurrent_denials_wait_without_a_thread_and_are_written_together() {
         let (_folder, path) = file();
         let denials = opened(&path);
         let lock = locked(&path);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_up_before_it_was_written_never_is() {
+    fn denial_given_up_before_it_was_written_is_never_written() {
         let (_folder, path) = file();
         let denials = opened(&path);
         let lock = locked(&path);
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_to_all_and_the_next_one_tries_again() {
+    fn failure_is_reported_to_all_and_the_next_writer_tries_again() {
         let (folder, path) = file();
         fs::write(folder.path().join("data"), "no folder").unwrap();
         let denials = Denials::new(path.clone());
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_is_stuck_keeps_nobody_else_from_giving_up() {
+    fn callers_can_give_up_while_a_writer_is_stuck() {
         let (_folder, path) = file();
         let denials = opened(&path);
         let _lock = locked(&path);

@@ -52,7 +52,7 @@ pub(super) fn opened(path: &Path) -> Denials {
 }
 
 #[test]
-fn a_denial_is_found_after_a_restart_and_ends_in_time() {
+fn denial_survives_a_restart_and_ends_in_time() {
     let (_folder, path) = file();
     let denials = opened(&path);
     deny(&denials, [denial("alice", 60), denial("bob\"\n", 5)], NOW).unwrap();
@@ -69,7 +69,7 @@ fn a_denial_is_found_after_a_restart_and_ends_in_time() {
 }
 
 #[test]
-fn the_longer_of_two_denials_counts() {
+fn longer_of_two_denials_counts() {
     let (_folder, path) = file();
     let denials = opened(&path);
     deny(&denials, [denial("a", 60), denial("a", 90), denial("a", 30)], NOW).unwrap();
@@ -82,14 +82,14 @@ fn the_longer_of_two_denials_counts() {
 }
 
 #[test]
-fn part_of_a_second_is_a_second() {
+fn denial_ends_at_a_whole_second() {
     let now = Timestamp::from_unix_millis(NOW.unix_millis() + 1);
     let half = Denial::new(channel("a"), viewer("a"), now, Duration::from_secs(1));
     assert_eq!(half.until, NOW + Duration::from_secs(2));
 }
 
 #[test]
-fn what_another_process_denies_is_taken_up() {
+fn denial_by_another_process_is_read() {
     let (_folder, path) = file();
     let (service, command) = (opened(&path), opened(&path));
     deny(&service, [denial("a", 60)], NOW).unwrap();
@@ -117,7 +117,7 @@ fn opened_with_sync(path: &Path) -> Denials {
 }
 
 #[test]
-fn after_a_sync_that_failed_the_file_is_written_anew_before_anything_is_promised() {
+fn file_is_rewritten_after_a_failed_sync_before_a_denial_is_promised() {
     let (_folder, path) = file();
     let denials = opened_with_sync(&path);
     deny(&denials, [denial("a", 60)], NOW).unwrap();
@@ -134,7 +134,7 @@ fn after_a_sync_that_failed_the_file_is_written_anew_before_anything_is_promised
 }
 
 #[test]
-fn what_others_wrote_is_synced_once_before_it_is_promised() {
+fn denials_of_other_processes_are_synced_once_before_they_are_promised() {
     let (_folder, path) = file();
     deny(&opened(&path), [denial("a", 60)], NOW).unwrap();
     let denials = opened_with_sync(&path);
@@ -154,7 +154,7 @@ fn what_others_wrote_is_synced_once_before_it_is_promised() {
 }
 
 #[test]
-fn many_who_write_at_once_lose_nothing() {
+fn concurrent_writers_lose_nothing() {
     let (_folder, path) = file();
     std::thread::scope(|scope| {
         for writer in 0..4 {
@@ -171,7 +171,7 @@ fn many_who_write_at_once_lose_nothing() {
 }
 
 #[test]
-fn a_line_that_was_cut_off_was_promised_to_nobody() {
+fn incomplete_line_is_ignored() {
     let (_folder, path) = file();
     let denials = opened(&path);
     deny(&denials, [denial("a", 60), denial("b", 60)], NOW).unwrap();
@@ -190,7 +190,7 @@ fn a_line_that_was_cut_off_was_promised_to_nobody() {
 }
 
 #[test]
-fn a_line_that_denies_nobody_is_told_and_the_denials_stay() {
+fn invalid_line_is_reported_and_the_denials_stay() {
     let (_folder, path) = file();
     let denials = opened(&path);
     deny(&denials, [denial("a", 60)], NOW).unwrap();
@@ -207,7 +207,7 @@ fn a_line_that_denies_nobody_is_told_and_the_denials_stay() {
 }
 
 #[test]
-fn a_person_lets_somebody_in_by_removing_the_line() {
+fn removed_line_lifts_the_denial() {
     let (_folder, path) = file();
     let denials = opened(&path);
     deny(&denials, [denial("a", 60), denial("b", 60)], NOW).unwrap();
@@ -231,7 +231,7 @@ fn a_person_lets_somebody_in_by_removing_the_line() {
 }
 
 #[test]
-fn denials_that_have_ended_do_not_pile_up() {
+fn ended_denials_do_not_accumulate() {
     let (_folder, path) = file();
     let denials = opened(&path);
     let mut now = NOW;
@@ -251,7 +251,7 @@ fn denials_that_have_ended_do_not_pile_up() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_told() {
+fn unwritable_folder_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file/denied.jsonl");
     fs::write(folder.path().join("file"), "").unwrap();
@@ -261,7 +261,7 @@ fn a_folder_that_cannot_be_written_is_told() {
 }
 
 #[test]
-fn nothing_that_is_printed_names_a_viewer() {
+fn debug_output_names_no_viewer() {
     let (_folder, path) = file();
     let denials = opened(&path);
     deny(&denials, [denial("hunter2", 60)], NOW).unwrap();
@@ -273,7 +273,7 @@ proptest! {
 
     /// Two processes and restarts in any order: nobody who was denied is let in early.
     #[test]
-    fn whatever_was_promised_is_kept(
+    fn promised_denials_are_kept(
         steps in prop::collection::vec((0_usize..3, 0_u8..6, 1_u64..100), 1..40),
     ) {
         let (_folder, path) = file();
