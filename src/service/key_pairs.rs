@@ -168,7 +168,8 @@ impl KeyPairs {
         region: Option<&Region>,
     ) -> Result<Option<KeyPairView>, OperationError> {
         for refresh in [false, true] {
-            for keys in self.0.iter().filter(|keys| region.is_none_or(|it| it == keys.region())) {
+            let asked = |keys: &&RegionKeys| region.is_none_or(|region| region == keys.region());
+            for keys in self.0.iter().filter(asked) {
                 let listing = keys.list(refresh).await;
                 if let Some(error) = listing.failure.filter(|_| refresh) {
                     return Err(error.into());
@@ -362,7 +363,7 @@ impl RegionKeys {
             keys.record(&actor, &change).await.map_err(KeyPairError::Unrecorded)?;
             Ok(done)
         });
-        task.await.unwrap_or(Err(OperationError::BrokenOff.into()))
+        task.await.unwrap_or_else(|_| Err(OperationError::BrokenOff.into()))
     }
 
     /// Records a change that was made.
