@@ -153,7 +153,8 @@ impl ChannelDirectory {
         let Inner { shared, regions, counters } = &*self.0;
         let now = Moment::of(&shared.clock);
         if let Some(seen) = shared.memory.seen(arn) {
-            let is_pending = || regions.get(arn.region()).is_some_and(|it| it.is_pending(arn));
+            let is_pending =
+                || regions.get(arn.region()).is_some_and(|lookups| lookups.is_pending(arn));
             if !seen.next_try.take(now, REFRESH_PAUSE) && !is_pending() {
                 return self.after_refresh(&seen, now);
             }

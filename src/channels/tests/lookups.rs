@@ -1,11 +1,11 @@
-//! What is remembered, for how long, and what it costs.
+//! How long lookups are remembered, and how many calls they make.
 
 use futures_util::future::join_all;
 
 use super::*;
 
 #[tokio::test]
-async fn a_channel_is_asked_for_once_and_then_remembered() {
+async fn channel_is_looked_up_once_and_then_remembered() {
     let bench = Bench::start(SETTINGS).await;
     let first = bench.lookup(&bench.demo).await.unwrap();
     assert_eq!(first.channel.arn, bench.demo);
@@ -27,7 +27,7 @@ async fn a_channel_is_asked_for_once_and_then_remembered() {
 }
 
 #[tokio::test]
-async fn a_rush_for_one_cold_channel_is_one_call() {
+async fn traffic_spike_for_one_cold_channel_makes_one_call() {
     let bench = Bench::start(SETTINGS).await;
     bench.set(Mode::Hold);
     let rush = join_all((0..500).map(|_| bench.lookup(&bench.demo)));
@@ -41,7 +41,7 @@ async fn a_rush_for_one_cold_channel_is_one_call() {
 }
 
 #[tokio::test]
-async fn cold_channels_gather_fifty_a_call() {
+async fn cold_channels_are_looked_up_fifty_per_call() {
     let gather = Duration::from_millis(5);
     let bench = Bench::start(Settings { gather, ..SETTINGS }).await;
     let mut arns = Vec::new();
@@ -59,7 +59,7 @@ async fn cold_channels_gather_fifty_a_call() {
 }
 
 #[tokio::test]
-async fn callers_who_leave_do_not_end_the_call_for_the_others() {
+async fn caller_that_leaves_does_not_end_the_call_for_the_others() {
     let bench = Bench::start(SETTINGS).await;
     bench.set(Mode::Hold);
     let leaving = bench.lookup(&bench.demo);
@@ -74,7 +74,7 @@ async fn callers_who_leave_do_not_end_the_call_for_the_others() {
 }
 
 #[tokio::test]
-async fn a_lookup_that_everybody_has_left_is_not_made() {
+async fn lookup_that_no_one_waits_for_is_not_made() {
     let gather = Duration::from_millis(20);
     let bench = Bench::start(Settings { gather, ..SETTINGS }).await;
     let mut leaving = Box::pin(bench.lookup(&bench.demo));
@@ -86,7 +86,7 @@ async fn a_lookup_that_everybody_has_left_is_not_made() {
 }
 
 #[tokio::test]
-async fn a_stale_channel_is_served_at_once_while_one_refresh_runs() {
+async fn stale_channel_is_served_at_once_while_one_refresh_runs() {
     let bench = Bench::start(SETTINGS).await;
     bench.freshness().await.unwrap();
     bench.advance(60);
@@ -117,12 +117,12 @@ async fn absence_is_remembered_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_spray_of_made_up_arns_evicts_no_channel() {
+async fn made_up_arns_evict_no_channel() {
     let bench = Bench::start(Settings { capacity: 10, ..SETTINGS }).await;
     bench.freshness().await.unwrap();
     for number in 0..20 {
         let arns: Vec<ChannelArn> =
-            (0..50).map(|it| format!("{ABSENT}-{number}-{it}").parse().unwrap()).collect();
+            (0..50).map(|id| format!("{ABSENT}-{number}-{id}").parse().unwrap()).collect();
         join_all(arns.iter().map(|arn| bench.lookup(arn))).await;
     }
     let calls = bench.calls();
@@ -131,7 +131,7 @@ async fn a_spray_of_made_up_arns_evicts_no_channel() {
 }
 
 #[tokio::test]
-async fn a_deleted_channel_is_forgotten_by_the_next_refresh() {
+async fn deleted_channel_is_forgotten_by_the_next_refresh() {
     let bench = Bench::start(SETTINGS).await;
     bench.freshness().await.unwrap();
     tell(&bench.emulator, "DeleteChannel", json!({"arn": bench.demo.as_str()})).await;
@@ -143,7 +143,7 @@ async fn a_deleted_channel_is_forgotten_by_the_next_refresh() {
 }
 
 #[tokio::test]
-async fn that_a_channel_is_public_is_asked_again_before_it_refuses() {
+async fn public_channel_is_looked_up_again_before_it_is_refused() {
     let bench = Bench::start(SETTINGS).await;
     bench.set_authorized(false).await;
     assert!(!bench.lookup(&bench.demo).await.unwrap().channel.authorized);
@@ -157,7 +157,7 @@ async fn that_a_channel_is_public_is_asked_again_before_it_refuses() {
 }
 
 #[tokio::test]
-async fn refresh_asks_again_at_most_once_a_second() {
+async fn refresh_calls_ivs_at_most_once_per_second() {
     let bench = Bench::start(SETTINGS).await;
     assert!(bench.refresh(&bench.demo).await.unwrap().channel.authorized);
     bench.set_authorized(false).await;
@@ -172,18 +172,18 @@ async fn refresh_asks_again_at_most_once_a_second() {
 }
 
 #[tokio::test]
-async fn refreshes_at_the_same_time_share_a_call() {
+async fn concurrent_refreshes_share_a_call() {
     let bench = Bench::start(SETTINGS).await;
     bench.freshness().await.unwrap();
     bench.set_authorized(false).await;
     bench.advance(1);
     let refreshed = join_all((0..10).map(|_| bench.refresh(&bench.demo))).await;
-    assert!(refreshed.iter().all(|it| !it.as_ref().unwrap().channel.authorized));
+    assert!(refreshed.iter().all(|found| !found.as_ref().unwrap().channel.authorized));
     assert_eq!(bench.calls(), 2);
 }
 
 #[tokio::test]
-async fn a_refresh_takes_nothing_that_was_asked_for_before_it() {
+async fn refresh_ignores_a_call_that_was_made_before_it() {
     let bench = Bench::start(SETTINGS).await;
     bench.freshness().await.unwrap();
     bench.advance(60);
@@ -194,12 +194,12 @@ async fn a_refresh_takes_nothing_that_was_asked_for_before_it() {
     bench.advance(1);
     let refreshes = join_all((0..10).map(|_| bench.refresh(&bench.demo)));
     let (found, ()) = tokio::join!(refreshes, async { bench.set(Mode::Pass) });
-    assert!(found.iter().all(|it| !it.as_ref().unwrap().channel.authorized));
+    assert!(found.iter().all(|found| !found.as_ref().unwrap().channel.authorized));
     assert_eq!(bench.calls(), 3, "one for all of them");
 }
 
 #[tokio::test]
-async fn a_refresh_within_a_second_takes_what_is_under_way() {
+async fn refresh_within_a_second_joins_the_pending_lookup() {
     let bench = Bench::start(SETTINGS).await;
     bench.freshness().await.unwrap();
     bench.advance(60);
@@ -214,7 +214,7 @@ async fn a_refresh_within_a_second_takes_what_is_under_way() {
 }
 
 #[tokio::test]
-async fn a_refresh_does_not_believe_in_an_absence_from_before_it() {
+async fn refresh_ignores_an_absence_from_before_it() {
     let bench = Bench::start(SETTINGS).await;
     let absent: ChannelArn = ABSENT.parse().unwrap();
     bench.set(Mode::HoldAnswer);
@@ -232,7 +232,7 @@ async fn a_refresh_does_not_believe_in_an_absence_from_before_it() {
 }
 
 #[tokio::test]
-async fn refresh_of_an_absent_channel_is_asked_again_sooner_than_a_lookup() {
+async fn refresh_of_an_absent_channel_calls_ivs_sooner_than_a_lookup() {
     let bench = Bench::start(SETTINGS).await;
     let absent: ChannelArn = ABSENT.parse().unwrap();
     for seconds in [0, 0, 1] {
@@ -243,7 +243,7 @@ async fn refresh_of_an_absent_channel_is_asked_again_sooner_than_a_lookup() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_keeps_nothing_fresh() {
+async fn clock_that_is_set_back_keeps_no_channel_fresh() {
     let bench = Bench::start(SETTINGS).await;
     bench.freshness().await.unwrap();
     bench.advance(60);
@@ -252,7 +252,7 @@ async fn a_clock_that_is_set_back_keeps_nothing_fresh() {
 }
 
 #[tokio::test]
-async fn a_region_that_is_not_served_has_no_channels() {
+async fn region_that_is_not_served_has_no_channels() {
     let bench = Bench::start(SETTINGS).await;
     let elsewhere = bench.demo.as_str().replace("us-west-2", "eu-west-1").parse().unwrap();
     assert_eq!(bench.lookup(&elsewhere).await.unwrap_err(), LookupError::NotFound);
@@ -260,7 +260,7 @@ async fn a_region_that_is_not_served_has_no_channels() {
 }
 
 #[tokio::test]
-async fn a_warm_start_has_read_every_private_channel() {
+async fn warm_up_reads_every_private_channel() {
     let bench = Bench::start(SETTINGS).await;
     let mut arns = vec![bench.demo.clone()];
     for number in 0..220 {

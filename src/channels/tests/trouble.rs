@@ -1,14 +1,14 @@
-//! An IVS that throttles, denies, breaks off, or says something odd.
+//! An IVS that throttles, denies, cuts connections, or gives odd answers.
 
 use futures_util::future::join_all;
 
 use super::*;
 
-/// Does not last long under throttling.
+/// Keeps tests of throttling short.
 const HURRIED: Settings = Settings { deadline: Duration::from_secs(3), ..SETTINGS };
 
 #[tokio::test]
-async fn ivs_in_trouble_is_no_trouble_for_a_day() {
+async fn remembered_channel_is_served_for_a_day_while_ivs_fails() {
     for trouble in [BROKEN, THROTTLED, DENIED, EXPIRED, Mode::Cut] {
         let bench = Bench::start(HURRIED).await;
         bench.freshness().await.unwrap();
@@ -33,8 +33,7 @@ async fn ivs_in_trouble_is_no_trouble_for_a_day() {
     }
 }
 
-/// What is found when IVS is well again. The rate may be far down by then; what a caller is told to
-/// wait must be enough.
+/// The lookup after IVS has recovered. The rate may be low by then, and the reported wait must be enough.
 async fn after_trouble(bench: &Bench) -> Result<Freshness, LookupError> {
     bench.set(Mode::Pass);
     bench.settle().await;
@@ -48,7 +47,7 @@ async fn after_trouble(bench: &Bench) -> Result<Freshness, LookupError> {
 }
 
 #[tokio::test]
-async fn trouble_with_an_unseen_channel_is_told_by_its_kind() {
+async fn failed_lookup_of_an_unseen_channel_returns_the_reason() {
     let bench = Bench::start(HURRIED).await;
     let unavailable = LookupError::Unavailable { retry_after: Duration::from_secs(1) };
     for trouble in [BROKEN, Mode::Cut, EXPIRED] {
@@ -69,7 +68,7 @@ async fn trouble_with_an_unseen_channel_is_told_by_its_kind() {
 }
 
 #[tokio::test]
-async fn throttling_costs_time_and_not_an_error() {
+async fn throttling_costs_time_and_causes_no_error() {
     let bench = Bench::start(SETTINGS).await;
     bench.set(THROTTLED);
     let release = async {
@@ -81,7 +80,7 @@ async fn throttling_costs_time_and_not_an_error() {
 }
 
 #[tokio::test]
-async fn a_mint_can_do_without_a_lookup_where_that_is_wanted() {
+async fn mint_needs_no_lookup_if_configured_so() {
     let bench = Bench::start(Settings { on_unavailable: Unavailable::Mint, ..HURRIED }).await;
     let lookup = async |trouble| {
         bench.set(trouble);
@@ -95,7 +94,7 @@ async fn a_mint_can_do_without_a_lookup_where_that_is_wanted() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_never_served_stale() {
+async fn public_channel_is_never_served_stale() {
     let bench = Bench::start(SETTINGS).await;
     bench.set_authorized(false).await;
     bench.freshness().await.unwrap();
@@ -105,7 +104,7 @@ async fn a_refusal_is_never_served_stale() {
 }
 
 #[tokio::test]
-async fn nobody_waits_past_the_deadline_but_the_answer_is_kept() {
+async fn caller_waits_until_the_deadline_and_the_answer_is_kept() {
     let bench = Bench::start(HURRIED).await;
     bench.set(Mode::Hold);
     assert!(matches!(bench.freshness().await, Err(LookupError::Unavailable { .. })));
@@ -116,7 +115,7 @@ async fn nobody_waits_past_the_deadline_but_the_answer_is_kept() {
 }
 
 #[tokio::test]
-async fn a_queue_that_would_outlast_the_deadline_is_refused_at_once() {
+async fn lookup_that_would_exceed_its_deadline_is_refused_at_once() {
     let bench = Bench::start(Settings { calls_per_second: 0.01, ..SETTINGS }).await;
     bench.freshness().await.unwrap();
     let absent = ABSENT.parse().unwrap();
@@ -128,7 +127,7 @@ async fn a_queue_that_would_outlast_the_deadline_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn what_everybody_has_left_keeps_no_task_waiting() {
+async fn lookup_that_no_one_waits_for_keeps_no_task_waiting() {
     let deadline = Duration::from_mins(5);
     let bench = Bench::start(Settings { calls_per_second: 0.01, deadline, ..SETTINGS }).await;
     bench.freshness().await.unwrap();
@@ -142,7 +141,7 @@ async fn what_everybody_has_left_keeps_no_task_waiting() {
 }
 
 #[tokio::test]
-async fn a_refresh_that_fails_drops_nothing() {
+async fn failed_refresh_drops_nothing() {
     let bench = Bench::start(SETTINGS).await;
     bench.freshness().await.unwrap();
     bench.advance(60);
@@ -156,7 +155,7 @@ async fn a_refresh_that_fails_drops_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_batch_does_not_answer_clearly_is_asked_once_by_itself() {
+async fn channel_without_a_clear_answer_in_a_batch_is_looked_up_alone_once() {
     let odd: [fn(&[Value]) -> Value; 5] = [
         |_| json!({}),
         |arns| json!({"errors": [{"arn": arns[0], "code": "418", "message": ""}]}),
@@ -179,7 +178,7 @@ async fn what_a_batch_does_not_answer_clearly_is_asked_once_by_itself() {
 }
 
 #[tokio::test]
-async fn a_clear_not_found_needs_no_second_question() {
+async fn clear_not_found_in_a_batch_needs_no_second_call() {
     let bench = Bench::start(SETTINGS).await;
     bench.set(Mode::Batch(|arns| json!({"errors": [{"arn": arns[0], "code": "404"}]})));
     assert_eq!(bench.freshness().await, Err(LookupError::NotFound));
@@ -187,7 +186,7 @@ async fn a_clear_not_found_needs_no_second_question() {
 }
 
 #[tokio::test]
-async fn one_channel_that_spoils_a_batch_does_not_spoil_its_neighbours() {
+async fn refused_batch_does_not_fail_its_channels() {
     let bench = Bench::start(Settings { gather: Duration::from_millis(5), ..SETTINGS }).await;
     bench.set(Mode::Batch(|_| json!({"channels": "of another type"})));
     assert!(matches!(bench.freshness().await, Err(LookupError::Unavailable { .. })));

@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(calls(&mut budget, ms(750), &[false; 2]), [ms(1050), ms(1300)]);
         let after_an_hour = ms(3_600_000);
         let made = calls(&mut budget, after_an_hour, &[false; 3]);
-        assert_eq!(made, [0, 250, 500].map(|it| after_an_hour + ms(it)));
+        assert_eq!(made, [0, 250, 500].map(|millis| after_an_hour + ms(millis)));
     }
 
     #[test]
@@ -419,7 +419,7 @@ mod tests {
                     }) else { break };
                     prop_assert!(wait > Duration::ZERO && wait <= estimate);
                     // An answer may come before that, and delay or hasten the call.
-                    let answer = in_flight.iter().map(|it| it.0).min().unwrap_or(now + wait);
+                    let answer = in_flight.iter().map(|call| call.0).min().unwrap_or(now + wait);
                     now = answer.min(now + wait);
                 }
             }

@@ -255,7 +255,7 @@ fn to_lines<'a>(denials: impl Iterator<Item = (&'a ChannelArn, &'a str, Timestam
 }
 
 fn add_lines(mut file: &File, end: End, new: &[Denial]) -> io::Result<()> {
-    let mut lines = to_lines(new.iter().map(|it| (&it.channel, it.viewer.as_str(), it.until)));
+    let mut lines = to_lines(new.iter().map(|new| (&new.channel, new.viewer.as_str(), new.until)));
     match end {
         End::Whole => {}
         End::NoLineBreak => lines.insert(0, b'\n'),
