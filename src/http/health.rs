@@ -30,8 +30,10 @@ use crate::{
     access::Scope,
     clock::Timestamp,
     ivs::{IvsError, arn::Region},
-    keys::snapshot::{NoSigner, RefreshError, RegionStatus},
-    service::public_reason,
+    keys::{
+        finding::{Finding, FindingCode},
+        snapshot::RegionStatus,
+    },
 };
 
 /// Set once, when the process begins to shut down. Cheap to clone.
@@ -66,22 +68,19 @@ impl CertificateStatus {
         *self.lock() = Some(Certificate { expires, fault });
     }
 
-    fn findings(&self, now: Timestamp, may_see_details: bool) -> Vec<FindingBody> {
+    fn findings(&self, now: Timestamp) -> Vec<Finding> {
         let status = self.lock();
         let Some(Certificate { expires, fault }) = &*status else { return Vec::new() };
         let mut findings = Vec::new();
         if let Some(fault) = fault {
-            let detail = if may_see_details {
-                format!("The certificate cannot be reloaded, so the old one stays in use: {fault}.")
-            } else {
-                "The certificate cannot be reloaded, so the old one stays in use; the log says why."
-                    .to_owned()
-            };
-            findings.push(FindingBody { code: "tls_not_reloaded", detail });
+            let detail = format!(
+                "The TLS certificate cannot be reloaded, so the old one stays in use: {fault}"
+            );
+            findings.push(Finding::complete(FindingCode::TlsNotReloaded, detail));
         }
         if *expires <= now {
-            let detail = format!("The certificate expired at {expires}; replace it.");
-            findings.push(FindingBody { code: "tls_certificate_expired", detail });
+            let situation = format!("The TLS certificate expired at {expires}");
+            findings.push(Finding::new(FindingCode::TlsCertificateExpired, situation).public());
         }
         findings
     }
@@ -142,12 +141,11 @@ pub struct RegionBody {
     findings: Vec<FindingBody>,
 }
 
-/// What is not as it should be, and what to do about it.
+/// What is wrong, and what to do about it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ReadinessFinding)]
 pub struct FindingBody {
-    /// Stable, to branch on.
-    code: &'static str,
+    code: FindingCode,
     detail: String,
 }
 
@@ -178,13 +176,14 @@ pub async fn readyz(State(api): State<Api>, headers: HeaderMap) -> Response {
     let mut regions = BTreeMap::new();
     for region in api.ivs.names() {
         let region_status = api.keys.status(region);
-        let findings = findings(&api, &region_status, may_see_arns);
+        let findings = findings(&api, &region_status);
         let may_mint = region_status.signer.is_ok() && api.audit.check().is_ok();
         let status = match (may_mint, findings.is_empty()) {
             (true, true) => Status::Ready,
             (true, false) => Status::Degraded,
             (false, _) => Status::Unready,
         };
+        let findings = bodies(findings, may_see_arns);
         regions.insert(region.to_string(), RegionBody { status, findings });
     }
     let all = regions.values().map(|it| it.status);
@@ -200,140 +199,81 @@ pub async fn readyz(State(api): State<Api>, headers: HeaderMap) -> Response {
     no_store(json_with(code, &ReadyBody { status, regions }))
 }
 
-/// Everything that is not as it should be in a region. Whatever else is watched adds its line here;
-/// none but the signer's makes the region unready.
-fn findings(api: &Api, status: &RegionStatus, may_see_arns: bool) -> Vec<FindingBody> {
-    let mut findings = signing(status, may_see_arns);
-    findings.extend(outage(api, &status.region));
-    findings.extend(clock_skew(api, &status.region));
-    findings.extend(audit(api));
-    findings.extend(api.certificate.findings(api.clock.now(), may_see_arns));
-    findings.extend(clients_not_reloaded(api, may_see_arns));
-    let drift = drift(api, &status.region, may_see_arns);
-    // With a lost keyring, `keys rotate` refuses; that finding names the ways out.
-    if drift.iter().any(|finding| finding.code == "lost_keyring")
-        && let Some(no_key) = findings.iter_mut().find(|finding| finding.code == "no_active_key")
-    {
-        let detail = "No key signs, because the keyring was lost; see lost_keyring.";
-        *no_key = FindingBody { code: no_key.code, detail: detail.to_owned() };
+/// Everything that is wrong in a region. Without a signer the region is not ready; every other finding
+/// degrades it.
+fn findings(api: &Api, status: &RegionStatus) -> Vec<Finding> {
+    let region = &status.region;
+    let mut findings = Vec::new();
+    match (&status.signer, &status.failing) {
+        (Err(reason), _) => findings.push(reason.finding()),
+        (Ok(_), Some((since, error))) => findings.push(error.finding(*since)),
+        (Ok(_), None) => {}
     }
-    for finding in drift {
-        // What the signer tells already is not told again.
-        if findings.iter().all(|told| told.code != finding.code) {
-            findings.push(finding);
+    findings.extend(outage(api, region));
+    findings.extend(clock_skew(api, region));
+    // Records wait and are lost in the end; under `audit.on_failure = "deny"` nothing is minted meanwhile.
+    findings.extend(api.audit.is_failing().then(|| Finding::of(FindingCode::AuditUnavailable)));
+    findings.extend(api.certificate.findings(api.clock.now()));
+    findings.extend(api.registry.fault().map(|fault| {
+        let detail =
+            format!("The clients cannot be reloaded, so the old ones stay in effect. {fault}");
+        Finding::complete(FindingCode::ClientsNotReloaded, detail)
+    }));
+    let Some(rotator) = api.rotators.get(region) else { return findings };
+    let report = rotator.report();
+    if report.is_keyring_lost() {
+        for finding in &mut findings {
+            if finding.code == FindingCode::NoActiveKey {
+                *finding = Finding::no_key_of_lost_keyring();
+            }
         }
     }
+    // What the signer or the clock reports is not reported again.
+    let known: Vec<_> = findings.iter().map(|finding| finding.code).collect();
+    findings.extend(report.all().filter(|finding| !known.contains(&finding.code)).cloned());
     findings
 }
 
-/// What the last comparison of keyring and IVS found, a stuck rotation with its reason among it.
-/// Findings of one code are one.
-fn drift(api: &Api, region: &Region, may_see_arns: bool) -> Vec<FindingBody> {
-    let Some(rotator) = api.rotators.get(region) else { return Vec::new() };
-    let mut findings: Vec<FindingBody> = Vec::new();
-    for found in rotator.report().all() {
-        let detail = if may_see_arns { &found.detail } else { found.public_detail };
-        match findings.iter_mut().find(|told| told.code == found.code) {
-            Some(told) if told.detail.contains(detail) => {}
-            Some(told) => {
-                told.detail.push(' ');
-                told.detail.push_str(detail);
+/// One body per code, with the details of all its findings.
+fn bodies(findings: Vec<Finding>, may_see_arns: bool) -> Vec<FindingBody> {
+    let mut bodies: Vec<FindingBody> = Vec::new();
+    for Finding { code, detail, public_detail, .. } in findings {
+        let detail = if may_see_arns { detail } else { public_detail };
+        match bodies.iter_mut().find(|body| body.code == code) {
+            Some(body) if body.detail.contains(&detail) => {}
+            Some(body) => {
+                body.detail.push(' ');
+                body.detail.push_str(&detail);
             }
-            None => findings.push(FindingBody { code: found.code, detail: detail.to_owned() }),
+            None => bodies.push(FindingBody { code, detail }),
         }
     }
-    findings
+    bodies
 }
 
 /// Tokens are issued by IVS's clock meanwhile, but everything else of this process goes by its own.
-fn clock_skew(api: &Api, region: &Region) -> Option<FindingBody> {
+fn clock_skew(api: &Api, region: &Region) -> Option<Finding> {
     let skew = api.clock_skew(region)?;
-    let detail = format!(
-        "The clock of this service is {skew} that of Amazon IVS. Synchronise it with NTP. Until then, \
-         tokens are issued by Amazon IVS's clock, rotations may wait, and a revocation may keep its \
-         viewer out on other replicas for as long as the clocks differ."
+    let situation = format!(
+        "The clock of this service is {skew} that of Amazon IVS. Until they agree, tokens are issued by \
+         Amazon IVS's clock, rotations may wait, and a revocation may keep its viewer out on other \
+         replicas for as long as the clocks differ"
     );
-    Some(FindingBody { code: "clock_skew", detail })
-}
-
-/// Until the file can be used, a client that was revoked in it can still call.
-fn clients_not_reloaded(api: &Api, may_see_details: bool) -> Option<FindingBody> {
-    let fault = api.registry.fault()?;
-    let detail = if may_see_details {
-        format!("The clients cannot be reloaded, so the old ones stay in effect. {fault}")
-    } else {
-        "The clients cannot be reloaded, so the old ones stay in effect; the log says why."
-            .to_owned()
-    };
-    Some(FindingBody { code: "clients_not_reloaded", detail })
-}
-
-/// Records wait and are lost in the end; under `audit.on_failure = "deny"` nothing is minted meanwhile.
-fn audit(api: &Api) -> Option<FindingBody> {
-    api.audit.is_failing().then(|| FindingBody {
-        code: "audit_unavailable",
-        detail: "The audit log cannot be written; the log of the service says why.".to_owned(),
-    })
+    Some(Finding::new(FindingCode::ClockSkew, situation).public())
 }
 
 /// Tokens are minted from the cache meanwhile, so this takes no replica out of service.
-fn outage(api: &Api, region: &Region) -> Option<FindingBody> {
+fn outage(api: &Api, region: &Region) -> Option<Finding> {
     let outage = api.ivs.region(region)?.outage()?;
-    let (code, detail) = match &*outage {
-        IvsError::Throttled => ("ivs_throttled", "Amazon IVS throttles this account's calls."),
-        IvsError::Denied { .. } => {
-            ("ivs_denied", "Amazon IVS denied the last call; the log says which.")
-        }
-        IvsError::NoCredentials => {
-            ("ivs_no_credentials", "There are no AWS credentials to call Amazon IVS with.")
-        }
+    Some(Finding::of(match &*outage {
+        IvsError::Throttled => FindingCode::IvsThrottled,
+        IvsError::Denied { .. } => FindingCode::IvsDenied,
+        IvsError::NoCredentials => FindingCode::IvsNoCredentials,
         IvsError::Unavailable { .. }
         | IvsError::TimedOut
         | IvsError::NotFound
         | IvsError::Conflict { .. }
         | IvsError::QuotaExceeded { .. }
-        | IvsError::Invalid { .. } => {
-            ("ivs_unavailable", "Amazon IVS could not be reached at the last call.")
-        }
-    };
-    Some(FindingBody { code, detail: detail.to_owned() })
-}
-
-/// Names the reason why a keyring is not used.
-fn unreadable(cause: &RefreshError) -> &'static str {
-    match cause {
-        RefreshError::UnrecordedLimit(limit) => limit.code,
-        RefreshError::Store(_) | RefreshError::TimedOut | RefreshError::NotTried => {
-            "keyring_unreadable"
-        }
-    }
-}
-
-/// Whether there is a signer, and whether its keyring can still be read.
-fn signing(status: &RegionStatus, may_see_arns: bool) -> Vec<FindingBody> {
-    let mut findings = Vec::new();
-    if let Err(reason) = &status.signer {
-        let code = match reason {
-            NoSigner::EmptyKeyring { .. } | NoSigner::NoActiveKey { .. } => "no_active_key",
-            NoSigner::FingerprintMismatch { .. } => "fingerprint_mismatch",
-            NoSigner::PairMissing { .. } => "active_key_pair_missing",
-            NoSigner::NotRead { cause, .. } => unreadable(cause),
-            NoSigner::TooOld { .. } => "keyring_too_old",
-            NoSigner::Unusable { .. } => "key_unusable",
-            NoSigner::UnknownRegion { .. } => "region_not_served",
-        };
-        let detail = if may_see_arns { reason.to_string() } else { public_reason(reason) };
-        findings.push(FindingBody { code, detail });
-    }
-    if let (Ok(_), Some((since, error))) = (&status.signer, &status.failing) {
-        findings.push(FindingBody {
-            code: unreadable(error),
-            detail: if may_see_arns || matches!(error, RefreshError::UnrecordedLimit(_)) {
-                format!("The keyring cannot be read since {since}: {error}.")
-            } else {
-                format!("The keyring cannot be read since {since}; the log says why.")
-            },
-        });
-    }
-    findings
+        | IvsError::Invalid { .. } => FindingCode::IvsUnavailable,
+    }))
 }

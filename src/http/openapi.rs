@@ -27,6 +27,7 @@ use crate::{
     api::{inspect_rules, key_pair::CreateKeyPairRequest, mint_rules},
     inspection::FindingCode,
     ivs::arn::{AccountId, Region},
+    keys::finding::{self, Effect},
     tokens::grant::Violation,
 };
 
@@ -278,6 +279,12 @@ macro_rules! codes {
 
 codes!(ProblemType, "ProblemCode", ProblemType::ALL.iter().map(|problem| problem.spec().code));
 codes!(FindingCode, "InspectFindingCode", FindingCode::ALL.iter().map(|code| code.as_str()));
+codes!(finding::FindingCode, "ReadinessFindingCode", readiness_codes());
+
+fn readiness_codes() -> impl Iterator<Item = &'static str> {
+    let specs = finding::FindingCode::ALL.iter().map(|code| code.spec());
+    specs.filter(|spec| spec.effect != Effect::Unaffected).map(|spec| spec.code)
+}
 
 /// The `code`s that a response can carry, for programs.
 const PROBLEM_CODES: &str = "x-problem-codes";

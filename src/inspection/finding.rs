@@ -1,9 +1,11 @@
 //! The table of what inspection can find: each finding is declared once, with its code, severity, place and
-//! documentation. `docs/findings.md` is generated from it.
+//! documentation. `docs/findings.md` is generated from it and from the table of [`keys::finding`].
 
 use std::fmt::{self, Write};
 
 use serde::{Serialize, Serializer};
+
+use crate::keys;
 
 /// One thing that is wrong, or will go wrong, with a token or its URL.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, utoipa::ToSchema)]
@@ -303,20 +305,24 @@ impl Serialize for FindingCode {
     }
 }
 
-/// The text of `docs/findings.md`.
+/// The text of `docs/findings.md`: this table and that of [`keys::finding`].
 pub fn findings_markdown() -> String {
     let mut text = String::from(
-        "# Findings of token inspection\n\n\
+        "# Findings\n\n\
+         Every finding has a code, which is part of the API and is never renamed. There are findings \
+         about a [token](#findings-about-a-token) and findings about the \
+         [service and its keys](#findings-about-the-service-and-its-keys).\n\n\
+         This file is generated from the code; a test keeps them equal.\n\n\
+         ## Findings about a token\n\n\
          `ivs-playback-auth token inspect` and `POST /v1/tokens/inspect` report what is wrong with a \
-         viewer token, regardless of who made it. The codes are part of the API and are never renamed. \
+         viewer token, regardless of who made it. \
          A token with an error is not valid. A token with only warnings plays, but perhaps not as its \
          issuer expects.\n\n\
          Some findings need the keyring and IVS, so they appear only over HTTP or with `--config`. \
          `notChecked` lists what was not checked. As long as it lists something that could make IVS refuse \
          the token, a token without errors is reported as neither valid nor invalid. With the body of a 403 \
          (`edgeError`), the errors are its likely causes, in the order in which to try them. \
-         [why-403.md](why-403.md) lists the causes by symptom.\n\n\
-         This file is generated from the code; a test keeps them equal.\n",
+         [why-403.md](why-403.md) lists the causes by symptom.\n",
     );
     for (severity, heading) in [(Severity::Error, "Errors"), (Severity::Warning, "Warnings")] {
         let specs = || {
@@ -330,6 +336,20 @@ pub fn findings_markdown() -> String {
         for FindingSpec { code, title, meaning, fix, .. } in specs() {
             let _ = write!(text, "\n### {code}\n\n{title}. {meaning}\n\n**To fix it:** {fix}\n");
         }
+    }
+    text.push_str(
+        "\n## Findings about the service and its keys\n\n\
+         `GET /readyz`, `keys status`, `keys doctor` and the log events `keys_finding` and \
+         `keys_finding_over` use these codes. A region is `unready` while no key can sign for it, or \
+         while `audit.on_failure = \"deny\"` and the audit log cannot be written; the other findings of \
+         `/readyz` make it `degraded` and leave it in service. `keys doctor` fails if one of its findings is an \
+         error.\n\n\
+         | code | severity | `/readyz` | meaning | what to do |\n|---|---|---|---|---|\n",
+    );
+    for keys_code in keys::finding::FindingCode::ALL {
+        let keys::finding::FindingSpec { code, severity, effect, title, fix } = keys_code.spec();
+        let (severity, effect) = (severity.as_str(), effect.as_str());
+        let _ = writeln!(text, "| `{code}` | {severity} | {effect} | {title} | {fix} |");
     }
     text
 }

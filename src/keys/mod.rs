@@ -10,6 +10,7 @@
 //! - [`survey`]: what a listing says about a keyring
 //! - [`operations`]: what people do: generate, import, delete, ask for a rotation
 //! - [`lifecycle`]: what is to be done next, as a pure plan; [`rotator`]: doing it
+//! - [`finding`]: the table of what readiness, `keys status` and `keys doctor` report
 //! - [`doctor`]: what is wrong with a region's keys, and what to do about it
 //!
 //! Two rules hold all of it together: no call that changes IVS is made before its intent is in the
@@ -17,6 +18,7 @@
 
 pub mod copy;
 pub mod doctor;
+pub mod finding;
 pub mod inventory;
 pub mod keyring;
 pub mod lifecycle;

@@ -7,11 +7,7 @@ use crate::{
     api::problem::{Problem, ProblemType},
     channels::{ChannelRefError, LookupError},
     clock::whole_seconds,
-    keys::{
-        keyring::RotationId,
-        snapshot::{NoSigner, RefreshError},
-    },
-    prose::sentence,
+    keys::{keyring::RotationId, snapshot::NoSigner},
     tokens::grant::Violation,
 };
 
@@ -190,41 +186,9 @@ impl From<LookupError> for Error {
 impl From<NoSigner> for Error {
     /// Refuses a mint in a region that cannot sign.
     fn from(reason: NoSigner) -> Self {
-        Self::new(ProblemType::NoActiveKey, public_reason(&reason))
+        Self::new(ProblemType::NoActiveKey, reason.finding().public_detail)
             .retry_after(RETRY_AFTER)
             .caused_by(reason)
-    }
-}
-
-/// Returns why nothing can be signed, without what is not the caller's to know.
-pub(crate) fn public_reason(reason: &NoSigner) -> String {
-    match reason {
-        NoSigner::EmptyKeyring { .. }
-        | NoSigner::NoActiveKey { .. }
-        | NoSigner::UnknownRegion { .. }
-        | NoSigner::NotRead { cause: RefreshError::UnrecordedLimit(_), .. }
-        | NoSigner::TooOld { cause: RefreshError::UnrecordedLimit(_), .. } => {
-            sentence(&reason.to_string())
-        }
-        NoSigner::FingerprintMismatch { .. } => {
-            "The active key pair has another fingerprint in Amazon IVS than in the keyring; \
-             `keys list` says which."
-                .to_owned()
-        }
-        NoSigner::PairMissing { .. } => {
-            "The active key pair was deleted in Amazon IVS and could not be put back yet."
-                .to_owned()
-        }
-        NoSigner::Unusable { region, .. } => {
-            format!("The active key of {region} cannot sign; the log says why.")
-        }
-        NoSigner::NotRead { region, .. } => {
-            format!("The keyring of {region} could not be read; the log says why.")
-        }
-        NoSigner::TooOld { region, .. } => format!(
-            "The keyring of {region} was read too long ago to sign with it, and cannot be read \
-             now; the log says why."
-        ),
     }
 }
 

@@ -8,7 +8,6 @@ mod mint;
 pub mod revocation;
 mod rotations;
 
-pub(crate) use self::error::public_reason;
 pub use self::{
     channels::Channels,
     error::Error,

@@ -12,7 +12,8 @@ use crate::{
     config::KeyStore,
     ivs::arn::{AccountId, Region},
     keys::{
-        doctor::{Answer, Doctor, Examination, Finding, Permission, Setup, Severity},
+        doctor::{Answer, Doctor, Examination, Permission, Setup},
+        finding::Finding,
         store::secrets_manager::secret_name,
     },
 };
@@ -93,12 +94,7 @@ fn text(body: &Body) -> String {
         ("store", body.store.clone()),
     ]);
     let finding = |finding: &Finding| {
-        let severity = match finding.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Ok => "ok",
-        };
-        (severity, format!("{}: {}", finding.code, finding.detail))
+        (finding.severity.as_str(), format!("{}: {}", finding.code, finding.detail))
     };
     let findings: Vec<_> = body.examination.findings.iter().map(finding).collect();
     let permission = |permission: &Permission| {

@@ -426,8 +426,8 @@ mod tests {
     use super::*;
     use crate::{
         keys::{
+            finding::Finding,
             keyring::{Rotation, VersionId, strategies},
-            lifecycle::Finding,
             store::samples,
         },
         secret::system_rng,
@@ -493,8 +493,8 @@ mod tests {
 
     #[test]
     fn only_finding_before_the_goal_needs_help() {
-        let finding = Finding::AwaitsRelease(strategies::arn(0));
-        let report = Report { findings: vec![(&finding).into()], ..Report::default() };
+        let finding = Finding::awaits_release(&strategies::arn(0));
+        let report = Report { findings: vec![finding], ..Report::default() };
         let view = view(Phase::Draining, NextStep::Release);
         let reason = needs_help(&view, Goal::Retired, &report);
         assert!(reason.is_some_and(|reason| reason.contains("keys release")), "{reason:?}");

@@ -8,7 +8,7 @@ use crate::{
     cli::output::{self, span},
     clock::Timestamp,
     ivs::arn::{AccountId, PlaybackKeyArn, Region},
-    keys::inventory::KeyPairState,
+    keys::{finding::FindingCode, inventory::KeyPairState},
     service::key_pairs::Listing,
 };
 
@@ -42,7 +42,7 @@ struct Status {
 
 #[derive(Serialize)]
 struct FindingBody {
-    code: &'static str,
+    code: FindingCode,
     detail: String,
     /// A rotation cannot continue without help.
     stuck: bool,
@@ -76,7 +76,7 @@ impl Context<'_> {
         let findings = report.all().map(|finding| FindingBody {
             code: finding.code,
             detail: finding.detail.clone(),
-            stuck: finding.is_stuck,
+            stuck: finding.code.holds_up_rotations(),
         });
         Ok(Status {
             region: self.region().clone(),
@@ -124,7 +124,7 @@ impl Status {
 
     fn active(&self) -> String {
         let Some(pair) = &self.active_key_pair else {
-            if self.findings.iter().any(|finding| finding.code == "lost_keyring") {
+            if self.findings.iter().any(|finding| finding.code == FindingCode::LostKeyring) {
                 return "none; the keyring may be lost, see below".to_owned();
             }
             return format!("none; create one with keys rotate --region {}", self.region);

@@ -5,18 +5,19 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Finding, Setup, Severity, is_overdue};
+use super::{Setup, is_overdue};
 use crate::{
     clock::Timestamp,
     ivs::arn::PlaybackKeyArn,
     keys::{
+        finding::{Finding, FindingCode, Severity},
         inventory::{KeyPairState, KeyPairView},
         keyring::Keyring,
         lifecycle::{
             self, Policy, Wait,
             view::{NextStep, Phase, RotationView},
         },
-        rotator::{Report, ReportedFinding},
+        rotator::Report,
         snapshot::{NoSigner, RefreshError},
         store::StoreError,
         survey::KEY_PAIR_QUOTA,
@@ -65,48 +66,33 @@ pub(super) fn judge(facts: &Facts<'_>) -> Vec<Finding> {
     findings
 }
 
-fn error(code: &'static str, detail: impl AsRef<str>) -> Finding {
-    Finding::new(Severity::Error, code, detail)
-}
-
-fn warning(code: &'static str, detail: impl AsRef<str>) -> Finding {
-    Finding::new(Severity::Warning, code, detail)
-}
-
-fn ok(code: &'static str, detail: impl AsRef<str>) -> Finding {
-    Finding::new(Severity::Ok, code, detail)
-}
-
 /// Whether the keyring can be read, and whether one of its keys signs.
 fn keyring(facts: &Facts<'_>) -> Vec<Finding> {
     let store = &facts.setup.store;
     if let Err(failure) = &facts.read {
         let code = match failure {
-            RefreshError::Store(StoreError::WidePermissions { .. }) => "wide_permissions",
-            RefreshError::UnrecordedLimit(limit) => limit.code,
-            RefreshError::Store(_) | RefreshError::TimedOut | RefreshError::NotTried => {
-                "keyring_unreadable"
-            }
+            RefreshError::Store(StoreError::WidePermissions { .. }) => FindingCode::WidePermissions,
+            RefreshError::Store(_)
+            | RefreshError::UnrecordedLimit(_)
+            | RefreshError::TimedOut
+            | RefreshError::NotTried => failure.finding_code(),
         };
-        return vec![error(code, failure.to_string())];
+        return vec![Finding::complete(code, failure.to_string())];
     }
     let mut findings = Vec::new();
     if let Some(keyring) = &facts.keyring {
         let keys = keyring.present().count();
-        findings
-            .push(ok("keyring", format!("the keyring in {store} was read and has {keys} key(s)")));
+        let detail = format!("the keyring in {store} was read and has {keys} key(s)");
+        findings.push(Finding::complete(FindingCode::Keyring, detail));
     }
     findings.push(match &facts.signer {
         Ok(arn) => {
             let since = facts.keyring.as_ref().and_then(|keyring| keyring.active()?.activated_at);
             let since = since.map(|since| format!(" since {since}")).unwrap_or_default();
-            ok("active_key", format!("{arn} signs{since}"))
+            Finding::complete(FindingCode::ActiveKey, format!("{arn} signs{since}"))
         }
-        // With a lost keyring, `keys rotate` refuses; that finding names the ways out.
-        Err(_) if facts.report.all().any(|finding| finding.code == "lost_keyring") => {
-            error("no_active_key", "no key signs, because the keyring was lost; see lost_keyring")
-        }
-        Err(reason) => error("no_active_key", reason.to_string()),
+        Err(_) if facts.report.is_keyring_lost() => Finding::no_key_of_lost_keyring(),
+        Err(reason) => Finding::complete(FindingCode::NoActiveKey, reason.to_string()),
     });
     findings
 }
@@ -117,57 +103,44 @@ fn unrecorded_limits(facts: &Facts<'_>) -> Vec<Finding> {
         return Vec::new();
     };
     let unrecorded = facts.setup.limits.beyond(keyring.limits());
-    unrecorded.map(|limit| error(limit.code, limit.to_string())).collect()
+    unrecorded.map(|limit| Finding::complete(limit.code, limit.to_string())).collect()
 }
 
 /// What the comparison of keyring and IVS found.
 fn reported(facts: &Facts<'_>) -> Vec<Finding> {
-    let told = facts
+    let reported = facts
         .report
         .all()
-        // What could not be read is told already, and the clock has a check of its own.
-        .filter(|it| !(it.code == "store_unavailable" && facts.read.is_err()))
-        .filter(|it| it.code != "clock_skew");
-    told.map(|it| Finding::new(severity(it, facts), it.code, &it.detail)).collect()
-}
-
-fn severity(finding: &ReportedFinding, facts: &Facts<'_>) -> Severity {
-    match finding.code {
-        // Another deployment in the same account has a keyring of its own.
-        "lost_keyring" if facts.signer.is_ok() => Severity::Warning,
-        // Nothing is broken by them, and an adoption passes through the last.
-        "foreign_key_pairs" | "key_pair_missing" | "duplicate_key_pair" | "awaits_release" => {
-            Severity::Warning
-        }
-        _ => Severity::Error,
-    }
-}
-
-/// Pairs that one listing lacks. The report says so only when IVS has denied them twice, 10 s apart.
-fn missing(facts: &Facts<'_>) -> Vec<Finding> {
-    let is_active = |pair: &KeyPairView| facts.signer.as_ref().ok() == pair.arn.as_ref();
-    let missing = facts.pairs.iter().filter(|pair| pair.state == KeyPairState::Missing);
-    let told = |arn: &PlaybackKeyArn| facts.report.all().any(|it| it.pair.as_ref() == Some(arn));
-    let untold =
-        missing.filter_map(|pair| Some((pair, pair.arn.as_ref().filter(|arn| !told(arn))?)));
-    untold
-        .map(|(pair, arn)| {
-            if is_active(pair) {
-                return error(
-                    "active_key_pair_missing",
-                    format!(
-                        "{arn} signs, and IVS does not list it: somebody deleted it. A process with \
-                         keys.manage = true puts it back within minutes (keys.heal)"
-                    ),
-                );
+        // What could not be read is reported already, and the clock has a check of its own.
+        .filter(|it| !(it.code == FindingCode::StoreUnavailable && facts.read.is_err()))
+        .filter(|it| it.code != FindingCode::ClockSkew);
+    reported
+        .cloned()
+        .map(|finding| {
+            // Another deployment in the same account has a keyring of its own.
+            if finding.code == FindingCode::LostKeyring && facts.signer.is_ok() {
+                finding.with_severity(Severity::Warning)
+            } else {
+                finding
             }
-            warning(
-                "key_pair_missing",
-                format!(
-                    "IVS does not list {arn}: somebody deleted it. Tokens that it signed start \
-                     playback no more; nothing else is to do"
-                ),
-            )
+        })
+        .collect()
+}
+
+/// Pairs that one listing lacks. The report names them only once IVS has denied them twice, 10 s apart.
+fn missing(facts: &Facts<'_>) -> Vec<Finding> {
+    let is_reported =
+        |arn: &PlaybackKeyArn| facts.report.all().any(|it| it.pair.as_ref() == Some(arn));
+    let missing = facts.pairs.iter().filter(|pair| pair.state == KeyPairState::Missing);
+    missing
+        .filter_map(|pair| pair.arn.as_ref())
+        .filter(|arn| !is_reported(arn))
+        .map(|arn| {
+            if facts.signer.as_ref() == Ok(arn) {
+                Finding::active_key_pair_missing(arn)
+            } else {
+                Finding::key_pair_missing(arn)
+            }
         })
         .collect()
 }
@@ -191,17 +164,11 @@ fn stalled(facts: &Facts<'_>) -> Vec<Finding> {
     });
     stalled
         .map(|view| {
-            error(
-                "rotation_stalled",
-                format!(
-                    "rotation {} is {} since {}, and nobody takes its next step. Start a process \
-                     with keys.manage = true, or run keys rotate --if-older-than 30d, which goes on \
-                     with it",
-                    view.id,
-                    view.phase.word(),
-                    view.since
-                ),
-            )
+            let (id, phase, since) = (&view.id, view.phase.word(), view.since);
+            let situation = format!(
+                "rotation {id} is {phase} since {since}, and no process takes its next step"
+            );
+            Finding::new(FindingCode::RotationStalled, situation)
         })
         .collect()
 }
@@ -216,13 +183,10 @@ fn overdue(facts: &Facts<'_>) -> Option<Finding> {
     // Replicas begin up to a twentieth later than asked, so that they do not all begin at once.
     let due = activated_at + every + (every / 10).max(Duration::from_hours(1));
     (due < facts.now && !is_under_way).then(|| {
-        warning(
-            "rotation_overdue",
-            format!(
-                "the active key signs since {activated_at}, which is longer than rotation.every. \
-                 Start a process with keys.manage = true, or run keys rotate"
-            ),
-        )
+        let situation = format!(
+            "the active key signs since {activated_at}, which is longer than rotation.every"
+        );
+        Finding::new(FindingCode::RotationOverdue, situation)
     })
 }
 
@@ -235,58 +199,57 @@ fn quota(facts: &Facts<'_>) -> Option<Finding> {
     let pairs: Vec<_> = facts.pairs.iter().filter(in_ivs).collect();
     let used = format!("{} of {KEY_PAIR_QUOTA} playback key pairs are used", pairs.len());
     if pairs.len() < KEY_PAIR_QUOTA {
-        return Some(ok("quota", used));
+        return Some(Finding::complete(FindingCode::Quota, used));
     }
+    let is_warning = |detail: String| {
+        Some(Finding::complete(FindingCode::QuotaFull, detail).with_severity(Severity::Warning))
+    };
     // Every pair looks foreign then, the one that signs among them: none may be named for deletion.
     if facts.read.is_err() {
-        let detail = format!(
-            "{used}, so no rotation can begin now; whose they are cannot be told before the keyring \
-             can be read"
-        );
-        return Some(warning("quota_full", detail));
+        return is_warning(format!(
+            "{used}, so no rotation can begin now; which of them are foreign is unknown until the \
+             keyring can be read"
+        ));
     }
     if pairs.iter().any(|pair| pair.state == KeyPairState::Pending) {
-        return Some(ok(
-            "quota",
-            format!("{used}, one of them by a key that a rotation goes on with"),
-        ));
+        let detail = format!("{used}, one of them by the new key of a rotation");
+        return Some(Finding::complete(FindingCode::Quota, detail));
     }
     let ending = |pair: &&&KeyPairView| {
         matches!(pair.state, KeyPairState::Draining | KeyPairState::Retiring)
     };
     if let Some(pair) = pairs.iter().find(ending) {
         let at = pair.retires_at.map(|at| format!(" at {at}")).unwrap_or_default();
-        let detail = format!("{used}; no rotation can begin before an old one is deleted{at}");
-        return Some(warning("quota_full", detail));
+        return is_warning(format!(
+            "{used}; no rotation can begin before an old one is deleted{at}"
+        ));
     }
     let foreign = pairs.iter().filter(|pair| pair.state == KeyPairState::Foreign);
     let foreign: Vec<_> =
         foreign.filter_map(|pair| pair.arn.as_ref().map(PlaybackKeyArn::as_str)).collect();
-    Some(error(
-        "quota_full",
-        format!(
-            "{used}, so no rotation can begin. Not of this keyring: {}. Delete one that nobody signs \
-             with, with keys delete ARN",
-            foreign.join(", ")
-        ),
-    ))
+    let situation =
+        format!("{used}, so no rotation can begin. Not in this keyring: {}", foreign.join(", "));
+    Some(Finding::new(FindingCode::QuotaFull, situation))
 }
 
 fn clock(facts: &Facts<'_>) -> Option<Finding> {
     let skew = facts.skew?;
-    let detail = format!("this machine's clock is {} s from that of IVS", skew.as_secs());
     let drain_margin = facts
         .keyring
         .as_ref()
         .map_or(facts.policy.limits.drain_margin, |keyring| keyring.drain_margin);
-    let is_too_far = skew > lifecycle::drain::skew_limit(drain_margin);
-    Some(if is_too_far {
-        error("clock_skew", format!("{detail}, so no rotation goes on here; set it by NTP"))
-    } else if skew > SKEW_ERROR {
-        error("clock_skew", format!("{detail}, so IVS may refuse its tokens; set it by NTP"))
-    } else if skew > SKEW_WARNING {
-        warning("clock_skew", format!("{detail}; set it by NTP"))
+    if skew > lifecycle::drain::skew_limit(drain_margin) {
+        return Some(Finding::clock_skew(skew));
+    }
+    if skew <= SKEW_WARNING {
+        let detail = "the clock of this machine agrees with that of IVS";
+        return Some(Finding::complete(FindingCode::Clock, detail));
+    }
+    let seconds = skew.as_secs();
+    let difference = format!("the clock of this machine differs by {seconds} s from that of IVS");
+    Some(if skew > SKEW_ERROR {
+        Finding::new(FindingCode::ClockSkew, format!("{difference}, so IVS may refuse its tokens"))
     } else {
-        ok("clock", "this machine's clock agrees with that of IVS")
+        Finding::new(FindingCode::ClockSkew, difference).with_severity(Severity::Warning)
     })
 }

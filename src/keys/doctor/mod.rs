@@ -13,6 +13,7 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 
 use super::{
+    finding::{Finding, FindingCode, Severity},
     inventory::{Inventory, KeyPairState},
     keyring::Limits,
     rotator::Rotator,
@@ -21,7 +22,6 @@ use super::{
 use crate::{
     clock::{Clock, Moment, Timestamp},
     ivs::{IvsRegions, RegionalIvs},
-    prose::sentence,
 };
 
 use self::{checks::Facts, permissions::Reads};
@@ -69,38 +69,8 @@ pub struct Examination {
     pub permissions: Vec<Permission>,
 }
 
-/// One thing that was looked at.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// Stable, to branch on.
-    pub code: &'static str,
-    /// What is so, and unless that is well, what to do about it.
-    pub detail: String,
-}
-
-/// How bad a finding is, the worst first.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Severity {
-    /// Tokens cannot be signed or played, or soon cannot, or keys cannot be exchanged.
-    Error,
-    /// Nothing is broken yet.
-    Warning,
-    /// As it should be.
-    Ok,
-}
-
-impl Finding {
-    fn new(severity: Severity, code: &'static str, detail: impl AsRef<str>) -> Self {
-        Self { severity, code, detail: sentence(detail.as_ref()) }
-    }
-}
-
 impl Examination {
-    /// Whether nothing is wrong that must be mended.
+    /// Whether no finding is an error.
     pub fn is_healthy(&self) -> bool {
         self.findings.iter().all(|finding| finding.severity != Severity::Error)
     }
@@ -154,11 +124,8 @@ impl Doctor {
             let asked = permissions::questions(&wanted, &self.setup, region, account.as_deref());
             match self.ivs.simulate(&asked, now.wall).await {
                 Ok(decisions) => simulated = Some(decisions),
-                Err(error) => findings.push(Finding::new(
-                    Severity::Warning,
-                    "simulation_failed",
-                    error.to_string(),
-                )),
+                Err(error) => findings
+                    .push(Finding::complete(FindingCode::SimulationFailed, error.to_string())),
             }
         }
         let simulated = simulated.as_ref();

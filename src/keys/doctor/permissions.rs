@@ -7,13 +7,16 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Finding, Setup, Severity};
+use super::Setup;
 use crate::{
     ivs::{
         IvsError, Question, RegionalIvs,
         arn::{ChannelArn, PlaybackKeyArn, Region},
     },
-    keys::keyring::Keyring,
+    keys::{
+        finding::{Finding, FindingCode, Severity},
+        keyring::Keyring,
+    },
 };
 
 /// An action of IAM that a process of this configuration needs.
@@ -217,11 +220,8 @@ pub(super) fn findings(permissions: &[Permission]) -> Vec<Finding> {
             let severity = if it.is_essential { Severity::Error } else { Severity::Warning };
             let why = it.detail.as_deref().unwrap_or_default();
             let (action, purpose) = (it.action, it.purpose);
-            let detail = format!(
-                "{action}, needed to {purpose}, is denied: {why}. Allow it in the policy of these \
-                 credentials (docs/operations.md has the statements)"
-            );
-            Finding::new(severity, "permission_denied", detail)
+            let situation = format!("{action}, needed to {purpose}, is denied: {why}");
+            Finding::new(FindingCode::PermissionDenied, situation).with_severity(severity)
         })
         .collect()
 }

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use super::Keyring;
-use crate::clock::whole_seconds;
+use crate::{clock::whole_seconds, keys::finding::FindingCode};
 
 /// `maxStaleness` of a keyring that does not contain it.
 pub(super) const MAX_STALENESS: Duration = Duration::from_hours(6);
@@ -29,8 +29,8 @@ pub struct Limits {
 pub struct UnrecordedLimit {
     /// The configuration key.
     pub key: &'static str,
-    /// Names the finding; stable, to branch on.
-    pub code: &'static str,
+    /// The code under which it is reported.
+    pub code: FindingCode,
     /// The value of this process.
     pub configured: Duration,
     /// The value that the keyring records.
@@ -62,16 +62,16 @@ impl Limits {
     /// Each of these limits that is larger than `recorded` says.
     pub fn beyond(self, recorded: Self) -> impl Iterator<Item = UnrecordedLimit> {
         let limits = [
-            ("tokens.max_ttl", "max_ttl_not_recorded", self.max_ttl, recorded.max_ttl),
+            ("tokens.max_ttl", FindingCode::MaxTtlNotRecorded, self.max_ttl, recorded.max_ttl),
             (
                 "keys.max_staleness",
-                "max_staleness_not_recorded",
+                FindingCode::MaxStalenessNotRecorded,
                 self.max_staleness,
                 recorded.max_staleness,
             ),
             (
                 "rotation.drain_margin",
-                "drain_margin_not_recorded",
+                FindingCode::DrainMarginNotRecorded,
                 self.drain_margin,
                 recorded.drain_margin,
             ),

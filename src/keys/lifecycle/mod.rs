@@ -26,8 +26,8 @@ mod tests;
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
+    finding::Finding,
     keyring::{DriverId, KeyVersion, Keyring, Limits, RotationId, VersionId},
-    survey::PairName,
 };
 use crate::{
     clock::Timestamp,
@@ -286,76 +286,6 @@ impl Wait {
             | Self::Schedule(until) => Some(*until),
             Self::Canary | Self::Release(_) | Self::Slot => None,
         }
-    }
-}
-
-/// Something that is not as it should be.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Finding {
-    /// Our clock and IVS's are too far apart for any step.
-    ClockSkew(Duration),
-    /// IVS has pairs that are not of this keyring.
-    Foreign(Vec<PairName>),
-    /// IVS has pairs of a keyring of ours that the store lacks.
-    Lost(Vec<PairName>),
-    /// IVS does not have the pair that signs.
-    ActiveMissing(PlaybackKeyArn),
-    /// IVS does not have a pair that is not active.
-    PairMissing(PlaybackKeyArn),
-    /// A pair in IVS is another key than the keyring says.
-    FingerprintMismatch(Option<PlaybackKeyArn>),
-    /// A rotation cannot go on because IVS has no slot for the new key.
-    NoSlot(Vec<PairName>),
-    /// The drain of an adopted pair is over, and nobody said that its other signer is gone.
-    AwaitsRelease(PlaybackKeyArn),
-    /// The canary does not see the new key.
-    CanaryStuck,
-    /// IVS has a key of ours a second time.
-    Stray(PlaybackKeyArn),
-}
-
-impl Finding {
-    /// Stable, to branch on.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::ClockSkew(_) => "clock_skew",
-            Self::Foreign(_) => "foreign_key_pairs",
-            Self::Lost(_) => "lost_keyring",
-            Self::ActiveMissing(_) => "active_key_pair_missing",
-            Self::PairMissing(_) => "key_pair_missing",
-            Self::FingerprintMismatch(_) => "fingerprint_mismatch",
-            Self::NoSlot(_) | Self::CanaryStuck => "rotation_stuck",
-            Self::AwaitsRelease(_) => "awaits_release",
-            Self::Stray(_) => "duplicate_key_pair",
-        }
-    }
-
-    /// The one pair that it is about.
-    pub const fn pair(&self) -> Option<&PlaybackKeyArn> {
-        match self {
-            Self::ActiveMissing(arn)
-            | Self::PairMissing(arn)
-            | Self::AwaitsRelease(arn)
-            | Self::Stray(arn) => Some(arn),
-            Self::FingerprintMismatch(arn) => arn.as_ref(),
-            Self::ClockSkew(_)
-            | Self::Foreign(_)
-            | Self::Lost(_)
-            | Self::NoSlot(_)
-            | Self::CanaryStuck => None,
-        }
-    }
-
-    /// Whether somebody must help before a rotation goes on.
-    pub const fn is_stuck(&self) -> bool {
-        matches!(
-            self,
-            Self::ClockSkew(_)
-                | Self::NoSlot(_)
-                | Self::AwaitsRelease(_)
-                | Self::CanaryStuck
-                | Self::FingerprintMismatch(_)
-        )
     }
 }
 

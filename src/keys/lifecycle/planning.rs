@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Finding, HEAL_ONCE_IN, Plan, Planned, Situation, Step, Wait, canary::Verdict, change, drain,
-    requests,
+    HEAL_ONCE_IN, Plan, Planned, Situation, Step, Wait, canary::Verdict, change, drain, requests,
 };
 use crate::{
     config::Heal,
     ivs::arn::PlaybackKeyArn,
     keys::{
+        finding::Finding,
         keyring::{KeyState, KeyVersion, Rotation, RotationMode},
-        survey::{self, KEY_PAIR_QUOTA, PairName},
+        survey::{self, KEY_PAIR_QUOTA, Names, PairName},
     },
 };
 
@@ -33,7 +33,7 @@ impl<'a> Planner<'a> {
         if let Some(skew) = self.it.now.skew
             && skew > drain::skew_limit(self.it.keyring.drain_margin)
         {
-            self.plan.findings.push(Finding::ClockSkew(skew));
+            self.plan.findings.push(Finding::clock_skew(skew));
             // What an emergency does depends on no clock, and cannot wait for one; nor can the
             // deletions that make room for it.
             if let Some(rotation) = emergency {
@@ -69,14 +69,14 @@ impl<'a> Planner<'a> {
         let mut foreign = self.foreign();
         foreign.retain(|pair| !lost.contains(pair));
         if !foreign.is_empty() {
-            self.plan.findings.push(Finding::Foreign(foreign));
+            self.plan.findings.push(Finding::foreign_key_pairs(Names(&foreign)));
         }
         if !lost.is_empty() {
-            self.plan.findings.push(Finding::Lost(lost));
+            self.plan.findings.push(Finding::lost_keyring(Names(&lost)));
         }
         let distrusted = &self.it.observed.distrusted;
         for version in self.it.keyring.present().filter(|it| distrusted.contains(&it.id)) {
-            self.plan.findings.push(Finding::FingerprintMismatch(version.arn.clone()));
+            self.plan.findings.push(Finding::fingerprint_mismatch(version.arn.as_ref()));
         }
     }
 
@@ -183,8 +183,8 @@ impl<'a> Planner<'a> {
             } else if self.it.now.earliest() < retires_at {
                 self.plan.waits.push(Wait::Drain(retires_at));
             } else if let Some(arn) = version.arn.clone().filter(|_| version.is_shared()) {
-                self.plan.waits.push(Wait::Release(arn.clone()));
-                self.plan.findings.push(Finding::AwaitsRelease(arn));
+                self.plan.findings.push(Finding::awaits_release(&arn));
+                self.plan.waits.push(Wait::Release(arn));
             } else {
                 self.step(Step::Retire(version.id.clone()), "every token that it signed expired");
             }
@@ -211,13 +211,13 @@ impl<'a> Planner<'a> {
                     continue;
                 }
                 if is_recorded || version.strays.contains(&arn) {
-                    self.plan.findings.push(Finding::Stray(arn.clone()));
+                    self.plan.findings.push(Finding::duplicate_key_pair(&arn));
                     let step = Step::DeleteStray(version.id.clone(), arn);
                     self.step(step, "IVS has a key of ours twice");
                 } else if is_settled && let Some(claim) = foreign {
                     self.plan.waits.push(Wait::Claim(claim.until));
                 } else if is_settled {
-                    self.plan.findings.push(Finding::Stray(arn.clone()));
+                    self.plan.findings.push(Finding::duplicate_key_pair(&arn));
                     let step = Step::NoteStray(version.id.clone(), arn);
                     self.step(step, "IVS has a key of ours twice");
                 }
@@ -238,17 +238,17 @@ impl<'a> Planner<'a> {
             }
             match version.state {
                 KeyState::Active => {
-                    self.plan.findings.push(Finding::ActiveMissing(arn.clone()));
+                    self.plan.findings.push(Finding::active_key_pair_missing(arn));
                     self.repair_active(version);
                 }
                 KeyState::Imported => {
-                    self.plan.findings.push(Finding::PairMissing(arn.clone()));
+                    self.plan.findings.push(Finding::key_pair_missing(arn));
                     if self.it.policy.heal != Heal::Off && !self.ends_an_emergency(version) {
                         self.reimport(version);
                     }
                 }
                 KeyState::Draining => {
-                    self.plan.findings.push(Finding::PairMissing(arn.clone()));
+                    self.plan.findings.push(Finding::key_pair_missing(arn));
                 }
                 KeyState::Pending | KeyState::Retiring | KeyState::Retired => {}
             }
@@ -337,7 +337,7 @@ impl<'a> Planner<'a> {
             Some(Verdict::Unknown) => self.plan.waits.push(Wait::Canary),
             Some(Verdict::Stuck) => {
                 self.plan.waits.push(Wait::Canary);
-                self.plan.findings.push(Finding::CanaryStuck);
+                self.plan.findings.push(Finding::canary_stuck());
             }
         }
     }
@@ -375,7 +375,7 @@ impl<'a> Planner<'a> {
             return;
         }
         let foreign = self.foreign();
-        self.plan.findings.push(Finding::NoSlot(foreign));
+        self.plan.findings.push(Finding::no_slot(Names(&foreign)));
     }
 
     fn has_slot_for(&self, version: &KeyVersion) -> bool {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Finding, Now, Observed, Plan, Policy, Situation, Step, change, plan,
+    Now, Observed, Plan, Policy, Situation, Step, change, plan,
     requests::{self, Begin, Begun},
 };
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     config::Heal,
     ivs::KeyPairSummary,
     keys::{
+        finding::Finding,
         keyring::{
             DriverId, KeyState, Keyring, Limits, Rotation, RotationMode, VersionId, strategies,
         },
@@ -208,7 +209,7 @@ fn another_key_than_the_keyring_says_is_told_until_it_is_deleted() {
     let mut scene = Scene::new();
     let id = scene.with(KeyState::Imported);
     scene.observed.distrusted.insert(id.clone());
-    let mismatch = Finding::FingerprintMismatch(Some(strategies::arn(0)));
+    let mismatch = Finding::fingerprint_mismatch(Some(&strategies::arn(0)));
     assert_eq!(scene.plan().findings, [mismatch]);
     scene.unlist(&id);
     scene.keyring.retire(&id, samples::now());

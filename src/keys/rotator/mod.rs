@@ -21,9 +21,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    finding::Finding,
     keyring::{Keyring, Rotation, RotationId, RotationMode},
     lifecycle::{
-        Finding, Observed, Plan, Planned, Situation, Step,
+        Observed, Plan, Planned, Situation, Step,
         canary::Round,
         plan,
         view::{self, RotationView},
@@ -44,7 +45,7 @@ use crate::{
 };
 
 use self::memory::Memory;
-pub use report::{Report, ReportedFinding};
+pub use report::Report;
 
 /// How many steps one look may lead to. A rotation has eight.
 const STEPS_MAX: usize = 32;
@@ -459,7 +460,7 @@ impl Rotator {
 
     fn publish(&self, plan: Plan) {
         let failure = self.memory().failure(&plan);
-        let is_stuck = plan.findings.iter().any(Finding::is_stuck);
+        let is_stuck = plan.findings.iter().any(|finding| finding.code.holds_up_rotations());
         self.metrics.set_rotation_stuck(self.region().as_str(), is_stuck);
         let report = Report::new(plan, failure.as_ref(), self.operations.now().own);
         report.log_changes(&self.report.load(), self.region());
@@ -482,7 +483,11 @@ impl Rotator {
 /// There is nothing to do without a keyring; but it may have been lost.
 fn without_keyring(observed: &Observed) -> Plan {
     let lost = survey::lost(None, &observed.listed);
-    let findings = if lost.is_empty() { Vec::new() } else { vec![Finding::Lost(lost)] };
+    let findings = if lost.is_empty() {
+        Vec::new()
+    } else {
+        vec![Finding::lost_keyring(survey::Names(&lost))]
+    };
     Plan { findings, ..Plan::default() }
 }
 

@@ -3,8 +3,14 @@
 use std::time::Duration;
 
 use crate::{
+    clock::Timestamp,
     ivs::arn::{PlaybackKeyArn, Region},
-    keys::{keyring::UnrecordedLimit, signer::SignError, store::StoreError},
+    keys::{
+        finding::{Finding, FindingCode},
+        keyring::UnrecordedLimit,
+        signer::SignError,
+        store::StoreError,
+    },
 };
 
 /// Why there is no key to sign with. All of them are `no_active_key` to a caller.
@@ -93,4 +99,49 @@ pub enum RefreshError {
     /// Nothing was tried yet.
     #[error("it was not read yet")]
     NotTried,
+}
+
+impl NoSigner {
+    /// Reports it.
+    pub fn finding(&self) -> Finding {
+        let code = match self {
+            Self::EmptyKeyring { .. } | Self::NoActiveKey { .. } => FindingCode::NoActiveKey,
+            Self::FingerprintMismatch { .. } => FindingCode::FingerprintMismatch,
+            Self::PairMissing { .. } => FindingCode::ActiveKeyPairMissing,
+            Self::NotRead { cause, .. } => cause.finding_code(),
+            Self::TooOld { .. } => FindingCode::KeyringTooOld,
+            Self::Unusable { .. } => FindingCode::KeyUnusable,
+            Self::UnknownRegion { .. } => FindingCode::RegionNotServed,
+        };
+        let finding = Finding::complete(code, self.to_string());
+        match self {
+            Self::EmptyKeyring { .. }
+            | Self::NoActiveKey { .. }
+            | Self::UnknownRegion { .. }
+            | Self::NotRead { cause: RefreshError::UnrecordedLimit(_), .. }
+            | Self::TooOld { cause: RefreshError::UnrecordedLimit(_), .. } => finding.public(),
+            Self::FingerprintMismatch { .. }
+            | Self::PairMissing { .. }
+            | Self::Unusable { .. }
+            | Self::NotRead { .. }
+            | Self::TooOld { .. } => finding,
+        }
+    }
+}
+
+impl RefreshError {
+    /// The code under which it is reported.
+    pub fn finding_code(&self) -> FindingCode {
+        match self {
+            Self::UnrecordedLimit(limit) => limit.code,
+            Self::Store(_) | Self::TimedOut | Self::NotTried => FindingCode::KeyringUnreadable,
+        }
+    }
+
+    /// Reports that reads have failed since `since`.
+    pub fn finding(&self, since: Timestamp) -> Finding {
+        let detail = format!("the keyring cannot be read since {since}: {self}");
+        let finding = Finding::complete(self.finding_code(), detail);
+        if let Self::UnrecordedLimit(_) = self { finding.public() } else { finding }
+    }
 }

@@ -31,7 +31,7 @@ async fn foreign_pair(process: &Process, name: &str) -> PlaybackKeyArn {
 /// The codes of what a look finds.
 async fn findings(process: &Process) -> Vec<&'static str> {
     assert_eq!(process.rotator.look().await.failure, None);
-    process.rotator.report().findings.iter().map(|it| it.code).collect()
+    process.rotator.report().findings.iter().map(|it| it.code.as_str()).collect()
 }
 
 fn private(key: &PrivateKey) -> ImportPrivateKey {

@@ -7,7 +7,6 @@ use crate::{
         keyring::{KeyState, Limits, RotationId, RotationMode, strategies},
         snapshot::RefreshError,
         store::samples,
-        survey::PairName,
     },
     secret::system_rng,
 };
@@ -84,14 +83,14 @@ fn well<'a>(
 
 fn codes(facts: &Facts<'_>) -> Vec<(Severity, &'static str)> {
     let findings = judge(facts).into_iter();
-    findings.map(|it| (it.severity, it.code)).filter(|it| it.0 != Severity::Ok).collect()
+    findings.map(|it| (it.severity, it.code.as_str())).filter(|it| it.0 != Severity::Ok).collect()
 }
 
 #[test]
 fn where_all_is_well_nothing_is_wrong_and_each_check_says_so() {
     let (setup, policy, pairs) = (setup(), policy(), [pair(0, KeyPairState::Active)]);
     let findings = judge(&well(&setup, &policy, &pairs, &[]));
-    let codes: Vec<_> = findings.iter().map(|it| it.code).collect();
+    let codes: Vec<_> = findings.iter().map(|it| it.code.as_str()).collect();
     assert_eq!(codes, ["keyring", "active_key", "quota", "clock"]);
     assert!(findings.iter().all(|it| it.severity == Severity::Ok), "{findings:?}");
 }
@@ -106,7 +105,7 @@ fn a_keyring_that_others_may_read_is_told_with_the_command_that_mends_it() {
         mend: "chmod -R go-rwx keys/us-west-2".to_owned(),
     }));
     let findings = judge(&facts);
-    assert_eq!(findings[0].code, "wide_permissions");
+    assert_eq!(findings[0].code, FindingCode::WidePermissions);
     assert!(findings[0].detail.contains("chmod -R go-rwx"), "{findings:?}");
 }
 
@@ -122,7 +121,7 @@ fn a_full_quota_names_whose_pairs_fill_it() {
         let pairs: Vec<_> =
             states.into_iter().enumerate().map(|(at, state)| pair(at, state)).collect();
         let facts = well(&setup, &policy, &pairs, &[]);
-        let found = judge(&facts).into_iter().find(|it| it.code == "quota_full");
+        let found = judge(&facts).into_iter().find(|it| it.code == FindingCode::QuotaFull);
         assert_eq!(found.as_ref().map(|it| it.severity), expected, "{states:?}");
         if expected == Some(Severity::Error) {
             let detail = found.unwrap().detail;
@@ -139,7 +138,7 @@ fn no_pair_is_named_for_deletion_while_the_keyring_cannot_be_read() {
     let mut facts = well(&setup, &policy, &pairs, &[]);
     (facts.read, facts.keyring) = (Err(RefreshError::TimedOut), None);
     let findings = judge(&facts);
-    let quota = findings.iter().find(|it| it.code == "quota_full").unwrap();
+    let quota = findings.iter().find(|it| it.code == FindingCode::QuotaFull).unwrap();
     assert_eq!(quota.severity, Severity::Warning);
     for at in 0..3 {
         assert!(!quota.detail.contains(strategies::arn(at).as_str()), "{}", quota.detail);
@@ -169,8 +168,8 @@ fn a_pair_that_is_not_listed_is_told_once() {
     let mut facts = well(&setup, &policy, &pairs, &[]);
     let (active, other) = ("active_key_pair_missing", "key_pair_missing");
     assert_eq!(codes(&facts), [(Severity::Error, active), (Severity::Warning, other)]);
-    let known = lifecycle::Finding::ActiveMissing(strategies::arn(0));
-    facts.report = Arc::new(Report { findings: vec![(&known).into()], ..Report::default() });
+    let known = Finding::active_key_pair_missing(&strategies::arn(0));
+    facts.report = Arc::new(Report { findings: vec![known], ..Report::default() });
     assert_eq!(codes(&facts), [(Severity::Error, active), (Severity::Warning, other)]);
 }
 
@@ -236,9 +235,8 @@ fn a_process_that_may_not_raise_limits_is_told_that_it_would_refuse_to_sign() {
 fn pairs_of_another_keyring_are_no_error_where_ours_signs() {
     let (setup, policy) = (setup(), policy());
     let mut facts = well(&setup, &policy, &[], &[]);
-    let pair = PairName { arn: strategies::arn(1), name: String::new() };
-    let lost = lifecycle::Finding::Lost(vec![pair]);
-    facts.report = Arc::new(Report { findings: vec![(&lost).into()], ..Report::default() });
+    let lost = Finding::lost_keyring(strategies::arn(1));
+    facts.report = Arc::new(Report { findings: vec![lost], ..Report::default() });
     assert_eq!(codes(&facts), [(Severity::Warning, "lost_keyring")]);
     facts.signer = Err(NoSigner::EmptyKeyring { region: samples::region() });
     assert_eq!(
