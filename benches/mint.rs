@@ -9,7 +9,7 @@ use std::{hint::black_box, time::Duration};
 use criterion::{Criterion, criterion_group, criterion_main};
 use ivs_playback_auth::{
     clock::Timestamp,
-    keys::{keyring::VersionId, material::PrivateKey, signer::Signer},
+    keys::{keyring::VersionId, material::PrivateKey, signing::Signer},
     secret::system_rng,
     tokens::{
         grant::{Grant, MintRequest, Policy, Terms},

@@ -15,7 +15,7 @@ use crate::{
     keys::{
         lifecycle::canary::Round,
         rotator::{Probe, ProbeFuture},
-        signer::{SignError, Signer},
+        signing::{SignError, Signer},
     },
     secret::system_rng,
     tokens::{

@@ -33,7 +33,7 @@ use crate::{
         lifecycle::requests::Begin,
         operations::{KeyOperations, OperationError, OperationSettings},
         rotator::{Goal, Probe, Rotator, RotatorSettings, StepTaken, Witness},
-        snapshot::SigningKeys,
+        signing::SigningKeys,
         store::{
             Store,
             dir::DirStore,

@@ -8,7 +8,7 @@ use crate::{
     ivs::AwsSettings,
     keys::{
         keyring::Limits as KeyLimits, lifecycle::Policy as RotationPolicy,
-        snapshot::SigningKeysSettings,
+        signing::SigningKeysSettings,
     },
     revocation::Settings as RevocationSettings,
     tokens::grant::Policy as TokenPolicy,

@@ -32,7 +32,7 @@ use crate::{
     ivs::{IvsError, arn::Region},
     keys::{
         finding::{Finding, FindingCode},
-        snapshot::RegionStatus,
+        signing::RegionStatus,
     },
 };
 

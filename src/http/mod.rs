@@ -19,7 +19,7 @@ use crate::{
     clock::{Clock, Moment},
     config::CorsOrigin,
     ivs::{IvsRegions, Skew, arn::Region},
-    keys::{inventory::Inventory, rotator::Rotator, snapshot::SigningKeys},
+    keys::{inventory::Inventory, rotator::Rotator, signing::SigningKeys},
     service::{Channels, Inspections, Minting, key_pairs::KeyPairs, revocation::Revocations},
     telemetry::metrics::Metrics,
 };

@@ -4,8 +4,7 @@
 //! - [`keyring`]: a region's keys and their states, as a value with rules
 //! - [`store`]: where keyrings are kept; loads, and replaces by compare-and-swap
 //! - [`copy`]: from one store into another
-//! - [`signer`] and [`snapshot`]: the active key, parsed, and how long it may be used without reading
-//!   the keyring again
+//! - [`signing`]: the active key, parsed, and how long it may be used without reading the keyring again
 //! - [`inventory`]: the keyring beside what IVS lists
 //! - [`survey`]: what a listing says about a keyring
 //! - [`operations`]: what people do: generate, import, delete, ask for a rotation
@@ -26,7 +25,6 @@ pub mod material;
 pub mod operations;
 pub mod rotator;
 pub mod service;
-pub mod signer;
-pub mod snapshot;
+pub mod signing;
 pub mod store;
 pub mod survey;

@@ -8,7 +8,7 @@ use crate::{
     api::{Channel, ChannelList},
     channels::{ChannelDirectory, ChannelNames, ChannelRefError},
     ivs::{IvsError, IvsRegions, RegionalIvs, arn::ChannelArn},
-    keys::snapshot::SigningKeys,
+    keys::signing::SigningKeys,
 };
 
 /// The channels that this service covers.

@@ -7,7 +7,7 @@ use crate::{
     api::problem::{Problem, ProblemType},
     channels::{ChannelRefError, LookupError},
     clock::whole_seconds,
-    keys::{keyring::RotationId, snapshot::NoSigner},
+    keys::{keyring::RotationId, signing::NoSigner},
     tokens::grant::Violation,
 };
 

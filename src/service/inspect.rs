@@ -22,7 +22,7 @@ use crate::{
     },
     keys::{
         inventory::{Inventory, REFRESH_PAUSE},
-        snapshot::SigningKeys,
+        signing::SigningKeys,
     },
 };
 

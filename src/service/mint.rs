@@ -12,7 +12,7 @@ use crate::{
     clock::Moment,
     config::PublicChannels,
     ivs::IvsRegions,
-    keys::{signer::Signer, snapshot::SigningKeys},
+    keys::{signing::Signer, signing::SigningKeys},
     revocation::ViewerSessions,
     secret::system_rng,
     telemetry::Instruments,

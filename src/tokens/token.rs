@@ -14,7 +14,7 @@ use crate::{
 use super::claims::LARGE_TOKEN;
 
 /// Bytes of an ES384 signature as JWS writes it: r and s, 48 bytes each.
-pub use crate::keys::signer::SIGNATURE_LENGTH;
+pub use crate::keys::signing::SIGNATURE_LENGTH;
 
 /// The header of every token, `{"alg":"ES384","typ":"JWT"}`, in base64url. IVS documents these two
 /// members and no `kid`.

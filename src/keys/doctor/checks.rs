@@ -18,7 +18,7 @@ use crate::{
             view::{NextStep, Phase, RotationView},
         },
         rotator::Report,
-        snapshot::{NoSigner, RefreshError},
+        signing::{NoSigner, RefreshError},
         store::StoreError,
         survey::KEY_PAIR_QUOTA,
     },

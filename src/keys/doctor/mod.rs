@@ -17,7 +17,7 @@ use super::{
     inventory::{Inventory, KeyPairState},
     keyring::Limits,
     rotator::Rotator,
-    snapshot::SigningKeys,
+    signing::SigningKeys,
 };
 use crate::{
     clock::{Clock, Moment, Timestamp},

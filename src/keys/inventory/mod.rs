@@ -16,7 +16,7 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use tokio_util::task::TaskTracker;
 
-use super::{keyring::Keyring, material::Fingerprint, snapshot::SigningKeys};
+use super::{keyring::Keyring, material::Fingerprint, signing::SigningKeys};
 use crate::{
     clock::{Clock, Timestamp},
     ivs::{

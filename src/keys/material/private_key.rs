@@ -22,7 +22,7 @@ use crate::secret::{ExposeSecret as _, SecretString, constant_time_eq};
 
 /// A P-384 private key as opaque PKCS#8, wiped on drop, together with its public half.
 ///
-/// It cannot sign: the one key of a region that does is a [`Signer`](crate::keys::signer::Signer).
+/// It cannot sign: the one key of a region that does is a [`Signer`](crate::keys::signing::Signer).
 /// Cheap to clone, and clones share the one copy in memory.
 #[derive(Clone)]
 pub struct PrivateKey {

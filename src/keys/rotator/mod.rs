@@ -31,8 +31,7 @@ use super::{
     },
     material::Fingerprint,
     operations::{KeyOperations, OperationError},
-    signer::Signer,
-    snapshot::SigningKeys,
+    signing::{Signer, SigningKeys},
     survey,
 };
 use crate::{

@@ -13,7 +13,7 @@ use crate::{
         },
         material::PrivateKey,
         operations::OperationError,
-        signer::Signer,
+        signing::Signer,
         store::{PrivateKeys, Stored},
     },
     secret::system_rng,

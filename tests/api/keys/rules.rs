@@ -11,7 +11,7 @@ use ivs_playback_auth::keys::{
     operations::{
         Full, GenerateKey, ImportPrivateKey, ImportPublicKey, InUse, Label, OperationError,
     },
-    snapshot::NoSigner,
+    signing::NoSigner,
     store::{PrivateKeys, Store as _, Stored, dir::DirStore},
 };
 use ivs_playback_auth::secret::system_rng;

@@ -33,7 +33,7 @@ use ivs_playback_auth::{
         },
         operations::{KeyOperations, OperationError, OperationSettings},
         rotator::{Rotator, RotatorSettings},
-        snapshot::{SigningKeys, SigningKeysSettings},
+        signing::{SigningKeys, SigningKeysSettings},
         store::{Revision, Store, StoreError, StoreFuture, Stored, dir::DirStore},
     },
     secret::system_rng,

@@ -5,7 +5,7 @@ use crate::{
     config::Heal,
     keys::{
         keyring::{KeyState, Limits, RotationId, RotationMode, strategies},
-        snapshot::RefreshError,
+        signing::RefreshError,
         store::samples,
     },
     secret::system_rng,

@@ -9,7 +9,7 @@ use crate::{
     keys::{
         keyring::{KEYRING_TAG, KeyState, Keyring, RotationMode},
         material::Fingerprint,
-        snapshot::NoSigner,
+        signing::NoSigner,
     },
 };
 

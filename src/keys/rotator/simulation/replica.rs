@@ -23,7 +23,7 @@ use crate::{
         keyring::{DriverId, Limits},
         operations::{KeyOperations, OperationSettings},
         rotator::{Rotator, RotatorSettings},
-        snapshot::{SigningKeys, SigningKeysSettings},
+        signing::{SigningKeys, SigningKeysSettings},
         store::{Store, samples},
     },
     secret::system_rng,

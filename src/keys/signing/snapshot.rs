@@ -1,17 +1,26 @@
-//! What was read of one region: immutable, and judged by its age.
+//! What is read of a region: a load of the store, and the immutable snapshot that it leaves.
+//!
+//! A caller that goes away, or a time-out, may interrupt a load. One that hangs may hold a thread that
+//! nothing can end, so there is never a second one beside it: the next refresh waits for the same load,
+//! then begins its own.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, pin::Pin, sync::Arc, time::Duration};
 
-use super::{NoSigner, RefreshError};
+use super::{
+    error::{NoSigner, RefreshError},
+    signer::Signer,
+};
 use crate::{
     clock::{Moment, Timestamp},
     ivs::arn::Region,
     keys::{
-        keyring::{Keyring, VersionId},
-        signer::Signer,
-        store::Stored,
+        keyring::{Keyring, Limits, VersionId},
+        store::{Revision, Store, StoreError, Stored},
     },
 };
+
+/// How often raising the recorded limits is tried while others write.
+const RAISE_ATTEMPTS: usize = 5;
 
 /// What was last read of one region.
 #[derive(Clone, Debug, Default)]
@@ -20,18 +29,18 @@ pub(super) struct Snapshot {
     pub(super) read: Option<Arc<Read>>,
     /// How many reads have ended.
     pub(super) attempts: u64,
-    /// When the last of them was begun, and when it ended (monotonic).
+    /// When the last of them began, and when it ended (monotonic).
     pub(super) tried_at: Option<Duration>,
     pub(super) ended_at: Option<Duration>,
     /// Why the last read failed, and since when reads do.
     pub(super) failure: Option<(Timestamp, RefreshError)>,
 }
 
+/// One successful read.
 #[derive(Debug)]
 pub(super) struct Read {
     /// Taken before the store was asked, so that the age is never understated.
-    pub(super) at: Timestamp,
-    pub(super) at_monotonic: Duration,
+    pub(super) at: Moment,
     pub(super) keyring: Option<Arc<Keyring>>,
     pub(super) signer: Result<Arc<Signer>, NoSigner>,
 }
@@ -63,15 +72,9 @@ impl Read {
         }
         self.signer.clone()
     }
-
-    /// By the wall clock or the monotonic one, whichever says more.
-    pub(super) fn age(&self, now: Timestamp, monotonic: Duration) -> Duration {
-        let read = Moment { wall: self.at, monotonic: self.at_monotonic };
-        read.until(Moment { wall: now, monotonic })
-    }
 }
 
-/// The signer of the active version: the one that signed before, where that is still it.
+/// Returns the signer of the active version; the one that signed before, if it is still the same.
 pub(super) fn signer_of(
     region: &Region,
     stored: Option<&Stored>,
@@ -123,4 +126,82 @@ pub(super) fn log_change(region: &Region, before: &Snapshot, after: &Snapshot) {
     } else {
         tracing::warn!(event = "signer_lost", %region, "no key can sign");
     }
+}
+
+type Loaded = Result<Option<Stored>, RefreshError>;
+
+/// A load in progress.
+pub(super) struct Loading(Pin<Box<dyn Future<Output = Loaded> + Send>>);
+
+impl fmt::Debug for Loading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Loading")
+    }
+}
+
+/// Reads the keyring once `unfinished` has ended. If it is dropped early, the load under way stays in
+/// `unfinished`.
+pub(super) async fn read_again(
+    unfinished: &mut Option<Loading>,
+    store: &Arc<dyn Store>,
+    region: &Region,
+    limits: Limits,
+    manage: bool,
+) -> Loaded {
+    if let Some(Loading(earlier)) = unfinished {
+        // Its result may be older than what the caller waits for.
+        drop(earlier.await);
+        *unfinished = None;
+    }
+    let load = load(Arc::clone(store), region.clone(), limits, manage);
+    let Loading(load) = unfinished.insert(Loading(Box::pin(load)));
+    let loaded = load.await;
+    *unfinished = None;
+    loaded
+}
+
+async fn load(store: Arc<dyn Store>, region: Region, limits: Limits, manage: bool) -> Loaded {
+    for _ in 0..RAISE_ATTEMPTS {
+        let Some((stored, revision)) = store.load(&region).await? else {
+            return Ok(None);
+        };
+        match raise_limits(&*store, &region, limits, manage, stored, revision).await {
+            Err(RefreshError::Store(StoreError::Conflict)) => {}
+            raised => return raised.map(Some),
+        }
+    }
+    Err(StoreError::Conflict.into())
+}
+
+/// Makes the keyring record how long tokens live and how long this process uses a keyring, before
+/// anything is signed: rotations compute from it when the old key may be deleted.
+async fn raise_limits(
+    store: &dyn Store,
+    region: &Region,
+    limits: Limits,
+    manage: bool,
+    mut stored: Stored,
+    revision: Revision,
+) -> Result<Stored, RefreshError> {
+    let keyring = &mut stored.keyring;
+    let raised: Vec<_> = limits.beyond(keyring.limits()).collect();
+    let Some(first) = raised.first().filter(|_| keyring.active().is_some()) else {
+        return Ok(stored);
+    };
+    if !manage {
+        return Err(RefreshError::UnrecordedLimit(*first));
+    }
+    keyring.raise_limits(limits);
+    store.replace(region, Some(revision), &stored).await?;
+    for limit in raised {
+        tracing::info!(
+            event = "keyring_limit_raised",
+            %region,
+            setting = limit.key,
+            fromSeconds = limit.recorded.as_secs(),
+            toSeconds = limit.configured.as_secs(),
+            "the keyring records a larger limit"
+        );
+    }
+    Ok(stored)
 }

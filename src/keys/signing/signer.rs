@@ -1,6 +1,6 @@
 //! The one thing in this program that signs: the region's active playback key, parsed.
 //!
-//! Made once for each version that becomes active (see `keys::snapshot`), shared by reference, and
+//! Made once for each version that becomes active (see [`SigningKeys`](super::SigningKeys)), shared by reference, and
 //! used by `tokens::mint`. It knows which pair in IVS its signatures belong to, so that a token and
 //! its audit record can name it.
 
@@ -11,11 +11,14 @@ use aws_lc_rs::{
     signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
 
-use super::{
-    keyring::VersionId,
-    material::{Fingerprint, PrivateKey, PublicKey},
+use crate::{
+    ivs::arn::PlaybackKeyArn,
+    keys::{
+        keyring::VersionId,
+        material::{Fingerprint, PrivateKey, PublicKey},
+    },
+    secret::constant_time_eq,
 };
-use crate::{ivs::arn::PlaybackKeyArn, secret::constant_time_eq};
 
 /// The length of an ES384 signature: r and s, 48 bytes each (RFC 7518, section 3.4).
 pub const SIGNATURE_LENGTH: usize = 96;

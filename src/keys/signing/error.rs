@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use super::signer::SignError;
 use crate::{
     clock::Timestamp,
     ivs::arn::{PlaybackKeyArn, Region},
     keys::{
         finding::{Finding, FindingCode},
         keyring::UnrecordedLimit,
-        signer::SignError,
         store::StoreError,
     },
 };

@@ -7,8 +7,8 @@
 //! delete, which is what makes the rule sufficient.
 
 mod error;
-mod load;
-mod read;
+mod signer;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -27,20 +27,19 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     keyring::{KeyState, KeyVersion, Keyring, Limits, VersionId},
     material::{Fingerprint, PublicKey},
-    signer::Signer,
     store::Store,
 };
 use crate::{
-    clock::{Clock, Timestamp},
+    clock::{Clock, Moment, Timestamp},
     ivs::arn::Region,
     secret::system_rng,
 };
 
-use self::{
-    load::Loading,
-    read::{Read, Snapshot, log_change, signer_of},
+use self::snapshot::{Loading, Read, Snapshot, log_change, signer_of};
+pub use self::{
+    error::{NoSigner, RefreshError},
+    signer::{SIGNATURE_LENGTH, SignError, Signer},
 };
-pub use error::{NoSigner, RefreshError};
 
 /// How long a store may take. One that hangs is asked no more for as long, but for the background task.
 const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
@@ -147,23 +146,24 @@ impl SigningKeys {
         monotonic: Duration,
     ) -> Result<Arc<Signer>, NoSigner> {
         let keys = self.keys(region)?;
+        let now = Moment { wall: now, monotonic };
         {
             let snapshot = keys.snapshot.load();
             if let Some(read) = &snapshot.read {
-                let age = read.age(now, monotonic);
+                let age = read.at.until(now);
                 if age > self.settings.refresh_every {
                     keys.wake.notify_one();
                 }
                 if age < self.settings.max_staleness {
-                    return read.signer(now, self.settings.heal_wait);
+                    return read.signer(now.wall, self.settings.heal_wait);
                 }
             }
         }
-        let cause = self.refresh_for_mint(region, keys, monotonic).await;
-        self.judge(region, &keys.snapshot.load_full(), now, monotonic, cause)
+        let cause = self.refresh_for_mint(region, keys, now.monotonic).await;
+        self.judge(region, &keys.snapshot.load_full(), now, cause)
     }
 
-    /// Reads the keyring of `region` anew. Calls that wait for the same read share it.
+    /// Reads the keyring of `region` again. Calls that wait for the same read share it.
     ///
     /// # Errors
     ///
@@ -183,8 +183,9 @@ impl SigningKeys {
         if began_since || hung_since {
             return before.failure.as_ref().map_or(Ok(()), |(_, error)| Err(error.clone()));
         }
-        let (at, at_monotonic) = (self.clock.now(), self.clock.monotonic());
-        let load = load::anew(&mut unfinished, &self.store, region, self.settings);
+        let at = Moment::of(&self.clock);
+        let SigningKeysSettings { limits, manage, .. } = self.settings;
+        let load = snapshot::read_again(&mut unfinished, &self.store, region, limits, manage);
         let loaded = tokio::time::timeout(REFRESH_DEADLINE, load).await;
         let loaded = loaded.unwrap_or(Err(RefreshError::TimedOut));
         let (read, failure) = match loaded {
@@ -192,17 +193,17 @@ impl SigningKeys {
                 let distrusted = keys.distrusted().clone();
                 let signer = signer_of(region, stored.as_ref(), before.signer(), &distrusted);
                 let keyring = stored.map(|stored| Arc::new(stored.keyring));
-                (Some(Arc::new(Read { at, at_monotonic, keyring, signer })), None)
+                (Some(Arc::new(Read { at, keyring, signer })), None)
             }
             Err(error) => {
-                let since = before.failure.as_ref().map_or(at, |(since, _)| *since);
+                let since = before.failure.as_ref().map_or(at.wall, |(since, _)| *since);
                 (before.read.clone(), Some((since, error)))
             }
         };
         let after = Snapshot {
             read,
             attempts: before.attempts + 1,
-            tried_at: Some(at_monotonic),
+            tried_at: Some(at.monotonic),
             ended_at: Some(self.clock.monotonic()),
             failure,
         };
@@ -254,7 +255,6 @@ impl SigningKeys {
         tracing::error!(event = "key_distrusted", %region, error = %mismatch, "signing stopped");
         snapshot.read = Some(Arc::new(Read {
             at: read.at,
-            at_monotonic: read.at_monotonic,
             keyring: read.keyring.clone(),
             signer: Err(mismatch),
         }));
@@ -264,13 +264,13 @@ impl SigningKeys {
 
     /// How a region stands.
     pub fn status(&self, region: &Region) -> RegionStatus {
-        let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
+        let now = Moment::of(&self.clock);
         let snapshot = self.keys(region).ok().map(|keys| keys.snapshot.load_full());
         let signer = match &snapshot {
             Some(snapshot) => {
                 let cause = snapshot.failure.as_ref().map(|(_, error)| error.clone());
                 let cause = cause.unwrap_or(RefreshError::NotTried);
-                self.judge(region, snapshot, now, monotonic, cause)
+                self.judge(region, snapshot, now, cause)
             }
             None => Err(NoSigner::UnknownRegion { region: region.clone() }),
         };
@@ -278,7 +278,7 @@ impl SigningKeys {
         RegionStatus {
             region: region.clone(),
             signer,
-            keyring_age: read.map(|read| read.age(now, monotonic)),
+            keyring_age: read.map(|read| read.at.until(now)),
             failing: snapshot.and_then(|snapshot| snapshot.failure.clone()),
         }
     }
@@ -343,19 +343,18 @@ impl SigningKeys {
         &self,
         region: &Region,
         snapshot: &Snapshot,
-        now: Timestamp,
-        monotonic: Duration,
+        now: Moment,
         cause: RefreshError,
     ) -> Result<Arc<Signer>, NoSigner> {
         let region = region.clone();
         let Some(read) = &snapshot.read else {
             return Err(NoSigner::NotRead { region, cause });
         };
-        let age = read.age(now, monotonic);
+        let age = read.at.until(now);
         if age >= self.settings.max_staleness {
             return Err(NoSigner::TooOld { region, age, cause });
         }
-        read.signer(now, self.settings.heal_wait)
+        read.signer(now.wall, self.settings.heal_wait)
     }
 
     async fn keep_fresh(&self, region: &Region) {
