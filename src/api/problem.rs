@@ -77,16 +77,16 @@ problems! {
         "The body took longer than nine tenths of `server.request_timeout` to arrive. The connection is closed. Send the request again on a faster connection, or split a batch.";
     /// The body cannot be read as a JSON object.
     InvalidJson "invalid_json" 400 Info "The body is not a JSON object"
-        "The body is not JSON, is not an object, or holds the same member twice. Send one JSON object in UTF-8.";
+        "The body is not JSON, is not an object, or contains the same member twice. Send one JSON object in UTF-8.";
     /// No credential, or one that is not accepted.
     Unauthenticated "unauthenticated" 401 Info "No valid credential"
-        "Send `Authorization: Bearer ipa_…` once. Make a credential with `ivs-playback-auth clients create`. An unknown, revoked or mistyped credential is answered alike.";
+        "Send `Authorization: Bearer ipa_…` once. Create a credential with `ivs-playback-auth clients create`. The response is the same for an unknown, revoked or mistyped credential.";
     /// The client may not do this.
     Forbidden "forbidden" 403 Info "Not allowed"
-        "The credential is good, but its scopes or policy do not cover this call. The detail names the rule.";
-    /// The viewer was revoked and is kept out for a while.
-    ViewerDenied "viewer_denied" 403 Info "The viewer is denied for a while"
-        "The viewer's sessions on this channel were revoked with `denyFor`. A new token can be minted when that time is over.";
+        "The credential is valid, but its scopes or policy do not allow this call. The detail names the rule.";
+    /// The viewer was revoked and is denied new tokens for a period.
+    ViewerDenied "viewer_denied" 403 Info "The viewer is denied new tokens for a period"
+        "The viewer's sessions on this channel were revoked with `denyFor`. A new token can be minted after that period.";
     /// No such channel.
     ChannelNotFound "channel_not_found" 404 Info "No such channel"
         "The channel is neither an ARN that Amazon IVS knows nor an alias of `[channels.aliases]`. Absence is remembered for `channels.not_found_for`.";
@@ -95,58 +95,58 @@ problems! {
         "Neither the keyring nor Amazon IVS has a key pair with this ARN or fingerprint.";
     /// No such rotation.
     RotationNotFound "rotation_not_found" 404 Info "No such rotation"
-        "The keyring remembers the last 20 rotations; this is none of them.";
+        "The keyring keeps the last 20 rotations, and this is not one of them.";
     /// No such path.
     NotFound "not_found" 404 Info "No such path"
-        "Nothing is served at this path. `/openapi.json` lists what is.";
+        "There is nothing at this path. `/openapi.json` lists the paths.";
     /// The path exists, the method does not.
     MethodNotAllowed "method_not_allowed" 405 Info "Method not allowed"
         "The path exists, but not for this method. The `allow` header lists the methods.";
     /// The body is larger than `server.max_body`.
     BodyTooLarge "body_too_large" 413 Info "The body is too large"
-        "The body exceeds `server.max_body`. Split a batch into several.";
+        "The body exceeds `server.max_body`. Split a batch into several requests.";
     /// The body is not declared as JSON.
     UnsupportedMediaType "unsupported_media_type" 415 Info "The body is not declared as JSON"
         "Send `content-type: application/json`, and the body without a content coding such as `gzip`.";
     /// The channel plays without a token.
     ChannelNotPrivate "channel_not_private" 409 Info "The channel is public"
-        "The channel plays without a token, so a token for it would protect nothing. Make it private with `aws ivs update-channel --arn ARN --authorized`, or set `tokens.public_channels = \"mint\"` while you do.";
-    /// The key pair signs, retires or is being worked on.
+        "The channel plays without a token, so a token for it would protect nothing. Make it private with `aws ivs update-channel --arn ARN --authorized`, or set `tokens.public_channels = \"mint\"` until then.";
+    /// The key pair signs, is retiring, or is being changed.
     KeyPairInUse "key_pair_in_use" 409 Info "The key pair is in use"
         "The key pair signs tokens, or tokens that it signed may still be used. Rotate first; a draining pair can be deleted with `force=true`, which ends its tokens.";
-    /// A rotation of the region is under way.
+    /// A rotation of the region is in progress.
     RotationInProgress "rotation_in_progress" 409 Info "A rotation is in progress"
-        "`rotationId` names it. Wait for it, cancel it, or use mode `emergency`, which always goes through.";
-    /// Amazon IVS holds no more key pairs in this region.
+        "`rotationId` names it. Wait for it, cancel it, or use mode `emergency`, which is always accepted.";
+    /// Amazon IVS accepts no more key pairs in this region.
     KeyPairQuota "key_pair_quota" 409 Warn "No room for another key pair"
-        "Amazon IVS allows three playback key pairs a region and cannot be asked for more. Delete one that nobody signs with.";
+        "Amazon IVS allows three playback key pairs per region, and the quota cannot be raised. Delete a key pair that no one signs with.";
     /// The viewer was revoked up to the highest session version.
     SessionVersionsExhausted "session_versions_exhausted" 409 Info "No session version is left for the viewer"
         "The viewer was revoked on the channel up to version 2147483647, the highest one that a token may have, so no token for this viewer can play on the channel. Use another `viewerId`.";
     /// A member breaks a rule.
     InvalidRequest "invalid_request" 422 Info "The request is invalid"
-        "`errors` lists every fault with a JSON Pointer to its member.";
+        "`errors` lists every broken rule with a JSON Pointer to its member. For a body that does not have the shape of its schema, it lists only the first fault.";
     /// The idempotency key belongs to another request.
     IdempotencyKeyReused "idempotency_key_reused" 422 Info "The idempotency key was used for another request"
-        "The same `Idempotency-Key` came with another body before. Use a new key for a new request.";
+        "The same `Idempotency-Key` was sent with another body before. Use a new key for a new request.";
     /// The client calls too often.
     RateLimited "rate_limited" 429 Info "Too many requests"
-        "Wait as long as `retry-after` says.";
+        "Wait for the number of seconds in `retry-after`.";
     /// Something in this service failed.
     Internal "internal" 500 Error "Internal error"
-        "A defect of this service. The log has the cause under the same request id.";
-    /// Nothing can sign for the channel's region.
+        "This is a defect of the service. The log has the cause under the same request id.";
+    /// No key can sign for the channel's region.
     NoActiveKey "no_active_key" 503 Warn "No key pair can sign"
-        "The region has no active key pair, or its keyring could not be read for longer than `keys.max_staleness`. Run `ivs-playback-auth keys status`; the first key is made by `ivs-playback-auth keys rotate`.";
+        "The region has no active key pair, or its keyring could not be read for longer than `keys.max_staleness`. Run `ivs-playback-auth keys status`; `ivs-playback-auth keys rotate` creates the first key.";
     /// The call budget of Amazon IVS is used up.
     IvsThrottled "ivs_throttled" 503 Warn "Amazon IVS throttles"
         "The account's call rate is used up, and the channel is not in the cache. Try again after `retry-after`.";
     /// Amazon IVS cannot be reached or fails.
     IvsUnavailable "ivs_unavailable" 503 Warn "Amazon IVS is unavailable"
         "Amazon IVS could not be reached, denied the call, or failed, and the answer is not in the cache. Try again after `retry-after`.";
-    /// More requests in flight than this process takes.
+    /// More requests are in flight than this process accepts.
     Overloaded "overloaded" 503 Warn "Overloaded"
-        "More requests are in flight, or more viewer sessions wait to be revoked, than this process takes. Try again after `retry-after`, or run more replicas.";
+        "More requests are in flight, or more viewer sessions wait to be revoked, than this process accepts. Try again after `retry-after`, or run more replicas.";
     /// The audit log cannot be written, and nothing may go unrecorded.
     AuditUnavailable "audit_unavailable" 503 Warn "The audit log cannot be written"
         "`audit.on_failure` is `deny`, and the audit log cannot be written. The log of the service says why. Try again after `retry-after`.";
@@ -155,7 +155,7 @@ problems! {
         "The key store, or the file of denied viewers, cannot be read or written, for example because its disk is full. The log names the file and the cause. Try again after `retry-after`.";
     /// The request took longer than `server.request_timeout`.
     Timeout "timeout" 504 Warn "Timed out"
-        "The request took longer than `server.request_timeout`, or a viewer session was not revoked within 60 s. Again is safe: a mint makes another token, and to revoke twice does no harm.";
+        "The request took longer than `server.request_timeout`, or a viewer session was not revoked within 60 s. Retrying is safe: minting issues another token, and revoking twice has no further effect.";
 }
 
 impl ProblemType {

@@ -143,8 +143,7 @@ impl Error {
 impl From<AuditUnavailable> for Error {
     /// Refuses a request that must not go unrecorded while the audit log cannot be written.
     fn from(error: AuditUnavailable) -> Self {
-        let detail = "This service cannot write its audit log, and audit.on_failure is deny, so it handed \
-                      nothing out. Its log says why.";
+        let detail = "This service cannot write its audit log, and audit.on_failure is deny. Its log says why.";
         Self::new(ProblemType::AuditUnavailable, detail).retry_after(RETRY_AFTER).caused_by(error)
     }
 }
