@@ -220,13 +220,16 @@ impl ViewerSessions {
         let now = Moment::of(&self.0.clock);
         let attempts: Vec<_> =
             wanted.into_iter().map(|item| self.attempt(item, denied, now)).collect();
-        let mut outcomes = Vec::new();
-        for pending in self.dispatch(attempts.iter().flatten().map(|attempt| &attempt.session)) {
-            outcomes.push(self.outcome(pending, over.as_mut()).await);
+        let sessions: Vec<_> =
+            attempts.iter().flatten().map(|attempt| attempt.session.clone()).collect();
+        let (merged, places) = merge(&sessions);
+        let mut ended = Vec::new();
+        for pending in self.dispatch(merged.iter()) {
+            ended.push(self.outcome(pending, over.as_mut()).await);
             progress.advance();
         }
         drop(admission);
-        let mut outcomes = outcomes.into_iter();
+        let mut outcomes = places.into_iter().filter_map(|place| ended.get(place).copied());
         let mut end = |attempt: Attempt| {
             let outcome = outcomes.next().unwrap_or(Err(RevokeError::Unavailable));
             attempt.end(outcome, &self.0.versions)
@@ -450,10 +453,10 @@ impl RevocationCalls {
     }
 }
 
-/// Merges sessions of one viewer on one channel, which several requests may want to end: the highest version stands
+/// Merges sessions of one viewer on one channel, of one request or of several: the highest version stands
 /// for the others, because a revocation ends the sessions of its version and of all lower ones.
 ///
-/// Returns the sessions of the call, and for each given session the place of the one that stands for it.
+/// Returns the remaining sessions, and for each given session the place of the one that stands for it.
 fn merge(sessions: &[ViewerSession]) -> (Vec<ViewerSession>, Vec<usize>) {
     let mut merged: Vec<ViewerSession> = Vec::new();
     let mut known = HashMap::new();
