@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "criterion measures time; memory is printed beside it")]
 
 use std::{
+    collections::BTreeMap,
     fs,
     hint::black_box,
     thread,
@@ -16,9 +17,8 @@ use axum::{Router, body::Bytes, routing::post};
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::{FutureExt as _, future::join_all};
 use ivs_playback_auth::{
-    channels::{ChannelDirectory, Requester, Settings},
+    channels::{ChannelDirectory, Requester, Settings, Unavailable},
     clock::Clock,
-    config::Unavailable,
     ivs::{IvsRegions, arn::ChannelArn},
     telemetry::{Instruments, metrics::Metrics},
 };
@@ -78,6 +78,8 @@ async fn directory() -> ChannelDirectory {
         gather: Duration::from_millis(5),
         deadline: Duration::from_mins(2),
         on_unavailable: Unavailable::Refuse,
+        warm_up: false,
+        aliases: BTreeMap::new(),
     };
     ChannelDirectory::new(&ivs, settings, Clock::system(), tasks, Metrics::default())
 }

@@ -22,10 +22,10 @@
 //! | [`channels`] | the cached channel lookup |
 //! | [`keys`] | key material, keyring, stores, and what changes them |
 //! | [`ivs`] | the only door to Amazon IVS |
-//! | [`config`] | one typed tree, loaded once; nobody reads it after `app` |
-//! | [`telemetry`], [`clock`], [`secret`] | what everyone may use |
+//! | [`config`] | the configuration tree, composed of the `Settings` of the modules |
+//! | [`telemetry`], [`clock`], [`secret`], [`settings`] | what everyone may use |
 //!
-//! The ARN types ([`ivs::arn`]) know nothing but text, and [`config`] and [`emulator`] use them, too.
+//! The ARN types ([`ivs::arn`]) know nothing but text, and [`emulator`] uses them, too.
 //!
 //! [`emulator`] stands apart. It uses [`clock`] and the ARN types alone, and verifies tokens with its
 //! own code and another crypto library than the one that signs, so that a mistake of one is not
@@ -64,5 +64,6 @@ mod prose;
 pub mod revocation;
 pub mod secret;
 pub mod service;
+pub mod settings;
 pub mod telemetry;
 pub mod tokens;

@@ -5,26 +5,32 @@
 //! the AWS SDK prints request bodies at trace.
 
 mod instruments;
+mod limit;
 mod line;
 pub mod metrics;
 mod outage;
 mod output;
+mod settings;
 
 use std::{
     io::{self, IsTerminal},
     str::FromStr,
 };
 
+use schemars::JsonSchema;
+use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::clock::Clock;
 pub use instruments::Instruments;
+pub use limit::LogLimit;
 use line::{LineLayer, Style};
 pub use line::{instant, with_causes};
 pub use outage::Outage;
 use output::LogQueue;
 pub use output::{flush, print, say};
+pub use settings::Settings;
 
 /// The target of everything that this crate logs.
 const OWN_TARGET: &str = "ivs_playback_auth";
@@ -33,9 +39,10 @@ const OWN_TARGET: &str = "ivs_playback_auth";
 const FOREIGN_CAP: LevelFilter = LevelFilter::INFO;
 
 /// How log lines are written.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq)]
+#[serde(rename_all = "kebab-case")]
 pub enum Format {
-    /// Text where standard error is a terminal, else JSON.
+    /// Text where standard error is a terminal, otherwise JSON.
     #[default]
     Auto,
     /// One JSON object a line.
@@ -87,9 +94,9 @@ pub enum InitError {
 /// # Errors
 ///
 /// It was done before, or there is no thread for it.
-pub fn init(format: Format, directives: &Directives, delivery: Delivery) -> Result<(), InitError> {
+pub fn init(settings: &Settings, delivery: Delivery) -> Result<(), InitError> {
     let terminal = io::stderr().is_terminal();
-    let style = match format {
+    let style = match settings.format {
         Format::Auto if terminal => Style::Text { colour: true },
         Format::Auto | Format::Json => Style::Json,
         Format::Text => Style::Text { colour: terminal },
@@ -105,7 +112,7 @@ pub fn init(format: Format, directives: &Directives, delivery: Delivery) -> Resu
         }
     };
     tracing_subscriber::registry()
-        .with(directives.filter())
+        .with(settings.level.filter())
         .with(LineLayer::new(writer, style, Clock::system()))
         .try_init()
         .map_err(|_| InitError::AlreadySetUp)?;

@@ -33,9 +33,9 @@ use tokio::sync::{oneshot, watch};
 pub use self::file::check as check_file;
 pub use self::record::{Actor, Kind, Outcome, Record};
 use self::writer::{Queued, Writer, write_rest};
+use super::{AuditFailure, AuditSettings, AuditSink};
 use crate::{
     clock::Clock,
-    config::{AuditFailure, AuditSink},
     secret::system_rng,
     telemetry::{Instruments, metrics::Metrics},
 };
@@ -193,25 +193,20 @@ impl AuditLog {
     /// # Errors
     ///
     /// The file cannot be written, or there is no thread.
-    pub fn open(
-        sink: AuditSink,
-        on_failure: AuditFailure,
-        instruments: &Instruments,
-    ) -> Result<Self, OpenError> {
-        let state = Arc::new(State::new(instruments));
-        match sink {
-            AuditSink::Off => Ok(Self(None)),
-            AuditSink::Stdout => {
-                let write = |rest: &mut &[u8]| write_rest(&mut io::stdout(), rest);
-                Self::start(on_failure, on_failure == AuditFailure::Deny, QUEUE, state, write)
-            }
-            AuditSink::File(path) => {
-                // Fails here rather than at the first mint.
-                file::open(&path).map_err(|cause| OpenError::File { path: path.clone(), cause })?;
-                let write = move |rest: &mut &[u8]| file::append(&path, rest);
-                Self::start(on_failure, on_failure == AuditFailure::Deny, QUEUE, state, write)
-            }
+    pub fn open(settings: &AuditSettings, instruments: &Instruments) -> Result<Self, OpenError> {
+        let on_failure = settings.on_failure;
+        let (waits, state) = (on_failure == AuditFailure::Deny, Arc::new(State::new(instruments)));
+        if let Some(path) = settings.file() {
+            // Fails here rather than at the first mint.
+            file::open(&path).map_err(|cause| OpenError::File { path: path.clone(), cause })?;
+            let write = move |rest: &mut &[u8]| file::append(&path, rest);
+            return Self::start(on_failure, waits, QUEUE, state, write);
         }
+        if settings.sink == AuditSink::Stdout {
+            let write = |rest: &mut &[u8]| write_rest(&mut io::stdout(), rest);
+            return Self::start(on_failure, waits, QUEUE, state, write);
+        }
+        Ok(Self::off())
     }
 
     /// For a command: records only to a file, because standard output holds the command's result. Nothing is
@@ -222,12 +217,12 @@ impl AuditLog {
     ///
     /// As [`AuditLog::open`].
     pub fn for_command(
-        sink: AuditSink,
-        on_failure: AuditFailure,
+        settings: &AuditSettings,
         changes: bool,
         instruments: &Instruments,
     ) -> Result<Self, OpenError> {
-        let AuditSink::File(path) = sink else { return Ok(Self::off()) };
+        let Some(path) = settings.file() else { return Ok(Self::off()) };
+        let on_failure = settings.on_failure;
         if changes && on_failure == AuditFailure::Deny {
             file::check(&path).map_err(|cause| OpenError::File { path: path.clone(), cause })?;
         }
@@ -370,6 +365,7 @@ impl Inner {
 mod tests {
     use std::{
         collections::BTreeSet,
+        path::Path,
         sync::{Mutex, mpsc},
     };
 
@@ -435,6 +431,10 @@ mod tests {
         }
     }
 
+    fn to_file(path: &Path, on_failure: AuditFailure) -> AuditSettings {
+        AuditSettings { sink: AuditSink::File, path: Some(path.to_owned()), on_failure }
+    }
+
     fn faulty(on_failure: AuditFailure, capacity: usize) -> (AuditLog, Faulty) {
         let sink = Faulty::default();
         let mut opened = sink.clone();
@@ -457,8 +457,7 @@ mod tests {
     async fn a_file_gets_a_line_a_decision_with_the_fields_of_the_contract() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
-        let log = AuditLog::open(AuditSink::File(path.clone()), AuditFailure::Deny, &instruments())
-            .unwrap();
+        let log = AuditLog::open(&to_file(&path, AuditFailure::Deny), &instruments()).unwrap();
         record(&log, "r1").await.unwrap();
         std::fs::rename(&path, folder.path().join("moved.jsonl")).unwrap();
         record(&log, "r2").await.unwrap();
@@ -652,7 +651,9 @@ mod tests {
 
     #[tokio::test]
     async fn off_records_nothing_and_is_never_in_the_way() {
-        let log = AuditLog::open(AuditSink::Off, AuditFailure::Deny, &instruments()).unwrap();
+        let on_failure = AuditFailure::Deny;
+        let off = AuditSettings { sink: AuditSink::Off, path: None, on_failure };
+        let log = AuditLog::open(&off, &instruments()).unwrap();
         record(&log, "r1").await.unwrap();
         assert!(log.flush(DEADLINE).await);
     }
@@ -661,7 +662,7 @@ mod tests {
     fn a_file_that_cannot_be_written_is_told_at_start() {
         let path = PathBuf::from("/nonexistent/audit.jsonl");
         let error =
-            AuditLog::open(AuditSink::File(path), AuditFailure::Warn, &instruments()).unwrap_err();
+            AuditLog::open(&to_file(&path, AuditFailure::Warn), &instruments()).unwrap_err();
         assert!(
             error.to_string().starts_with("The audit log /nonexistent/audit.jsonl cannot be"),
             "{error}"

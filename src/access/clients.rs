@@ -30,7 +30,7 @@ use super::{
     credential::{ClientId, Credential, SecretHash},
     scopes::{Scope, ScopeError},
 };
-use crate::{clock::Timestamp, config::line_of};
+use crate::{clock::Timestamp, settings::line_of};
 
 /// The longest name of a client, in characters.
 pub const MAX_NAME_LENGTH: usize = 64;

@@ -1,9 +1,8 @@
 //! Changes to the clients file: `clients create --write` and `clients revoke`.
 //!
-//! The file is replaced as a whole or not at all, under a lock that keeps two commands from losing each
-//! other's change. Comments
-//! are kept where the change allows it. A new file gets mode 0600 as a precaution; an existing one keeps
-//! its mode, since the service that reads it may run as another user and it contains only hashes.
+//! The file is replaced whole or not at all, under a lock that keeps two commands from losing each other's change.
+//! Comments and the order of the clients stay. A new file is 0600 out of caution; an existing one keeps its mode, since
+//! the service that reads it may run as another user, and it holds hashes only.
 
 use std::{
     io,
@@ -11,10 +10,7 @@ use std::{
 };
 
 use rand::CryptoRng;
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
-};
+use toml_edit::{Decor, DocumentMut, Item, RawString, Table};
 
 use super::{
     clients::{Client, Clients, EntryFault},
@@ -74,7 +70,8 @@ pub enum EditError {
     Exists(ClientId),
     /// A client has this name already.
     #[error(
-        "The client {id} has the name {name:?} already. Choose another name, or revoke that client          first with `ivs-playback-auth clients revoke {id}`."
+        "The client {id} has the name {name:?} already. Choose another name, or revoke that client \
+         first with `ivs-playback-auth clients revoke {id}`."
     )]
     NameTaken {
         /// The name.
@@ -133,10 +130,11 @@ impl ClientsFile {
                 let (name, id) = (client.name().to_owned(), other.id().clone());
                 return Err(EditError::NameTaken { name, id });
             }
-            let head = if text.trim().is_empty() { HEADER } else { text };
-            let appended = format!("{}\n\n{}", head.trim_end(), client.to_toml());
-            let all: Vec<_> = clients.iter().chain([client]).collect();
-            Ok(unless_damaged(appended, &all))
+            let head = match self.document(text)? {
+                document if text.trim().is_empty() => HEADER.to_owned() + &document.to_string(),
+                document => document.to_string(),
+            };
+            Ok((format!("{}\n\n{}", head.trim_end(), client.to_toml()), ()))
         })
     }
 
@@ -146,86 +144,72 @@ impl ClientsFile {
     ///
     /// The file cannot be used or written, or has no client with this id.
     pub fn revoke(&self, id: &ClientId) -> Result<Client, EditError> {
-        let mut revoked = None;
         self.replace(|text, clients| {
-            revoked = clients.get(id).cloned();
-            if revoked.is_none() {
-                return Err(EditError::Unknown(id.clone()));
-            }
-            let rest: Vec<_> = clients.iter().filter(|client| client.id() != id).collect();
-            Ok(unless_damaged(without_entry(text, id), &rest))
-        })?;
-        revoked.ok_or_else(|| EditError::Unknown(id.clone()))
+            let revoked = clients.get(id).ok_or_else(|| EditError::Unknown(id.clone()))?;
+            let rest = without_entry(self.document(text)?, id);
+            // A blank file would be taken for an interrupted write, and its clients would stay.
+            let rest = if rest.trim().is_empty() { HEADER.to_owned() } else { rest };
+            Ok((rest, revoked.clone()))
+        })
     }
 
-    fn replace(
+    /// Replaces the file by what `change` makes of its text and clients, under a lock.
+    fn replace<T>(
         &self,
-        change: impl FnOnce(&str, &Clients) -> Result<String, EditError>,
-    ) -> Result<(), EditError> {
-        let unwritable = |cause| EditError::Unwritable { path: self.path.clone(), cause };
-        let file = Locked::lock(&self.path, FOLDER_MODE).map_err(unwritable)?;
+        change: impl FnOnce(&str, &Clients) -> Result<(String, T), EditError>,
+    ) -> Result<T, EditError> {
+        let file = Locked::lock(&self.path, FOLDER_MODE).map_err(|cause| self.unwritable(cause))?;
         let text = read(&configured(file.path().to_owned()))?.unwrap_or_default();
         let clients = parse(&text, place_of(&self.path))?;
-        let text = change(&text, &clients)?;
-        file.replace(text.as_bytes()).map_err(unwritable)
+        let (text, result) = change(&text, &clients)?;
+        file.replace(text.as_bytes()).map_err(|cause| self.unwritable(cause))?;
+        Ok(result)
     }
-}
 
-/// Returns the edited text, or all clients written again if the edit did not have the intended result: people
-/// may write the document in ways that an edit of its text does not fit.
-fn unless_damaged(text: String, expected: &[&Client]) -> String {
-    let is_as_meant = Clients::parse(&text).is_ok_and(|clients| {
-        clients.len() == expected.len()
-            && expected.iter().all(|client| clients.get(client.id()).is_some())
-    });
-    // A blank file would look like an interrupted write, and its clients would stay.
-    if is_as_meant && !text.trim().is_empty() {
-        return text;
+    /// Returns the document with every client as a table of its own, whatever style it had.
+    fn document(&self, text: &str) -> Result<DocumentMut, EditError> {
+        let mut document: DocumentMut =
+            text.parse().map_err(|error| self.unwritable(io::Error::other(error)))?;
+        if let Some(clients) = document.get_mut("clients") {
+            // Of what `Clients::parse` accepts, only an empty list cannot be converted.
+            let tables = std::mem::take(clients).into_array_of_tables().unwrap_or_default();
+            *clients = Item::ArrayOfTables(tables);
+        }
+        Ok(document)
     }
-    let entries = expected.iter().map(|client| format!("\n{}", client.to_toml()));
-    format!("{HEADER}{}", entries.collect::<String>())
+
+    fn unwritable(&self, cause: io::Error) -> EditError {
+        EditError::Unwritable { path: self.path.clone(), cause }
+    }
 }
 
 /// Returns the text without the entry of `id` and the comment right above it.
-fn without_entry(text: &str, id: &ClientId) -> String {
-    // The document contains only entries, so one ends where the next begins.
-    let starts = entry_starts(text);
-    let ends = starts.iter().skip(1).map(|(start, _)| *start).chain([text.len()]);
-    let place = starts
-        .iter()
-        .zip(ends)
-        .find(|((_, found), _)| *found == id.as_str())
-        .map(|((start, _), end)| *start..end);
-    let parts = place
-        .and_then(|it| Some((text.get(..it.start)?, text.get(it.clone())?, text.get(it.end..)?)));
-    let Some((before, entry, after)) = parts else { return text.to_owned() };
-
-    let before = drop_trailing(before, |line| line.starts_with('#'));
-    let own = drop_trailing(entry, |line| line.trim().is_empty() || line.starts_with('#'));
-    let comment_of_next = entry.get(own.len()..).unwrap_or_default().trim_start();
-    format!("{before}{comment_of_next}{after}")
-}
-
-/// Returns where each entry begins, with its id.
-fn entry_starts(text: &str) -> Vec<(usize, String)> {
-    let (document, _) = DeTable::parse_recoverable(text);
-    let clients = document.get_ref().get("clients").map(Spanned::get_ref);
-    let Some(DeValue::Array(entries)) = clients else { return Vec::new() };
-    let starts = entries.iter().filter_map(|entry| {
-        let DeValue::Table(table) = entry.get_ref() else { return None };
-        let Some(DeValue::String(id)) = table.get("id").map(Spanned::get_ref) else { return None };
-        Some((entry.span().start, id.to_string()))
-    });
-    starts.collect()
-}
-
-/// Returns `text` without the last lines for which `dropped` is true.
-fn drop_trailing(text: &str, dropped: impl Fn(&str) -> bool) -> String {
-    let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
-    while lines.last().is_some_and(|line| dropped(line)) {
-        lines.pop();
+fn without_entry(mut document: DocumentMut, id: &ClientId) -> String {
+    let has_id = |entry: &Table| entry.get("id").and_then(Item::as_str) == Some(id.as_str());
+    let entries = document.get("clients").and_then(Item::as_array_of_tables);
+    let index = entries.and_then(|entries| entries.iter().position(has_id));
+    let entries = document.get_mut("clients").and_then(Item::as_array_of_tables_mut);
+    if let (Some(index), Some(entries)) = (index, entries) {
+        let above = entries.get(index).map(|entry| prefix_of(entry.decor())).unwrap_or_default();
+        let mut kept: Vec<&str> = above.split_inclusive('\n').collect();
+        while kept.last().is_some_and(|line| line.starts_with('#')) {
+            kept.pop();
+        }
+        let kept = kept.concat();
+        entries.remove(index);
+        if let Some(next) = entries.get_mut(index) {
+            let prefix = kept + prefix_of(next.decor()).trim_start();
+            next.decor_mut().set_prefix(prefix);
+        } else {
+            let trailing = kept + document.trailing().as_str().unwrap_or_default().trim_start();
+            document.set_trailing(trailing);
+        }
     }
-    lines.concat()
+    document.to_string()
+}
+
+fn prefix_of(decor: &Decor) -> String {
+    decor.prefix().and_then(RawString::as_str).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -249,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_added_and_revoked() {
+    fn added_client_can_be_revoked() {
         let (_folder, file) = file();
         let (one, two) = (new_client(1), new_client(2));
         assert!(file.list().unwrap().is_empty());
@@ -278,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_of_people_stay_with_their_entries() {
+    fn comments_stay_with_their_entries() {
         let (_folder, file) = file();
         let clients = [new_client(1), new_client(2), new_client(3)];
         let [one, two, three] = clients.each_ref().map(|new| new.client.to_toml());
@@ -295,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_of_another_style_is_written_anew() {
+    fn document_of_another_style_can_be_edited() {
         let (_folder, file) = file();
         let clients = [new_client(1), new_client(2), new_client(3)];
         let inline = |new: &NewClient| {
@@ -323,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_is_not_touched() {
+    fn broken_file_is_not_touched() {
         let (_folder, file) = file();
         fs::create_dir_all(file.path().parent().unwrap()).unwrap();
         fs::write(file.path(), "[[clients").unwrap();
@@ -333,7 +317,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn a_new_file_is_private_and_an_existing_one_keeps_mode_and_link() {
+    fn new_file_is_private_and_an_existing_one_keeps_mode_and_link() {
         use std::os::unix::fs::{PermissionsExt, symlink};
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let (folder, file) = file();
@@ -366,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_needs_a_name_and_a_scope() {
+    fn client_needs_a_name_and_a_scope() {
         let mut rng = StdRng::seed_from_u64(1);
         let now = Timestamp::from_unix_seconds(0);
         let fault = |name: &str, scopes: &[Scope], rng: &mut StdRng| {

@@ -11,6 +11,7 @@ pub mod credential;
 pub mod edit;
 pub mod registry;
 pub mod scopes;
+mod settings;
 
 pub use self::{
     clients::{Client, Clients},
@@ -18,6 +19,7 @@ pub use self::{
     edit::{ClientsFile, NewClient},
     registry::{ClientsSource, Registry},
     scopes::Scope,
+    settings::{AuditFailure, AuditSettings, AuditSink, Settings, SharedSettings},
 };
 
 /// Why a caller is not known.

@@ -1,9 +1,12 @@
-//! The canary: one channel by which the playback edge tells whether it knows a new key.
+//! The canary: one channel by which the playback edge shows whether it knows a new key.
 //!
-//! It stands here because it needs channels, tokens and keys, which do not know each other. What its
-//! answers mean is decided in [`keys::lifecycle::canary`](crate::keys::lifecycle::canary).
+//! It is here because it needs channels, tokens and keys, which do not know each other. What its answers mean is decided
+//! in [`keys::lifecycle::canary`](crate::keys::lifecycle::canary).
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use tokio::sync::OnceCell;
 
@@ -32,7 +35,7 @@ const TTL: Duration = Duration::from_mins(1);
 /// The most of a playlist that is read, in bytes.
 const MAX_PLAYLIST: usize = 64 * 1024;
 
-/// A private channel that is live, to be asked for with tokens of different keys.
+/// A live private channel, requested with tokens of different keys.
 #[derive(Debug)]
 pub(super) struct Canary {
     channel: ChannelArn,
@@ -40,9 +43,11 @@ pub(super) struct Canary {
     clock: Clock,
     /// Made with the first round, since it reads this machine's root certificates.
     fetcher: OnceCell<Fetcher>,
+    /// Whether the last round failed.
+    is_failing: AtomicBool,
 }
 
-/// Why a round could not be made. No sentence holds a token.
+/// Why a round could not be made. No message contains a token.
 #[derive(Debug, thiserror::Error)]
 enum RoundError {
     #[error(transparent)]
@@ -61,10 +66,16 @@ enum RoundError {
 
 impl Canary {
     pub(super) fn new(channel: ChannelArn, channels: ChannelDirectory, clock: Clock) -> Self {
-        Self { channel, channels, clock, fetcher: OnceCell::new() }
+        Self {
+            channel,
+            channels,
+            clock,
+            fetcher: OnceCell::new(),
+            is_failing: AtomicBool::new(false),
+        }
     }
 
-    /// Whose keys it can tell of.
+    /// Returns the region whose keys it can test.
     pub(super) fn region(&self) -> &Region {
         self.channel.region()
     }
@@ -79,7 +90,7 @@ impl Canary {
         Ok(Round { active, new, throwaway })
     }
 
-    /// The status that the multivariant playlist is answered with, for a token of this signer.
+    /// Returns the status of the multivariant playlist for a token of this signer.
     async fn fetch(
         &self,
         fetcher: &Fetcher,
@@ -108,9 +119,14 @@ impl Probe for Canary {
     ) -> ProbeFuture<'a> {
         Box::pin(async move {
             let (region, asked) = (self.region(), self.ask([active, new, throwaway]).await);
+            let was_failing = self.is_failing.swap(asked.is_err(), Ordering::Relaxed);
             match &asked {
                 Ok(Round { active, new, throwaway }) => {
                     tracing::debug!(event = "canary_round", %region, active, new, throwaway, "canary asked");
+                    if was_failing {
+                        let event = "canary_asked_again";
+                        tracing::info!(event, %region, "the canary channel answers again");
+                    }
                 }
                 Err(error) => {
                     let event = "canary_not_asked";

@@ -6,7 +6,7 @@ use axum::Router;
 use tokio::signal::unix::Signal;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{canary::Canary, clock_watch, error::StartError, preflight, settings, tls::ServerTls};
+use super::{canary::Canary, clock_watch, error::StartError, preflight, tls::ServerTls};
 use crate::{
     access::{
         Clients,
@@ -15,10 +15,11 @@ use crate::{
     },
     channels::{ChannelDirectory, ChannelNames},
     clock::Clock,
-    config::{Config, CorsOrigin, KeyStore},
+    config::Config,
     http::{
-        self, Api, Components,
+        self, Api, Components, Limits,
         access_log::AccessLog,
+        cors_origin::CorsOrigin,
         demo::Demo,
         health::{CertificateStatus, ShutdownFlag},
         metrics::MetricsPlace,
@@ -28,12 +29,13 @@ use crate::{
         arn::{ChannelArn, Region},
     },
     keys::{
+        KeyStore,
         inventory::Inventory,
-        keyring::{DriverId, RotationMode},
-        lifecycle::requests::Begin,
+        keyring::{DriverId, Limits as KeyLimits, RotationMode},
+        lifecycle::{Policy as RotationPolicy, requests::Begin},
         operations::{KeyOperations, OperationError, OperationSettings},
         rotator::{Goal, Probe, Rotator, RotatorSettings, StepTaken, Witness},
-        signing::SigningKeys,
+        signing::{SigningKeys, SigningKeysSettings},
         store::{
             Store,
             dir::DirStore,
@@ -49,6 +51,7 @@ use crate::{
     },
     telemetry::Instruments,
     telemetry::metrics::Metrics,
+    tokens::grant::Policy as TokenPolicy,
 };
 
 /// How long the start waits for the account of the credentials; without IVS the service starts all
@@ -69,9 +72,15 @@ impl Driver {
     fn settings(&self, config: &Config, has_canary: bool) -> OperationSettings {
         OperationSettings {
             driver: self.id.clone(),
-            manage: settings::manages(config, self.access),
+            manage: self.access.manages(config),
             expected_account: config.ivs.account_id.clone(),
-            policy: settings::rotation(config, has_canary),
+            policy: RotationPolicy {
+                propagation_wait: config.rotation.propagation_wait,
+                limits: key_limits(config),
+                heal: config.keys.heal,
+                every: config.rotation.every,
+                has_canary,
+            },
             claim_wait: self.claim_wait,
         }
     }
@@ -92,6 +101,37 @@ pub enum KeyAccess {
     Managed,
     /// Look at them. Nothing is written and nothing signed, whatever the configuration says.
     LookOnly,
+}
+
+impl KeyAccess {
+    /// Returns whether key pairs may be changed.
+    fn manages(self, config: &Config) -> bool {
+        config.keys.manage && self == Self::Managed
+    }
+
+    fn signing_settings(self, config: &Config) -> SigningKeysSettings {
+        SigningKeysSettings {
+            refresh_every: config.keys.refresh_every,
+            max_staleness: config.keys.max_staleness,
+            limits: match self {
+                Self::Managed => key_limits(config),
+                // A process that signs nothing requires nothing of the keyring.
+                Self::LookOnly => KeyLimits::default(),
+            },
+            manage: self.manages(config),
+            heal_wait: config.rotation.heal_wait,
+        }
+    }
+}
+
+/// Returns the limits of this process, of which the keyring records the largest.
+pub(crate) fn key_limits(config: &Config) -> KeyLimits {
+    let limits = KeyLimits {
+        max_ttl: config.tokens.max_ttl,
+        max_staleness: config.keys.max_staleness,
+        drain_margin: config.rotation.drain_margin,
+    };
+    limits.in_whole_seconds()
 }
 
 /// The token service without its port.
@@ -172,9 +212,7 @@ impl App {
         let id = DriverId::random(&mut system_rng());
         let driver = Driver { id, claim_wait: CLAIM_WAIT, access };
         let changes = access == KeyAccess::Managed;
-        let audit = &config.audit;
-        let audit =
-            AuditLog::for_command(audit.sink.clone(), audit.on_failure, changes, &instruments)?;
+        let audit = AuditLog::for_command(&config.audit, changes, &instruments)?;
         Ok(Self::assemble(&driver, config, ivs, instruments, Callers::Operator { audit }))
     }
 
@@ -200,8 +238,7 @@ impl App {
         instruments: Instruments,
     ) -> Result<Self, StartError> {
         let registry = Registry::load(preflight::clients_source(config))?;
-        let audit =
-            AuditLog::open(config.audit.sink.clone(), config.audit.on_failure, &instruments)?;
+        let audit = AuditLog::open(&config.audit, &instruments)?;
         // Callers over HTTP have time-outs of their own, so nothing waits for others' claims.
         let access = KeyAccess::Managed;
         let driver = Driver { id: driver, claim_wait: Duration::ZERO, access };
@@ -231,7 +268,7 @@ impl App {
             Arc::clone(&store),
             ivs.names().iter().cloned(),
             clock.clone(),
-            settings::signing_keys(config, driver.access),
+            driver.access.signing_settings(config),
         ));
         let regions = ivs.iter().cloned();
         let inventory =
@@ -260,21 +297,24 @@ impl App {
             .collect();
         let channels = ChannelDirectory::new(
             &ivs,
-            settings::channels(config),
+            config.channels.clone(),
             clock.clone(),
             tasks.clone(),
             metrics.clone(),
         );
         let viewers =
-            ViewerSessions::new(&ivs, settings::viewers(config, is_command), clock.clone(), &tasks);
+            ViewerSessions::new(&ivs, config.viewers.clone(), is_command, clock.clone(), &tasks);
         // A process that may not rotate asks no canary.
         let canary = canary_channel
-            .filter(|_| settings::manages(config, driver.access))
+            .filter(|_| driver.access.manages(config))
             .map(|channel| Arc::new(Canary::new(channel, channels.clone(), clock.clone())));
         let witness = Arc::new(RotationAudit { audit: audit.clone(), clock: clock.clone() });
         let rotators =
             rotators(config, &operations, &keys, &*store, &metrics, canary.as_ref(), &witness);
-        let limits = settings::limits(config);
+        let limits = Limits {
+            max_body: config.server.max_body,
+            request_timeout: config.server.request_timeout,
+        };
         let channels = Arc::new(Channels {
             names,
             directory: channels,
@@ -288,7 +328,11 @@ impl App {
             keys: Arc::clone(&keys),
             ivs: ivs.clone(),
             viewers: viewers.clone(),
-            policy: settings::tokens(config),
+            policy: TokenPolicy {
+                default_ttl: config.tokens.default_ttl,
+                max_ttl: config.tokens.max_ttl,
+                stamp_session_version: config.tokens.stamp_session_version,
+            },
             public_channels: config.tokens.public_channels,
         };
         let inspections = Inspections::new(
@@ -616,7 +660,7 @@ async fn check_account(ivs: &IvsRegions) -> Result<(), ConnectError> {
 }
 
 async fn connect(config: &Config, instruments: &Instruments) -> Result<IvsRegions, ConnectError> {
-    IvsRegions::connect(settings::aws(config), instruments).await
+    IvsRegions::connect(&config.ivs, instruments).await
 }
 
 /// The store of a kind, as the configuration describes it. Nothing is read yet.

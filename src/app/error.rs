@@ -37,7 +37,7 @@ pub enum StartError {
     #[error(transparent)]
     Denials(#[from] DenialsError),
     /// The certificate.
-    #[error(transparent)]
+    #[error("{key}: {0}", key = .0.key())]
     Tls(#[from] TlsError),
     /// The emulator's state.
     #[error(transparent)]

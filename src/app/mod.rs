@@ -1,4 +1,4 @@
-//! The composition root: configuration to components, components to a router and background tasks.
+//! The composition root: builds the components from the configuration, and runs the server and the background tasks.
 //!
 //! Nothing else sees everything. [`App`] is the token service without its port, [`serve`] runs it
 //! until a signal, [`run_emulator`] the emulated IVS, and [`run_dev`] both in one process.
@@ -16,11 +16,11 @@ mod open_files;
 mod preflight;
 mod serve;
 mod server;
-mod settings;
 mod signals;
 mod tls;
 
 pub use compose::{App, KeyAccess};
+pub(crate) use compose::{key_limits, open_store};
 pub use dev::{DevOptions, is_not_applied, run_dev};
 pub use emulator::{EmulatorOptions, run_emulator};
 pub use error::StartError;
@@ -32,4 +32,3 @@ pub use tls::TlsError;
 /// The OpenAPI document of the HTTP API.
 pub use crate::http::openapi::document as openapi_document;
 pub(crate) use tls::configured_certificate;
-pub(crate) use {compose::open_store, settings::key_limits};

@@ -11,13 +11,14 @@ use crate::{
         registry::{ClientsSource, Registry},
     },
     clock::Clock,
-    config::{AuditSink, Config, ConfigError, KeyStore, Problem},
+    config::{Config, ConfigError, Problem},
     ivs::{self, arn::Region},
+    keys::KeyStore,
     keys::store::{Store as _, dir::DirStore},
     revocation::denials::Denials,
 };
 
-use super::{settings, tls};
+use super::tls;
 
 /// What is wrong with a configuration and with the files that it names.
 #[derive(Debug, Default)]
@@ -49,7 +50,7 @@ impl Preflight {
 /// Checks what `serve` needs: regions, clients, TLS files, audit log and denials.
 pub async fn preflight(config: &Config) -> Preflight {
     let mut found = Preflight::default();
-    match ivs::resolve_regions(&settings::aws(config)).await {
+    match ivs::resolve_regions(&config.ivs).await {
         Ok(regions) => found.regions = regions,
         Err(error) => {
             let message = format!("cannot be resolved: {error}.");
@@ -70,14 +71,14 @@ pub async fn preflight(config: &Config) -> Preflight {
         let problem = config.problem("access.clients", format!("cannot be used. {error}"));
         found.problems.push(problem);
     }
-    if let Some(files) = &config.server.tls
-        && let Err(error) = tls::check(files)
+    if let Some(files) = config.server.tls()
+        && let Err(error) = tls::check(&files)
     {
-        let problem = config.problem("server.tls_cert", format!("cannot be used: {error}."));
+        let problem = config.problem(error.key(), format!("cannot be used: {error}."));
         found.problems.push(problem);
     }
-    if let AuditSink::File(path) = &config.audit.sink
-        && let Err(error) = audit::check_file(path)
+    if let Some(path) = config.audit.file()
+        && let Err(error) = audit::check_file(&path)
     {
         let message = format!("cannot be written: {error}. Create its folder, or change the path.");
         found.problems.push(config.problem("audit.path", message));

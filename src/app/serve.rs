@@ -132,7 +132,7 @@ impl Running {
         hangups: Signal,
     ) -> Result<Self, StartError> {
         let load = |files| ServerTls::load(files, app.api().certificate.clone(), app.instruments());
-        let tls = config.server.tls.as_ref().map(load).transpose()?.map(Arc::new);
+        let tls = config.server.tls().as_ref().map(load).transpose()?.map(Arc::new);
         app.start_reloading(hangups, tls.clone());
         let settings = ConnectionSettings { max_connections, tls, ..connections(app, config) };
         announce(&listener, &settings);

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     http::{health::ShutdownFlag, protocol::complete_refusal},
-    telemetry::Instruments,
+    telemetry::{Instruments, LogLimit},
 };
 
 /// Connections that the kernel holds for us before we accept them.
@@ -166,13 +166,25 @@ pub(super) struct Server {
 }
 
 /// The log lines that clients can cause at will.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Logs {
-    refused: Occasional,
-    timed_out: Occasional,
-    accept_failed: Occasional,
+    refused: Mutex<LogLimit>,
+    timed_out: Mutex<LogLimit>,
+    accept_failed: Mutex<LogLimit>,
     /// Whether the lack of room was logged, and its end was not.
     is_full: Mutex<bool>,
+}
+
+impl Logs {
+    fn new() -> Self {
+        let limit = || Mutex::new(LogLimit::new(1, LOG_EVERY));
+        Self {
+            refused: limit(),
+            timed_out: limit(),
+            accept_failed: limit(),
+            is_full: Mutex::new(false),
+        }
+    }
 }
 
 /// Serves `router` until `stage` says otherwise.
@@ -196,7 +208,7 @@ pub(super) async fn serve(
         next: AtomicU64::default(),
         room: Arc::new(Semaphore::new(settings.max_connections)),
         gauge: metrics.connections(settings.name),
-        logs: Logs::default(),
+        logs: Logs::new(),
         settings,
     });
     let connections = TaskTracker::new();
@@ -243,7 +255,7 @@ impl Server {
     pub(super) fn refusal(&self, bytes: &[u8]) -> Option<Bytes> {
         let metrics = &self.settings.instruments.metrics;
         let refusal = complete_refusal(bytes, metrics, self.settings.problems)?;
-        if let Some(unlogged) = self.logs.refused.permit(self.now()) {
+        if let Some(unlogged) = self.logs.refused.lock().permit(self.now()) {
             tracing::info!(
                 event = "request_malformed",
                 listener = self.settings.name,
@@ -310,7 +322,7 @@ impl Server {
                     ) => {}
                 Err(error) => {
                     self.settings.instruments.metrics.accept_failure(self.settings.name);
-                    if let Some(unlogged) = self.logs.accept_failed.permit(self.now()) {
+                    if let Some(unlogged) = self.logs.accept_failed.lock().permit(self.now()) {
                         tracing::error!(
                             event = "accept_failed",
                             listener = self.settings.name,
@@ -346,7 +358,7 @@ impl Server {
     fn record(&self, end: End) {
         let Some(reason) = end.reason() else { return };
         self.settings.instruments.metrics.connection_ended(self.settings.name, reason);
-        if let Some(unlogged) = self.logs.timed_out.permit(self.now()) {
+        if let Some(unlogged) = self.logs.timed_out.lock().permit(self.now()) {
             tracing::info!(
                 event = "connection_ended",
                 listener = self.settings.name,
@@ -396,23 +408,5 @@ impl Drop for Entry {
         self.server.open().remove(&self.id);
         self.server.gauge.dec();
         self.server.log_room();
-    }
-}
-
-/// Lets one log line through in [`LOG_EVERY`], and counts the others.
-#[derive(Debug, Default)]
-struct Occasional(Mutex<(Option<Duration>, u64)>);
-
-impl Occasional {
-    /// How many lines were left out since the last, if one may be logged now.
-    fn permit(&self, now: Duration) -> Option<u64> {
-        let mut state = self.0.lock();
-        let (last, unlogged) = &mut *state;
-        if last.is_some_and(|last| now.saturating_sub(last) < LOG_EVERY) {
-            *unlogged += 1;
-            return None;
-        }
-        *last = Some(now);
-        Some(std::mem::take(unlogged))
     }
 }

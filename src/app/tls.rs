@@ -16,9 +16,8 @@ use x509_cert::{Certificate, der::Decode as _};
 
 use crate::{
     clock::Timestamp,
-    config::TlsFiles,
     files::{ConfiguredFile, Content},
-    http::health::CertificateStatus,
+    http::{TlsFiles, health::CertificateStatus},
     telemetry::Instruments,
 };
 
@@ -33,7 +32,7 @@ const WARN_EVERY: Duration = Duration::from_hours(24);
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read, or other users could have changed it.
-    #[error("{key}: {path} cannot be read: {cause}", path = .path.display())]
+    #[error("{path} cannot be read: {cause}", path = .path.display())]
     Unreadable {
         /// The configuration key.
         key: &'static str,
@@ -43,14 +42,25 @@ pub enum TlsError {
         cause: io::Error,
     },
     /// The file holds no certificates.
-    #[error("server.tls_cert: {path} is not a PEM file of certificates", path = .0.display())]
+    #[error("{path} is not a PEM file of certificates", path = .0.display())]
     Certificate(PathBuf),
     /// The file holds no private key. Says nothing about its content.
-    #[error("server.tls_key: {path} is not a PEM file of a private key", path = .0.display())]
+    #[error("{path} is not a PEM file of a private key", path = .0.display())]
     Key(PathBuf),
     /// They do not belong together, or the certificate is of a kind that TLS cannot use.
-    #[error("server.tls_cert and server.tls_key cannot be used together: {0}")]
+    #[error("the certificate does not belong to the key of server.tls_key: {0}")]
     Mismatch(rustls::Error),
+}
+
+impl TlsError {
+    /// Returns the configuration key that names the file.
+    pub(super) fn key(&self) -> &'static str {
+        match self {
+            Self::Unreadable { key, .. } => key,
+            Self::Certificate(_) | Self::Mismatch(_) => "server.tls_cert",
+            Self::Key(_) => "server.tls_key",
+        }
+    }
 }
 
 /// Checks whether the files can be used.
@@ -144,7 +154,7 @@ impl ServerTls {
                 }
             }
             Err(error) => {
-                let fault = error.to_string();
+                let fault = format!("{}: {error}", error.key());
                 if state.fault.as_ref() != Some(&fault) {
                     tracing::error!(
                         event = "tls_not_reloaded",

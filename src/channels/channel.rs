@@ -6,30 +6,8 @@ use serde::Serialize;
 
 use crate::{
     clock::{Timestamp, whole_seconds},
-    config::Unavailable,
     ivs::{arn::ChannelArn, dispatch::NotDispatched},
 };
-
-/// The settings of a [`ChannelDirectory`](super::ChannelDirectory), from `[channels]`.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// How long a looked-up channel counts as fresh.
-    pub fresh_for: Duration,
-    /// How long after it was fetched it may still be served.
-    pub stale_for: Duration,
-    /// How long it is remembered that a channel is absent or public.
-    pub not_found_for: Duration,
-    /// Channels kept in memory.
-    pub capacity: u64,
-    /// Calls per second of each operation in each region; over 0.
-    pub calls_per_second: f64,
-    /// How long the first lookup of a call waits for lookups of other channels.
-    pub gather: Duration,
-    /// The longest that a caller waits.
-    pub deadline: Duration,
-    /// What [`lookup_for_mint`](super::ChannelDirectory::lookup_for_mint) does if IVS cannot answer.
-    pub on_unavailable: Unavailable,
-}
 
 /// What IVS says about a channel.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]

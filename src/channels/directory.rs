@@ -7,7 +7,8 @@ use prometheus_client::metrics::counter::Counter;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    channel::{Freshness, Lookup, LookupError, LookupForMint, Settings},
+    Settings, Unavailable,
+    channel::{Freshness, Lookup, LookupError, LookupForMint},
     lookups::{Lookups, RETRY_AFTER, Shared, lookups},
     memory::{Memory, REFRESH_PAUSE, Seen, Since},
     source::ChannelSource,
@@ -15,7 +16,6 @@ use super::{
 };
 use crate::{
     clock::{Clock, Moment},
-    config::Unavailable,
     ivs::{
         IvsRegions,
         arn::{ChannelArn, Region},

@@ -25,14 +25,16 @@ pub mod directory;
 mod lookups;
 mod memory;
 pub mod names;
+mod settings;
 mod source;
 #[cfg(test)]
 mod tests;
 mod warm_up;
 
 pub use self::{
-    channel::{Channel, Freshness, Lookup, LookupError, LookupForMint, Settings},
+    channel::{Channel, Freshness, Lookup, LookupError, LookupForMint},
     directory::ChannelDirectory,
     names::{ChannelNames, ChannelRefError},
+    settings::{Settings, Unavailable},
 };
 pub use crate::ivs::dispatch::Requester;

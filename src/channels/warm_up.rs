@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// Reads every private channel of the region, however long it takes IVS to answer. Returns how many
 /// it read.
 pub(super) async fn warm_up(lookups: &Lookups) -> usize {
-    let settings = lookups.calls().shared.settings;
+    let settings = &lookups.calls().shared.settings;
     // Pages count against the rate of lookups, too.
     let pacer = Pacer::new("ListChannels", settings.calls_per_second);
     let (mut read, mut next_token) = (0, None);
@@ -181,7 +181,7 @@ mod tests {
         let settings = Settings { calls_per_second: 4.0, ..SETTINGS };
         let shared = Shared {
             settings,
-            memory: Memory::new(settings.capacity),
+            memory: Memory::new(SETTINGS.capacity),
             clock: Clock::manual(Timestamp::from_unix_seconds(0)).0,
             metrics: Metrics::default(),
         };

@@ -140,9 +140,8 @@ fn list(global: &Global, config: &Config) -> Result<(), Failure> {
 /// Opens the log where changes of the clients file are recorded.
 fn open_audit(config: &Config) -> Result<AuditLog, Failure> {
     super::log_trouble(config)?;
-    let audit = &config.audit;
     let instruments = Instruments::new(Clock::system());
-    Ok(AuditLog::for_command(audit.sink.clone(), audit.on_failure, true, &instruments)?)
+    Ok(AuditLog::for_command(&config.audit, true, &instruments)?)
 }
 
 async fn record(audit: &AuditLog, event: &'static str, client: &Client) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! `config check|show`.
+//! `config check|show|schema`.
 
 use clap::Subcommand;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{Failure, Global, output::note};
 use crate::{
     app,
-    config::{Config, ConfigError},
+    config::{self, Config, ConfigError},
 };
 
 #[derive(Debug, Subcommand)]
@@ -21,12 +21,22 @@ pub(super) enum ConfigCommand {
     /// Print the effective configuration and where each value comes from
     #[command(after_help = "Example:\n  ivs-playback-auth config show --config production.toml")]
     Show,
+    /// Print the JSON Schema of configuration files, by which editors complete and check them
+    #[command(
+        after_help = "Example:\n  ivs-playback-auth config schema > schema.json\n\nEditors with \
+                      TOML support read it from a line at the top of a file: #:schema ./schema.json"
+    )]
+    Schema,
 }
 
 pub(super) async fn run(global: &Global, command: &ConfigCommand) -> Result<(), Failure> {
     let loaded = Config::load(global.sources());
     match command {
         ConfigCommand::Check => check(global, loaded).await,
+        ConfigCommand::Schema => {
+            let schema = config::schema();
+            global.print(&schema, || format!("{schema:#}"))
+        }
         ConfigCommand::Show => {
             let config = loaded.map_err(|error| Failure::Usage(error.to_string()))?;
             let shown = config.show();

@@ -37,8 +37,8 @@ pub(super) async fn run(global: &Global, args: HealthcheckArgs) -> Result<(), Fa
         url.set_path(path);
         let (status, body, presented) =
             fetch::get_own(&url).await.map_err(|why| failed(&url, why))?;
-        if let (Some(presented), Some(files)) = (presented, &config.server.tls)
-            && configured_certificate(files).is_none_or(|configured| configured != presented)
+        if let (Some(presented), Some(files)) = (presented, config.server.tls())
+            && configured_certificate(&files).is_none_or(|configured| configured != presented)
         {
             // The service is alive: it may not have read the file yet, or cannot use it, which /readyz
             // reports. Restarting it would end a service that works.
@@ -62,7 +62,7 @@ pub(super) async fn run(global: &Global, args: HealthcheckArgs) -> Result<(), Fa
 fn own_url(config: &Config) -> Result<Url, Failure> {
     let server = &config.server;
     let operations = server.operations_listen.filter(|address| address.port() != 0);
-    let (scheme, mut address) = match (operations, &server.tls) {
+    let (scheme, mut address) = match (operations, server.tls()) {
         (Some(operations), _) => ("http", operations),
         (None, Some(_)) => ("https", server.listen),
         (None, None) => ("http", server.listen),

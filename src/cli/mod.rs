@@ -21,8 +21,9 @@ use crate::{
     access::audit::Actor,
     api::problem::ProblemType,
     app::{App, StartError, openapi_document},
-    config::{Config, Environment, Log, Overrides, Sources, parse_duration},
+    config::{Config, Environment, Overrides, Sources},
     service::{Error, key_pairs::RegionKeys},
+    settings::parse_duration,
     telemetry::{self, Delivery, Directives},
 };
 
@@ -249,7 +250,7 @@ fn log_from(config: &Config, level: LevelFilter) -> Result<(), Failure> {
     } else {
         Directives::level(level)
     };
-    log(&Log { format: config.log.format, level }, Delivery::Direct)
+    log(&telemetry::Settings { format: config.log.format, level }, Delivery::Direct)
 }
 
 /// Returns the operator who runs this command, for the audit.
@@ -257,8 +258,8 @@ fn operator() -> Actor {
     Actor::operator(Environment::of_process().sudo_user())
 }
 
-fn log(settings: &Log, delivery: Delivery) -> Result<(), Failure> {
-    Ok(telemetry::init(settings.format, &settings.level, delivery)?)
+fn log(settings: &telemetry::Settings, delivery: Delivery) -> Result<(), Failure> {
+    Ok(telemetry::init(settings, delivery)?)
 }
 
 /// Turns the refusal of a use case into an error message. Its rules name members, and a command line has flags, so

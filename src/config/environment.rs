@@ -1,11 +1,11 @@
-//! The environment as a layer, and the two variables that are no keys.
+//! The environment as a layer, and the two variables that are not keys.
 //!
-//! A variable is `IVS_PLAYBACK_AUTH__SECTION__KEY`. Any of them may have `_FILE` appended: its value
+//! A variable is `IVS_PLAYBACK_AUTH__SECTION__KEY`. Any variable may have `_FILE` appended: its value
 //! is then the content of the file that it names, without one trailing newline, which is how
-//! container platforms hand over secrets.
+//! container platforms pass secrets.
 //!
-//! Variables with a single underscore after the prefix are not ours to judge: Kubernetes sets
-//! `IVS_PLAYBACK_AUTH_SERVICE_HOST` and more for a service of this name. Only one that spells a
+//! Variables with a single underscore after the prefix are not checked: Kubernetes sets
+//! `IVS_PLAYBACK_AUTH_SERVICE_HOST` and others for a service of this name. Only one that spells a
 //! known key in all but its underscores is refused, since it would be ignored.
 
 use std::{collections::BTreeMap, ffi::OsString, fmt, fs, path::Path};
@@ -13,9 +13,9 @@ use std::{collections::BTreeMap, ffi::OsString, fmt, fs, path::Path};
 use secrecy::SecretString;
 
 use super::{
-    Problem,
-    known::{MAPS, VARIABLE_PREFIX, nearest, variable_of},
-    settings::{Layer, Origin, Setting, Settings, Value},
+    Problem, Value,
+    keys::{self, ALIASES, VARIABLE_PREFIX, nearest, variable_of},
+    layers::{Layer, Origin, Setting},
 };
 
 /// The passphrase of encrypted private keys.
@@ -23,25 +23,25 @@ pub(super) const KEY_PASSPHRASE: &str = "IVS_PLAYBACK_AUTH_KEY_PASSPHRASE";
 /// The clients file's TOML itself.
 pub(super) const CLIENTS: &str = "IVS_PLAYBACK_AUTH_CLIENTS";
 
-/// Environment variables by name. Values are secrets until shown otherwise: `Debug` has names only.
+/// Environment variables by name. Values may be secrets: `Debug` has names only.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, OsString>);
 
 impl Environment {
-    /// The environment of this process. A name that is not Unicode cannot be one of ours.
+    /// Returns the environment of this process. A name that is not Unicode cannot be one of this service.
     pub fn of_process() -> Self {
         std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
             .collect()
     }
 
-    /// Whether colour is not wanted (<https://no-color.org>), or the terminal has none.
+    /// Returns whether colour is not wanted (<https://no-color.org>), or the terminal has none.
     pub fn forbids_colour(&self) -> bool {
         self.0.get("NO_COLOR").is_some_and(|value| !value.is_empty())
             || self.0.get("TERM").is_some_and(|terminal| terminal == "dumb")
     }
 
-    /// The user who ran this process with `sudo`, as `sudo` says.
+    /// Returns the user who ran this process with `sudo`.
     pub fn sudo_user(&self) -> Option<String> {
         self.0.get("SUDO_USER")?.to_str().map(ToOwned::to_owned)
     }
@@ -67,38 +67,42 @@ pub(super) struct FromEnvironment {
     pub(super) clients: Option<SecretString>,
 }
 
-/// Reads every variable of ours. Files that variables name are relative to `cwd`.
+/// Reads every variable of this service. Files that variables name are relative to `cwd`.
 pub(super) fn read(
     environment: &Environment,
-    settings: &Settings,
     cwd: &Path,
     problems: &mut Vec<Problem>,
 ) -> FromEnvironment {
     let reader = Reader { environment, cwd };
-    let mut found = FromEnvironment::default();
-    let mut secret = |name: &str| -> Option<SecretString> {
-        match reader.value(name)? {
-            Ok(text) => Some(text.into()),
-            Err(problem) => {
-                problems.push(problem);
-                None
-            }
-        }
-    };
-    found.key_passphrase = secret(KEY_PASSPHRASE);
-    found.clients = secret(CLIENTS);
-
-    for (name, key) in reader.keys(settings, problems) {
-        match reader.value(&name) {
-            Some(Ok(text)) => {
-                let origin = Origin::Variable(reader.spelling(&name));
-                found.layer.insert(key, Setting { value: Value::Untyped(text), origin });
-            }
-            Some(Err(problem)) => problems.push(problem),
-            None => {}
+    let key_passphrase = reader.value(KEY_PASSPHRASE, problems).map(SecretString::from);
+    let clients = reader.value(CLIENTS, problems).map(SecretString::from);
+    let mut layer = Layer::new();
+    for (name, key) in reader.keys(problems) {
+        if let Some(text) = reader.value(&name, problems) {
+            let origin = Origin::Variable(reader.spelling(&name));
+            let value = typed(&key, text);
+            layer.insert(key, Setting { value, origin });
         }
     }
-    found
+    FromEnvironment { layer, key_passphrase, clients }
+}
+
+/// Returns a value from a source without types, the environment or a flag, in the type of the key's default where
+/// `text` has that form. Otherwise it is text, and reading it reports what is wrong.
+pub(super) fn typed(key: &str, text: String) -> Value {
+    let typed = match keys::find(key).map(|key| &key.default) {
+        Some(Value::Integer(_) | Value::Float(_)) => {
+            let integer = text.parse().map(Value::Integer).ok();
+            integer.or_else(|| text.parse().map(Value::Float).ok())
+        }
+        Some(Value::Boolean(_)) => text.parse().map(Value::Boolean).ok(),
+        Some(Value::Array(_)) => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            Some(Value::Array(items.map(Value::from).collect()))
+        }
+        Some(Value::String(_) | Value::Datetime(_) | Value::Table(_)) | None => None,
+    };
+    typed.unwrap_or(Value::String(text))
 }
 
 struct Reader<'a> {
@@ -107,14 +111,14 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The variables of keys (without `_FILE`), each with its key.
-    fn keys(&self, settings: &Settings, problems: &mut Vec<Problem>) -> BTreeMap<String, String> {
+    /// Returns the variables of keys (without `_FILE`), each with its key.
+    fn keys(&self, problems: &mut Vec<Problem>) -> BTreeMap<String, String> {
         let known: BTreeMap<String, &str> =
-            settings.iter().map(|(key, _)| (variable_of(key), key)).collect();
+            keys::all().map(|key| (variable_of(&key.name), key.name.as_str())).collect();
         let mut keys = BTreeMap::new();
         for written in self.environment.0.keys() {
             let name = written.strip_suffix("_FILE").unwrap_or(written);
-            if let Some(key) = known.get(name).map(ToString::to_string).or_else(|| map_key(name)) {
+            if let Some(key) = known.get(name).map(ToString::to_string).or_else(|| alias_of(name)) {
                 keys.insert(name.to_owned(), key);
             } else if let Some(meant) = misspelt(name, known.keys().map(String::as_str)) {
                 problems.push(unknown(written, Some(meant)));
@@ -127,50 +131,47 @@ impl Reader<'_> {
         keys
     }
 
-    /// The value of `name` or of `name_FILE`; nothing if neither is set.
-    fn value(&self, name: &str) -> Option<Result<String, Problem>> {
+    /// Returns the value of `name` or of `name_FILE`; nothing if neither is set or it cannot be read.
+    fn value(&self, name: &str, problems: &mut Vec<Problem>) -> Option<String> {
         let file_name = format!("{name}_FILE");
-        let problem =
-            |place: &str, message: String| Problem { key: None, place: place.to_owned(), message };
         let (place, value) =
             match (self.environment.0.get(name), self.environment.0.get(&file_name)) {
                 (None, None) => return None,
                 (Some(_), Some(_)) => {
-                    let message = format!("is set, and {file_name} too. Unset one of them.");
-                    return Some(Err(problem(name, message)));
+                    (name, Err(format!("is set, and {file_name} too. Unset one of them.")))
                 }
-                (Some(value), None) => (name, value.clone().into_string().map_err(|_| None)),
+                (Some(value), None) => (
+                    name,
+                    value.clone().into_string().map_err(|_| "is not Unicode text.".to_owned()),
+                ),
                 (None, Some(path)) => {
+                    // Neither path nor value is repeated: the secret itself may be in the wrong variable.
+                    let fault = |error| format!("names a file that cannot be read: {error}.");
                     let read = fs::read_to_string(self.cwd.join(path));
-                    (file_name.as_str(), read.map(without_newline).map_err(Some))
+                    (file_name.as_str(), read.map(without_newline).map_err(fault))
                 }
             };
-        Some(value.map_err(|error| {
-            // Neither path nor value is repeated: somebody may have put the secret itself here.
-            let message = match error {
-                Some(error) => format!("names a file that cannot be read: {error}."),
-                None => "is not Unicode text.".to_owned(),
-            };
-            problem(place, message)
-        }))
+        value
+            .map_err(|message| {
+                problems.push(Problem { key: None, place: place.to_owned(), message })
+            })
+            .ok()
     }
 
-    /// The variable that is really set: `name` or `name_FILE`.
+    /// Returns the variable that is set: `name` or `name_FILE`.
     fn spelling(&self, name: &str) -> String {
         if self.environment.0.contains_key(name) { name.to_owned() } else { format!("{name}_FILE") }
     }
 }
 
-/// The key of an entry of a map: `…__CHANNELS__ALIASES__DEMO` is `channels.aliases.demo`. What comes
-/// after the map's own name is one name, double underscores included.
-fn map_key(name: &str) -> Option<String> {
-    MAPS.iter().find_map(|map| {
-        let entry = name.strip_prefix(variable_of(map).as_str())?.strip_prefix("__")?;
-        Some(format!("{map}.{}", entry.to_ascii_lowercase()))
-    })
+/// Returns the key of an alias: `…__CHANNELS__ALIASES__DEMO` is `channels.aliases.demo`. What comes after the name of
+/// the table is one name, double underscores included.
+fn alias_of(name: &str) -> Option<String> {
+    let entry = name.strip_prefix(variable_of(ALIASES).as_str())?.strip_prefix("__")?;
+    Some(format!("{ALIASES}.{}", entry.to_ascii_lowercase()))
 }
 
-/// The variable that `name` spells in all but its underscores.
+/// Returns the variable that `name` spells in all but its underscores.
 fn misspelt<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |name: &str| name.replace("__", "_");
     known
@@ -204,18 +205,12 @@ mod tests {
 
     use super::*;
 
-    fn settings() -> Settings {
-        let setting = || Setting { value: Value::Integer(0), origin: Origin::Default };
-        let keys = ["server.workers", "tokens.max_ttl"];
-        Settings::new(keys.map(|key| (key.to_owned(), setting())).into())
-    }
-
     fn read_all(
         variables: &[(&str, &str)],
         cwd: &Path,
     ) -> (Vec<(String, Value, String)>, Vec<String>, FromEnvironment) {
         let mut problems = Vec::new();
-        let mut found = read(&variables.iter().copied().collect(), &settings(), cwd, &mut problems);
+        let mut found = read(&variables.iter().copied().collect(), cwd, &mut problems);
         let layer = std::mem::take(&mut found.layer)
             .into_iter()
             .map(|(key, setting)| (key, setting.value, setting.origin.to_string()))
@@ -223,12 +218,8 @@ mod tests {
         (layer, problems.iter().map(ToString::to_string).collect(), found)
     }
 
-    fn untyped(text: &str) -> Value {
-        Value::Untyped(text.to_owned())
-    }
-
     #[test]
-    fn a_variable_is_its_key_and_an_entry_of_a_map_is_lower_case() {
+    fn variable_spells_its_key_and_an_alias_is_lower_case() {
         let (layer, problems, _) = read_all(
             &[
                 ("IVS_PLAYBACK_AUTH__TOKENS__MAX_TTL", "5m"),
@@ -243,14 +234,14 @@ mod tests {
         assert_eq!(
             layer,
             [
-                ("channels.aliases.my__demo".into(), untyped("arn"), alias),
-                ("tokens.max_ttl".into(), untyped("5m"), variable),
+                ("channels.aliases.my__demo".into(), "arn".into(), alias),
+                ("tokens.max_ttl".into(), "5m".into(), variable),
             ]
         );
     }
 
     #[test]
-    fn a_file_variable_is_the_files_content_without_one_newline() {
+    fn file_variable_is_the_content_without_one_newline() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("ttl"), "5m\r\n").unwrap();
         fs::write(folder.path().join("passphrase"), "hunter2\n\n").unwrap();
@@ -263,13 +254,13 @@ mod tests {
         );
         assert_eq!(problems, [""; 0]);
         let variable = "IVS_PLAYBACK_AUTH__TOKENS__MAX_TTL_FILE".to_owned();
-        assert_eq!(layer, [("tokens.max_ttl".into(), untyped("5m"), variable)]);
+        assert_eq!(layer, [("tokens.max_ttl".into(), "5m".into(), variable)]);
         assert_eq!(found.key_passphrase.unwrap().expose_secret(), "hunter2\n");
         assert!(found.clients.is_none());
     }
 
     #[test]
-    fn both_forms_at_once_and_unreadable_files_are_problems_without_values() {
+    fn both_forms_at_once_and_unreadable_file_are_problems_without_values() {
         let (layer, problems, _) = read_all(
             &[
                 ("IVS_PLAYBACK_AUTH__TOKENS__MAX_TTL", "5m"),
@@ -291,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_variables_are_named_with_the_nearest() {
+    fn unknown_variable_is_reported_with_the_nearest() {
         let (_, problems, _) =
             read_all(&[("IVS_PLAYBACK_AUTH__TOKENS__MAXTTL", "5m")], Path::new(""));
         assert_eq!(
@@ -326,17 +317,30 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn a_value_that_is_not_unicode_is_a_problem() {
+    fn value_that_is_not_unicode_is_a_problem() {
         use std::os::unix::ffi::OsStringExt;
         let value = OsString::from_vec(vec![0xff]);
         let environment: Environment =
             [("IVS_PLAYBACK_AUTH__TOKENS__MAX_TTL", value)].into_iter().collect();
         let mut problems = Vec::new();
-        read(&environment, &settings(), Path::new(""), &mut problems);
+        read(&environment, Path::new(""), &mut problems);
         assert_eq!(
             problems[0].to_string(),
             "IVS_PLAYBACK_AUTH__TOKENS__MAX_TTL is not Unicode text."
         );
+    }
+
+    #[test]
+    fn text_takes_the_type_of_the_default() {
+        let typed = |key: &str, text: &str| typed(key, text.to_owned());
+        assert_eq!(typed("server.workers", "8"), Value::Integer(8));
+        assert_eq!(typed("channels.calls_per_second", "0.5"), Value::Float(0.5));
+        assert_eq!(typed("server.workers", "eight"), "eight".into());
+        assert_eq!(typed("keys.manage", "true"), Value::Boolean(true));
+        assert_eq!(typed("keys.manage", "yes"), "yes".into());
+        assert_eq!(typed("tokens.max_ttl", "30s"), "30s".into());
+        assert_eq!(typed("ivs.regions", ""), Value::Array(Vec::new()));
+        assert_eq!(typed("ivs.regions", " a, b ,"), Value::Array(vec!["a".into(), "b".into()]));
     }
 
     #[test]

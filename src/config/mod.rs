@@ -1,95 +1,82 @@
-//! The configuration: one typed tree, loaded once, validated whole.
+//! The configuration: one typed tree, composed of the `Settings` of the modules below, loaded once and validated whole.
 //!
-//! Four layers, later wins: `config/default.toml` (compiled in, and the list of known keys), the
-//! `--config` file, the environment, flags. [`Config::load`] lays them over each other, reads every
-//! key into its type and checks the rules between keys. It reports all problems at once, each with
-//! the place to mend it; nothing starts from a configuration with problems.
-//!
-//! Nobody but `app` reads the tree: components are given plain values. This is the one place that
-//! reads the environment. The names in ARNs are the only thing used from above.
+//! A later layer overrides an earlier one: the defaults that the `Settings` declare, the `--config` file, the
+//! environment, flags. [`Config::load`] lays them over each other, reads every key into its type and checks the rules
+//! between keys. It reports all problems at once, each with the place to fix it; nothing starts from a configuration
+//! with problems. This is the one place that reads the environment.
 
-mod cors;
 mod environment;
-mod file;
-mod known;
-mod network;
-mod parse;
-mod reader;
+#[cfg(test)]
+mod generated;
+mod keys;
+mod layers;
 mod rules;
-mod sections;
-mod settings;
 mod show;
-mod tree;
-mod units;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
 };
 
-use secrecy::SecretString;
-use serde::Serialize;
+use schemars::JsonSchema;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use url::Url;
 
-pub use self::{
-    cors::{CorsOrigin, CorsOriginError},
-    environment::Environment,
-    network::{Network, NetworkError},
-    show::Shown,
-    tree::{
-        Access, Audit, AuditFailure, AuditSink, Channels, Heal, Ivs, KeyStore, Keys, Log,
-        PublicChannels, Rotation, Server, Shared, SharedFailure, TlsFiles, Tokens, Unavailable,
-        Viewers,
-    },
-    units::parse_duration,
-};
+pub use self::{environment::Environment, keys::schema, show::Shown};
 use self::{
     environment::{CLIENTS, FromEnvironment},
-    reader::Reader,
-    settings::{Layer, Origin, Setting, Settings, Value},
+    layers::{Layer, Layers, Origin, Setting},
+};
+use crate::{
+    access, channels, http,
+    ivs::{self, arn::Region, parse_region},
+    keys as key_pairs, revocation,
+    settings::Value,
+    telemetry, tokens,
 };
 
-pub(crate) use self::file::line_of;
-
-/// `config/default.toml`: every key with its default and a comment.
-pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
-
-/// The sections, in the order of `config/default.toml`.
-const SECTIONS: [&str; 11] = [
-    "server", "ivs", "keys", "rotation", "tokens", "channels", "viewers", "access", "audit",
-    "shared", "log",
-];
+pub use crate::keys::{Heal, KeyStore};
 
 /// The whole configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Configuration of ivs-playback-auth")]
 pub struct Config {
     /// The HTTP server.
-    pub server: Server,
+    pub server: http::Settings,
     /// Amazon IVS.
-    pub ivs: Ivs,
+    pub ivs: ivs::Settings,
     /// The keyring and where it is kept.
-    pub keys: Keys,
+    pub keys: key_pairs::Settings,
     /// Rotation of key pairs.
-    pub rotation: Rotation,
-    /// What viewer tokens may be.
-    pub tokens: Tokens,
+    pub rotation: key_pairs::RotationSettings,
+    /// What viewer tokens may contain.
+    pub tokens: tokens::Settings,
     /// The channel lookup.
-    pub channels: Channels,
+    pub channels: channels::Settings,
     /// Revocation of viewer sessions.
-    pub viewers: Viewers,
+    pub viewers: revocation::Settings,
     /// Who may call.
-    pub access: Access,
+    pub access: access::Settings,
     /// The audit log.
-    pub audit: Audit,
+    pub audit: access::AuditSettings,
     /// The engine that replicas share.
-    pub shared: Shared,
+    pub shared: access::SharedSettings,
     /// Logging.
-    pub log: Log,
+    pub log: telemetry::Settings,
     /// `IVS_PLAYBACK_AUTH_KEY_PASSPHRASE`: encrypts private keys in the store `dir`.
+    #[serde(skip)]
     pub key_passphrase: Option<SecretString>,
     /// `IVS_PLAYBACK_AUTH_CLIENTS`: the TOML of the clients file, used instead of that file.
+    #[serde(skip)]
     pub clients_inline: Option<SecretString>,
     /// The keys of the `--config` file that [`Sources::not_applied`] named.
+    #[serde(skip)]
     pub not_applied: Vec<String>,
+    #[serde(skip)]
     shown: Shown,
 }
 
@@ -117,16 +104,16 @@ impl Sources {
     }
 }
 
-/// What flags say. They win over every other layer.
+/// What flags say. They override every other layer.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// `--listen`, for `server.listen`.
     pub listen: Option<String>,
-    /// `--region`: see [`Ivs::region`].
+    /// `--region`: see [`ivs::Settings::region`].
     pub region: Option<String>,
-    /// `--profile`: see [`Ivs::profile`].
+    /// `--profile`: see [`ivs::Settings::profile`].
     pub profile: Option<String>,
-    /// `--endpoint-url`: see [`Ivs::endpoint_url`].
+    /// `--endpoint-url`: see [`ivs::Settings::endpoint_url`].
     pub endpoint_url: Option<String>,
     /// `--log-level`, for `log.level`.
     pub log_level: Option<String>,
@@ -145,7 +132,7 @@ pub struct Override {
     pub flag: &'static str,
 }
 
-/// One thing that is wrong, and where to mend it. Never holds a value.
+/// One thing that is wrong, and where to fix it. Never holds a value.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
@@ -194,40 +181,40 @@ impl Config {
     /// Every problem: files that cannot be read, unknown keys and variables, values of a wrong form,
     /// rules between keys that are broken, and features that this version does not have.
     pub fn load(sources: Sources) -> Result<Self, ConfigError> {
-        let Sources { file, env, overrides, defaults: below, not_applied: skip, cwd } = sources;
-        let mut problems = Vec::new();
-        let mut settings = Settings::new(defaults(&mut problems));
-        let unknown_below = settings.lay(layer_of(&below), &cwd);
+        let Sources { file, env, overrides, defaults, not_applied: skip, cwd } = sources;
+        let mut layers = Layers::new();
+        let mut unknown_defaults = layers.lay(layer_of(&defaults), &cwd);
 
+        let mut problems = Vec::new();
+        let mut unknown = Vec::new();
         let mut not_applied = Vec::new();
-        let file = file.as_deref().map(|path| {
-            let mut applies = |key: &str, setting: &Setting| {
-                let text =
-                    if let Value::Text(text) = &setting.value { Some(&**text) } else { None };
-                let applies = !skip.is_some_and(|skip| skip(key, text));
-                if !applies {
-                    not_applied.push(key.to_owned());
+        let mut file_is_read = true;
+        if let Some(path) = &file {
+            match read_file(path, &cwd) {
+                Ok(mut layer) => {
+                    layer.retain(|key, setting| {
+                        let applies = !skip.is_some_and(|skip| skip(key, setting.value.as_str()));
+                        if !applies {
+                            not_applied.push(key.clone());
+                        }
+                        applies
+                    });
+                    let path = cwd.join(path);
+                    unknown.extend(layers.lay(layer, path.parent().unwrap_or(&cwd)));
                 }
-                applies
-            };
-            lay_file(path, &cwd, &mut settings, &mut applies)
-        });
-        let file_is_read = !matches!(file, Some(Err(_)));
-        let mut unknown = match file {
-            Some(Ok(unknown)) => unknown,
-            Some(Err(faults)) => {
-                problems.extend(faults);
-                Layer::new()
+                Err(faults) => {
+                    problems.extend(faults);
+                    file_is_read = false;
+                }
             }
-            None => Layer::new(),
-        };
+        }
         let FromEnvironment { layer, key_passphrase, clients } =
-            environment::read(&env, &settings, &cwd, &mut problems);
-        unknown.extend(settings.lay(layer, &cwd));
-        unknown.extend(settings.lay(flags(&overrides), &cwd));
-        unknown.extend(unknown_below);
-        problems.extend(unknown.iter().map(|(key, setting)| settings.unknown(key, setting)));
-        if key_passphrase.as_ref().is_some_and(is_empty) {
+            environment::read(&env, &cwd, &mut problems);
+        unknown.extend(layers.lay(layer, &cwd));
+        unknown.extend(layers.lay(flags(&overrides), &cwd));
+        unknown.append(&mut unknown_defaults);
+        problems.append(&mut unknown);
+        if key_passphrase.as_ref().is_some_and(|passphrase| passphrase.expose_secret().is_empty()) {
             problems.push(Problem {
                 key: None,
                 place: environment::KEY_PASSPHRASE.to_owned(),
@@ -235,91 +222,86 @@ impl Config {
             });
         }
 
-        let mut reader = Reader::new(&settings);
-        let sections = sections::read(&mut reader, overrides);
-        if file_is_read {
-            // Without the file, rules between keys would be judged by values that nobody chose.
-            rules::check(&mut reader, clients.is_some());
+        let (config, unreadable) = layers.read();
+        if let Some(mut config) = config {
+            config.choose(overrides, &mut problems);
+            config.clients_inline = clients;
+            // Without the file, rules between keys would be checked with values that no one chose.
+            let broken =
+                if file_is_read { rules::check(&config, &layers, &unreadable) } else { Vec::new() };
+            problems.extend(unreadable.into_iter().chain(broken));
+            if problems.is_empty() {
+                let secrets = [
+                    (environment::KEY_PASSPHRASE, key_passphrase.is_some()),
+                    (CLIENTS, config.clients_inline.is_some()),
+                ];
+                let secrets =
+                    secrets.into_iter().filter_map(|(name, is_set)| is_set.then_some(name));
+                let shown = Shown::new(layers, secrets.collect());
+                return Ok(Self { key_passphrase, not_applied, shown, ..config });
+            }
+        } else {
+            problems.extend(unreadable);
         }
-        problems.extend(reader.into_problems());
-        let Some(sections) = sections.filter(|_| problems.is_empty()) else {
-            return Err(ConfigError { problems });
-        };
-
-        let secrets =
-            [(environment::KEY_PASSPHRASE, key_passphrase.is_some()), (CLIENTS, clients.is_some())];
-        Ok(Self {
-            server: sections.server,
-            ivs: sections.ivs,
-            keys: sections.keys,
-            rotation: sections.rotation,
-            tokens: sections.tokens,
-            channels: sections.channels,
-            viewers: sections.viewers,
-            access: sections.access,
-            audit: sections.audit,
-            shared: sections.shared,
-            log: sections.log,
-            key_passphrase,
-            clients_inline: clients,
-            not_applied,
-            shown: Shown::new(&settings, secrets),
-        })
+        Err(ConfigError { problems })
     }
 
-    /// Whether a layer above the defaults names this dotted key.
+    /// Applies the flags that are not keys.
+    fn choose(&mut self, overrides: Overrides, problems: &mut Vec<Problem>) {
+        let mut problem = |flag: &str, message: String| {
+            problems.push(Problem { key: None, place: flag.to_owned(), message });
+        };
+        match overrides.region.as_deref().map(parse_region).transpose() {
+            Ok(region) => self.ivs.region = region,
+            Err(error) => problem("--region", format!("{error}.")),
+        }
+        let configured = &self.ivs.regions;
+        if let Some(region) = &self.ivs.region
+            && !configured.is_empty()
+            && !configured.contains(region)
+        {
+            // A key created there would sign for no one.
+            let covered = Region::list(configured);
+            problem(
+                "--region",
+                format!("must be one of ivs.regions: {covered}. Add {region} there, or choose."),
+            );
+        }
+        if overrides.endpoint_url.as_deref().is_some_and(|text| !is_http_url(text)) {
+            let message = "must be a URL that begins with http:// or https://.";
+            problem("--endpoint-url", message.to_owned());
+        }
+        self.ivs.profile = overrides.profile;
+        self.ivs.endpoint_url = overrides.endpoint_url;
+    }
+
+    /// Returns whether a layer above the defaults names this dotted key.
     pub fn is_chosen(&self, key: &str) -> bool {
-        self.shown.is_chosen(key)
+        let setting = self.shown.layers().get(key);
+        setting.is_some_and(|setting| setting.origin != Origin::Default)
     }
 
     /// Returns a problem of this key, at the place where it is set.
     pub fn problem(&self, key: &str, message: String) -> Problem {
-        let place = self.shown.place_of(key);
-        Problem { key: Some(key.to_owned()), place, message }
+        self.shown.layers().problem(key, message)
     }
 
-    /// Every effective value and where it comes from, secrets redacted.
+    /// Returns every value in force and where it comes from, secrets redacted.
     pub fn show(&self) -> &Shown {
         &self.shown
     }
 }
 
-fn is_empty(secret: &SecretString) -> bool {
-    use secrecy::ExposeSecret as _;
-    secret.expose_secret().is_empty()
+fn is_http_url(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
-fn defaults(problems: &mut Vec<Problem>) -> Layer {
-    let mut layer =
-        file::read(DEFAULT_TOML, Path::new("config/default.toml")).unwrap_or_else(|faults| {
-            problems.extend(faults);
-            Layer::new()
-        });
-    for setting in layer.values_mut() {
-        setting.origin = Origin::Default;
-    }
-    layer
-}
-
-/// Lays what applies of the `--config` file over `settings`; hands back what it says about unknown
-/// keys.
-fn lay_file(
-    path: &Path,
-    cwd: &Path,
-    settings: &mut Settings,
-    applies: &mut dyn FnMut(&str, &Setting) -> bool,
-) -> Result<Layer, Vec<Problem>> {
-    let whole_path = cwd.join(path);
-    let text = fs::read_to_string(&whole_path).map_err(|error| {
-        vec![Problem {
-            key: None,
-            place: path.display().to_string(),
-            message: format!("cannot be read: {error}."),
-        }]
+fn read_file(path: &Path, cwd: &Path) -> Result<Layer, Vec<Problem>> {
+    let text = fs::read_to_string(cwd.join(path)).map_err(|error| {
+        let message = format!("cannot be read: {error}.");
+        vec![Problem { key: None, place: path.display().to_string(), message }]
     })?;
-    let mut layer = file::read(&text, path)?;
-    layer.retain(|key, setting| applies(key, setting));
-    Ok(settings.lay(layer, whole_path.parent().unwrap_or(cwd)))
+    layers::read_toml(&text, path)
 }
 
 fn flags(overrides: &Overrides) -> Layer {
@@ -335,13 +317,8 @@ fn flags(overrides: &Overrides) -> Layer {
 
 fn layer_of(settings: &[Override]) -> Layer {
     let setting = |set: &Override| {
-        let value = Value::Untyped(set.value.clone());
+        let value = environment::typed(set.key, set.value.clone());
         (set.key.to_owned(), Setting { value, origin: Origin::Flag(set.flag) })
     };
     settings.iter().map(setting).collect()
 }
-
-#[cfg(test)]
-mod reference;
-#[cfg(test)]
-mod tests;

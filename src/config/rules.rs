@@ -1,72 +1,89 @@
-//! Rules between keys. Each is judged only where the keys that it needs could be read, so that one
-//! mistake is not reported twice.
+//! Rules between keys. Each is checked only where the keys that it needs could be read, so that one mistake is not
+//! reported twice.
 
 use std::time::Duration;
 
 use super::{
+    Config, Problem,
     environment::CLIENTS,
-    parse::{self, Parsed},
-    reader::Reader,
-    sections::SinkKind,
-    settings::Value,
+    keys::{ALIASES, alias_in},
+    layers::{Layers, Origin},
 };
-use crate::ivs::arn::ChannelArn;
+use crate::{access::AuditSink, ivs::arn::ChannelArn, settings::is_name};
 
-/// No lifetime of a token may be over a year: an old key is kept in IVS for as long.
-const LONGEST_TTL: Duration = Duration::from_hours(366 * 24);
-
-/// Three attempts of a call must end within the part of a claim that is kept for it
-/// (`keys::operations`): two processes would import one key.
-const LONGEST_IVS_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// For as long after a revocation the viewer can start nothing. Clocks with NTP differ by far less.
-const WIDEST_CLOCKS: Duration = Duration::from_hours(1);
-
-/// Records every rule that is broken.
-pub(super) fn check(reader: &mut Reader<'_>, has_inline_clients: bool) {
-    at_most(reader, "tokens.default_ttl", "tokens.max_ttl", parse::lifetime);
-    at_most(reader, "channels.fresh_for", "channels.stale_for", parse::duration);
-    at_most(reader, "channels.gather", "channels.deadline", parse::duration);
-    at_most(reader, "keys.refresh_every", "keys.max_staleness", parse::period);
-    if reader.peek("tokens.max_ttl", parse::lifetime).is_some_and(|ttl| ttl > LONGEST_TTL) {
-        reader.problem("tokens.max_ttl", "must be at most a year, \"366d\".");
+/// Returns a problem for every rule that is broken. `config` has the default of each key in `unreadable`.
+pub(super) fn check(config: &Config, layers: &Layers, unreadable: &[Problem]) -> Vec<Problem> {
+    let mut rules = Rules { layers, unreadable, problems: Vec::new() };
+    rules.at_most(
+        "tokens.default_ttl",
+        config.tokens.default_ttl,
+        "tokens.max_ttl",
+        config.tokens.max_ttl,
+    );
+    let channels = &config.channels;
+    rules.at_most(
+        "channels.fresh_for",
+        channels.fresh_for,
+        "channels.stale_for",
+        channels.stale_for,
+    );
+    rules.at_most("channels.gather", channels.gather, "channels.deadline", channels.deadline);
+    let keys = &config.keys;
+    rules.at_most(
+        "keys.refresh_every",
+        keys.refresh_every,
+        "keys.max_staleness",
+        keys.max_staleness,
+    );
+    let is_variable = |key: &str| {
+        layers.get(key).is_some_and(|setting| matches!(setting.origin, Origin::Variable(_)))
+    };
+    if config.clients_inline.is_some() && is_variable("access.clients") {
+        rules.broken(&["access.clients"], format!("is set, and {CLIENTS} too. Unset one of them."));
     }
-    if reader.peek("ivs.timeout", parse::period).is_some_and(|it| it > LONGEST_IVS_TIMEOUT) {
-        reader.problem("ivs.timeout", "must be at most \"10s\", so that claims outlive calls.");
+    listeners_do_not_collide(config, &mut rules);
+    tls_files_are_a_pair(config, &mut rules);
+    if config.audit.sink == AuditSink::File && config.audit.path.is_none() {
+        let message = "is \"file\" and needs audit.path beside it.";
+        rules.broken(&["audit.sink", "audit.path"], message);
     }
-    if reader.peek("viewers.clock_allowance", parse::seconds).is_some_and(|it| it > WIDEST_CLOCKS) {
-        reader
-            .problem("viewers.clock_allowance", "must be at most \"1h\". Set the clocks instead.");
-    }
-    if has_inline_clients && reader.is_set_by_variable("access.clients") {
-        reader.problem("access.clients", &format!("is set, and {CLIENTS} too. Unset one of them."));
-    }
-    listeners_do_not_collide(reader);
-    tls_files_are_a_pair(reader);
-    audit_file_has_a_path(reader);
-    aliases_are_served(reader);
-    canary_is_a_channel(reader);
+    aliases_are_served(config, &mut rules);
+    canary_is_a_channel(config, &mut rules);
+    rules.problems
 }
 
-fn at_most(
-    reader: &mut Reader<'_>,
-    lesser: &str,
-    greater: &str,
-    parse: fn(&Value) -> Parsed<Duration>,
-) {
-    if let (Some(less), Some(more)) = (reader.peek(lesser, parse), reader.peek(greater, parse))
-        && less > more
-    {
-        let message = format!("must not be longer than {greater}. Lower it, or raise {greater}.");
-        reader.problem(lesser, &message);
+struct Rules<'a> {
+    layers: &'a Layers,
+    unreadable: &'a [Problem],
+    problems: Vec<Problem>,
+}
+
+impl Rules<'_> {
+    /// Reports that a rule on these keys is broken, at the first of them.
+    fn broken(&mut self, keys: &[&str], message: impl Into<String>) {
+        let is_unreadable = |problem: &Problem| {
+            problem.key.as_deref().is_some_and(|unreadable| keys.contains(&unreadable))
+        };
+        if let Some(key) = keys.first()
+            && !self.unreadable.iter().any(is_unreadable)
+        {
+            self.problems.push(self.layers.problem(key, message));
+        }
+    }
+
+    fn at_most(&mut self, lesser: &str, less: Duration, greater: &str, more: Duration) {
+        if less > more {
+            let message =
+                format!("must not be longer than {greater}. Lower it, or raise {greater}.");
+            self.broken(&[lesser, greater], message);
+        }
     }
 }
 
 /// Two listeners cannot have one port, unless on different addresses of this machine.
-fn listeners_do_not_collide(reader: &mut Reader<'_>) {
-    let main = reader.peek("server.listen", parse::address);
-    let operations = reader.peek("server.operations_listen", parse::optional_address);
-    if let (Some(main), Some(Some(operations))) = (main, operations)
+fn listeners_do_not_collide(config: &Config, rules: &mut Rules<'_>) {
+    let main = config.server.listen;
+    if let Some(operations) = config.server.operations_listen
         && main.port() == operations.port()
         // Port 0 takes a free one each time.
         && main.port() != 0
@@ -74,67 +91,60 @@ fn listeners_do_not_collide(reader: &mut Reader<'_>) {
             || main.ip().is_unspecified()
             || operations.ip().is_unspecified())
     {
-        reader.problem(
-            "server.operations_listen",
+        rules.broken(
+            &["server.operations_listen", "server.listen"],
             "takes the port of server.listen. Choose another port.",
         );
     }
 }
 
-fn tls_files_are_a_pair(reader: &mut Reader<'_>) {
-    let cert = reader.peek("server.tls_cert", parse::optional_path);
-    let key = reader.peek("server.tls_key", parse::optional_path);
-    match (cert, key) {
-        (Some(Some(_)), Some(None)) => {
-            reader.problem("server.tls_cert", "needs server.tls_key beside it.");
-        }
-        (Some(None), Some(Some(_))) => {
-            reader.problem("server.tls_key", "needs server.tls_cert beside it.");
-        }
-        _ => {}
+fn tls_files_are_a_pair(config: &Config, rules: &mut Rules<'_>) {
+    let mut needs = |key, other| rules.broken(&[key, other], format!("needs {other} beside it."));
+    match (&config.server.tls_cert, &config.server.tls_key) {
+        (Some(_), None) => needs("server.tls_cert", "server.tls_key"),
+        (None, Some(_)) => needs("server.tls_key", "server.tls_cert"),
+        (Some(_), Some(_)) | (None, None) => {}
     }
 }
 
-fn audit_file_has_a_path(reader: &mut Reader<'_>) {
-    let kind = reader.peek("audit.sink", parse::choice);
-    let path = reader.peek("audit.path", parse::optional_path);
-    if kind == Some(SinkKind::File) && path == Some(None) {
-        reader.problem("audit.sink", "is \"file\" and needs audit.path beside it.");
-    }
-}
-
-/// An alias of another region or account could never be minted for.
-fn aliases_are_served(reader: &mut Reader<'_>) {
-    for (key, _) in reader.entries("channels.aliases") {
-        if let Some(arn) = reader.peek(&key, parse::channel_arn) {
-            channel_is_served(reader, &key, &arn);
+fn aliases_are_served(config: &Config, rules: &mut Rules<'_>) {
+    // By key rather than by value: an alias with a wrong name may have a wrong value, too.
+    for (key, name) in rules.layers.iter().filter_map(|(key, _)| Some((key, alias_in(key)?))) {
+        if !is_name(name) {
+            let message = "must have a name of at most 64 characters: a-z, 0-9, - and _, beginning \
+                           with a letter or digit.";
+            rules.problems.push(rules.layers.problem(key, message));
         }
     }
+    for (name, arn) in &config.channels.aliases {
+        channel_is_served(config, rules, &format!("{ALIASES}.{name}"), arn);
+    }
 }
 
-/// A canary that is no channel of this service would be noticed in the middle of a rotation.
-fn canary_is_a_channel(reader: &mut Reader<'_>) {
+/// A canary that is not a channel of this service would be noticed only in the middle of a rotation.
+fn canary_is_a_channel(config: &Config, rules: &mut Rules<'_>) {
     const KEY: &str = "rotation.canary_channel";
-    let Some(Some(text)) = reader.peek(KEY, parse::optional_text) else { return };
-    if reader.entries("channels.aliases").iter().any(|(_, alias)| *alias == text) {
+    let Some(canary) = &config.rotation.canary_channel else { return };
+    if rules.layers.get(&format!("{ALIASES}.{canary}")).is_some() {
         return;
     }
-    match text.parse() {
-        Ok(arn) => channel_is_served(reader, KEY, &arn),
+    match canary.parse() {
+        Ok(arn) => channel_is_served(config, rules, KEY, &arn),
         Err(_) => {
-            reader.problem(KEY, "must be the ARN of a channel, or an alias of [channels.aliases].");
+            rules.broken(&[KEY], "must be the ARN of a channel, or an alias of [channels.aliases].")
         }
     }
 }
 
-fn channel_is_served(reader: &mut Reader<'_>, key: &str, arn: &ChannelArn) {
-    let regions = reader.peek("ivs.regions", parse::regions).unwrap_or_default();
-    let account = reader.peek("ivs.account_id", parse::optional_account).flatten();
-    if !regions.is_empty() && !regions.contains(arn.region()) {
-        let region = arn.region();
-        reader.problem(key, &format!("is in {region}. Add {region} to ivs.regions."));
+/// A channel of another region or account could never be minted for.
+fn channel_is_served(config: &Config, rules: &mut Rules<'_>, key: &str, arn: &ChannelArn) {
+    let (regions, region) = (&config.ivs.regions, arn.region());
+    if !regions.is_empty() && !regions.contains(region) {
+        let message = format!("is in {region}. Add {region} to ivs.regions.");
+        rules.broken(&[key, "ivs.regions"], message);
     }
-    if account.as_ref().is_some_and(|account| account != arn.account()) {
-        reader.problem(key, "belongs to another account than ivs.account_id.");
+    if config.ivs.account_id.as_ref().is_some_and(|account| account != arn.account()) {
+        let message = "belongs to another account than ivs.account_id.";
+        rules.broken(&[key, "ivs.account_id"], message);
     }
 }

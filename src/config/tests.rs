@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
-use super::*;
+use super::{keys::variable_of, *};
+use crate::{access::AuditSink, keys::KeyStore};
 
 const DEMO: &str = "arn:aws:ivs:us-west-2:123456789012:channel/AbCdEfGh1234";
 
@@ -30,13 +31,13 @@ fn problems(result: Result<Config, ConfigError>) -> Vec<String> {
 
 /// `IVS_PLAYBACK_AUTH__…` with this value has exactly this problem.
 fn assert_problem(key: &str, value: &str, expected: &str) {
-    let variable = known::variable_of(key);
+    let variable = variable_of(key);
     let found = problems(load(&[(variable.as_str(), value)]));
     assert_eq!(found, [format!("{variable}: {key} {expected}")]);
 }
 
 #[test]
-fn the_defaults_are_those_of_the_contract() {
+fn defaults_are_those_of_the_contract() {
     let config = load(&[]).unwrap();
     let expected = r#"
         [server]
@@ -116,7 +117,7 @@ fn the_defaults_are_those_of_the_contract() {
 }
 
 #[test]
-fn later_layers_win() {
+fn later_layer_wins() {
     let folder = tempfile::tempdir().unwrap();
     let text = "[tokens]\nmax_ttl = \"2h\"\ndefault_ttl = \"1m\"\n[server]\nworkers = 1\n\
                 listen = \"127.0.0.1:1\"\n";
@@ -150,7 +151,7 @@ fn later_layers_win() {
 }
 
 #[test]
-fn all_problems_come_at_once_with_their_places() {
+fn all_problems_are_reported_at_once_with_their_places() {
     let text = "[server]\nlisen = \"0.0.0.0:80\"\nworkers = \"many\"\n\n[tokens]\n\
                 default_ttl = \"2h\"\nmax_ttl = \"1h\"\n[serve]\n";
     let (folder, _) = load_file(text);
@@ -185,7 +186,7 @@ fn all_problems_come_at_once_with_their_places() {
 }
 
 #[test]
-fn the_sentence_of_an_error_counts_its_problems() {
+fn error_message_counts_its_problems() {
     let one = load(&[("IVS_PLAYBACK_AUTH__SERVER__WORKERS", "x")]).unwrap_err().to_string();
     assert_eq!(
         one,
@@ -202,7 +203,7 @@ fn the_sentence_of_an_error_counts_its_problems() {
 }
 
 #[test]
-fn a_file_that_cannot_be_used_is_told_together_with_the_rest() {
+fn file_that_cannot_be_used_is_reported_together_with_the_rest() {
     let sources = Sources {
         file: Some("/nonexistent/site.toml".into()),
         env: [("IVS_PLAYBACK_AUTH__SERVER__WORKERS", "x")].into_iter().collect(),
@@ -219,7 +220,7 @@ fn a_file_that_cannot_be_used_is_told_together_with_the_rest() {
 }
 
 #[test]
-fn a_section_written_as_a_key_is_explained() {
+fn section_written_as_a_key_is_explained() {
     let (_folder, result) = load_file("server = 5\n");
     assert_eq!(
         problems(result),
@@ -228,7 +229,7 @@ fn a_section_written_as_a_key_is_explained() {
 }
 
 #[test]
-fn relative_paths_follow_the_place_where_they_are_written() {
+fn relative_path_is_relative_to_the_file_that_has_it() {
     let (folder, config) = load_file("[keys]\ndir = \"private\"\n");
     let config = config.unwrap();
     assert_eq!(config.keys.dir, folder.path().join("private"));
@@ -260,7 +261,7 @@ fn lists_and_aliases_come_from_the_environment_too() {
 }
 
 #[test]
-fn rules_between_keys() {
+fn broken_rule_between_keys_is_a_problem() {
     let order =
         |greater: &str| format!("must not be longer than {greater}. Lower it, or raise {greater}.");
     assert_problem("channels.fresh_for", "2d", &order("channels.stale_for"));
@@ -278,11 +279,12 @@ fn rules_between_keys() {
         ("IVS_PLAYBACK_AUTH__AUDIT__SINK", "file"),
         ("IVS_PLAYBACK_AUTH__AUDIT__PATH", "audit.log"),
     ]);
-    assert_eq!(config.unwrap().audit.sink, AuditSink::File("audit.log".into()));
+    let audit = config.unwrap().audit;
+    assert_eq!((audit.sink, audit.file()), (AuditSink::File, Some("audit.log".into())));
 }
 
 #[test]
-fn two_listeners_have_two_ports() {
+fn two_listeners_need_two_ports() {
     let address = "server.operations_listen";
     let collides = "takes the port of server.listen. Choose another port.";
     // That of server.listen is 127.0.0.1:8080.
@@ -316,7 +318,7 @@ fn region_must_have_the_form_of_one() {
 }
 
 #[test]
-fn an_alias_must_be_of_what_is_served() {
+fn alias_must_be_of_a_served_region_and_account() {
     let alias = ("IVS_PLAYBACK_AUTH__CHANNELS__ALIASES__DEMO", DEMO);
     let found = problems(load(&[alias, ("IVS_PLAYBACK_AUTH__IVS__REGIONS", "eu-west-1")]));
     assert_eq!(
@@ -335,7 +337,7 @@ fn an_alias_must_be_of_what_is_served() {
 }
 
 #[test]
-fn a_canary_must_be_a_channel_of_what_is_served() {
+fn canary_must_be_a_channel_of_a_served_region() {
     const CANARY: &str = "IVS_PLAYBACK_AUTH__ROTATION__CANARY_CHANNEL";
     let neither = "must be the ARN of a channel, or an alias of [channels.aliases].";
     assert_problem("rotation.canary_channel", "demo", neither);
@@ -355,7 +357,7 @@ fn a_canary_must_be_a_channel_of_what_is_served() {
 }
 
 #[test]
-fn what_this_version_does_not_have_is_refused() {
+fn unavailable_feature_is_refused() {
     let sentence = |feature: &str, default: &str| {
         format!(
             "asks for {feature}, which is not available in this version. Leave it at its default, \
@@ -372,27 +374,23 @@ fn what_this_version_does_not_have_is_refused() {
     assert_problem("server.trusted_proxies", "10.0.0.0/8", &proxies);
 }
 
-/// Keys that are used under another name than their own.
-const USED_AS: [(&str, &str); 5] = [
-    ("audit.path", "audit.sink"),
-    ("log.format", "config.log"),
-    ("log.level", "config.log"),
-    ("server.tls_cert", "server.tls"),
-    ("server.tls_key", "server.tls"),
-];
-
 #[test]
 fn every_key_has_an_effect_or_is_refused() {
-    let code: String = ["src/app", "src/cli"].map(code_below).concat();
-    let settings = Settings::new(defaults(&mut Vec::new()));
-    for (key, _) in settings.iter() {
-        let used_as = USED_AS.iter().find(|(name, _)| *name == key).map_or(key, |(_, name)| *name);
-        let is_used = regex_lite::Regex::new(&format!(r"\b{}\b", regex_lite::escape(used_as)))
-            .unwrap()
-            .is_match(&code);
-        let is_refused = reader::NOT_AVAILABLE.iter().any(|(refused, _)| *refused == key);
-        assert!(is_used != is_refused, "{key}: used {is_used}, refused {is_refused}");
+    let code = code_below("src");
+    for key in keys::all() {
+        let (_, name) = keys::split(&key.name);
+        // Where a module uses its `Settings`; the declaration itself is `name: TYPE`.
+        let is_used = regex_lite::Regex::new(&format!(r"\.{name}\b")).unwrap().is_match(&code);
+        let is_refused = key.not_available.is_some();
+        assert!(is_used || is_refused, "{}: used {is_used}, refused {is_refused}", key.name);
     }
+}
+
+#[test]
+fn every_default_is_a_valid_value() {
+    let (config, problems) = Layers::new().read();
+    assert!(config.is_some());
+    assert_eq!(problems, []);
 }
 
 /// The Rust code below a folder of this crate, without texts and comments, which may name a key.
@@ -405,7 +403,7 @@ fn code_below(folder: &str) -> String {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 code.push_str(&text.replace_all(&fs::read_to_string(path).unwrap(), ""));
             }
         }
@@ -439,7 +437,7 @@ fn clients_come_from_a_file_or_from_a_variable() {
 }
 
 #[test]
-fn a_passphrase_is_kept_secret_and_must_not_be_empty() {
+fn passphrase_is_kept_secret_and_must_not_be_empty() {
     let config = load(&[("IVS_PLAYBACK_AUTH_KEY_PASSPHRASE", "hunter2")]).unwrap();
     assert_eq!(config.key_passphrase.as_ref().unwrap().expose_secret(), "hunter2");
     assert!(!format!("{config:?}").contains("hunter2"));
@@ -455,7 +453,7 @@ fn a_passphrase_is_kept_secret_and_must_not_be_empty() {
 }
 
 #[test]
-fn flags_that_are_no_keys_are_checked_too() {
+fn flags_that_are_not_keys_are_checked_too() {
     let overrides = |region: &str, endpoint_url: &str| Overrides {
         region: Some(region.to_owned()),
         profile: Some("staging".to_owned()),
@@ -526,9 +524,8 @@ fn command_sets_defaults_below_the_file_and_applies_only_what_it_takes() {
 /// No value may stand in a problem: people put secrets into wrong places.
 #[test]
 fn problems_never_repeat_a_value() {
-    let settings = Settings::new(defaults(&mut Vec::new()));
-    for (key, _) in settings.iter() {
-        let variable = known::variable_of(key);
+    for key in keys::all() {
+        let variable = variable_of(&key.name);
         if let Err(error) = load(&[(variable.as_str(), "hunter2")]) {
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
@@ -543,7 +540,7 @@ proptest! {
 }
 
 #[test]
-fn the_example_for_production_is_a_configuration() {
+fn production_example_is_a_configuration() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/production.toml");
     let config = Config::load(Sources { file: Some(file.into()), ..Sources::default() }).unwrap();
     assert_eq!(config.server.listen.to_string(), "0.0.0.0:8080");

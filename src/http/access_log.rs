@@ -10,7 +10,10 @@ use super::{
     problem::{ApiError, Severity},
     request::RequestFacts,
 };
-use crate::{access::Client, telemetry::with_causes};
+use crate::{
+    access::Client,
+    telemetry::{LogLimit, with_causes},
+};
 
 /// How many refusals of one kind are logged per second.
 const LINES: u64 = 5;
@@ -19,7 +22,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// The refusals that were logged within the last second.
 #[derive(Debug, Default)]
-pub struct AccessLog(Mutex<HashMap<Refusal, Window>>);
+pub struct AccessLog(Mutex<HashMap<Refusal, LogLimit>>);
 
 /// What makes two refusals the same. There are few values: known codes, routes and clients.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -27,19 +30,6 @@ struct Refusal {
     code: &'static str,
     route: String,
     client: Option<String>,
-}
-
-/// One second of such refusals.
-#[derive(Clone, Copy, Debug)]
-struct Window {
-    began: Duration,
-    refusals: u64,
-}
-
-impl Window {
-    fn suppressed(self) -> u64 {
-        self.refusals.saturating_sub(LINES)
-    }
 }
 
 /// A request that was answered.
@@ -104,26 +94,20 @@ impl AccessLog {
     }
 
     fn admit(&self, refusal: &Refusal, now: Duration) -> bool {
-        let mut windows = self.0.lock();
-        let fresh = Window { began: now, refusals: 0 };
-        let mut over = None;
-        let window = windows.entry(refusal.clone()).or_insert(fresh);
-        if now.saturating_sub(window.began) >= SECOND {
-            over = Some(std::mem::replace(window, fresh));
+        let mut limits = self.0.lock();
+        let limit = limits.entry(refusal.clone()).or_insert_with(|| LogLimit::new(LINES, SECOND));
+        let permitted = limit.permit(now);
+        drop(limits);
+        if let Some(lines) = permitted.filter(|lines| *lines > 0) {
+            report(refusal, lines);
         }
-        window.refusals += 1;
-        let is_admitted = window.refusals <= LINES;
-        drop(windows);
-        if let Some(suppressed) = over.map(Window::suppressed).filter(|lines| *lines > 0) {
-            report(refusal, suppressed);
-        }
-        is_admitted
+        permitted.is_some()
     }
 
     fn take_suppressed(&self, now: Duration) -> Vec<(Refusal, u64)> {
-        let mut windows = self.0.lock();
-        let over = windows.extract_if(|_, window| now.saturating_sub(window.began) >= SECOND);
-        over.map(|(refusal, window)| (refusal, window.suppressed()))
+        let mut limits = self.0.lock();
+        let over = limits.extract_if(|_, limit| limit.is_over(now));
+        over.map(|(refusal, limit)| (refusal, limit.unlogged()))
             .filter(|(_, lines)| *lines > 0)
             .collect()
     }

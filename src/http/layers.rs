@@ -26,13 +26,13 @@ use tower_http::{
 use super::{
     Api,
     access_log::Answered,
+    cors_origin::CorsOrigin,
     problem::{ApiError, ProblemType, write_head},
     protocol,
     request::{RequestFacts, X_REQUEST_ID},
 };
 use crate::{
     access::audit::{Kind, Outcome, Record},
-    config::CorsOrigin,
     telemetry::metrics::Metrics,
 };
 

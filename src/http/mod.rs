@@ -17,17 +17,18 @@ use axum::{
 use crate::{
     access::{audit::AuditLog, registry::Registry},
     clock::{Clock, Moment},
-    config::CorsOrigin,
     ivs::{IvsRegions, Skew, arn::Region},
     keys::{inventory::Inventory, rotator::Rotator, signing::SigningKeys},
     service::{Channels, Inspections, Minting, key_pairs::KeyPairs, revocation::Revocations},
     telemetry::metrics::Metrics,
 };
 
-use self::{demo::Demo, metrics::MetricsPlace};
+pub use self::settings::{Settings, TlsFiles};
+use self::{cors_origin::CorsOrigin, demo::Demo, metrics::MetricsPlace};
 
 pub mod access_log;
 pub mod channels;
+pub mod cors_origin;
 pub mod demo;
 pub mod docs;
 pub mod extract;
@@ -43,6 +44,7 @@ pub mod protocol;
 pub mod request;
 mod respond;
 pub mod rotations;
+mod settings;
 pub mod tokens;
 pub mod viewer_sessions;
 

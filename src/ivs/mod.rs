@@ -17,6 +17,7 @@ mod principal;
 mod region_name;
 mod regions;
 mod server_time;
+mod settings;
 
 pub use client::{
     BatchError, BatchGetChannel, Channel, ChannelSummary, KeyPair, KeyPairSummary, RegionalIvs,
@@ -25,5 +26,6 @@ pub use client::{
 pub use error::IvsError;
 pub use principal::{Question, SimulationError};
 pub use region_name::{RegionNameError, parse_region, unknown_region};
-pub use regions::{AwsSettings, ConnectError, IvsRegions, resolve_regions};
+pub use regions::{ConnectError, IvsRegions, resolve_regions};
 pub use server_time::{Clocks, ServerTime, Skew};
+pub use settings::Settings;

@@ -12,7 +12,7 @@ use aws_types::service_config::ServiceConfigKey;
 use tokio::sync::OnceCell;
 
 use super::{
-    Clocks, IvsError, RegionalIvs,
+    Clocks, IvsError, RegionalIvs, Settings,
     arn::{AccountId, Region},
     observer::Observer,
     region_name::{RegionNameError, parse_region},
@@ -21,21 +21,6 @@ use crate::{clock::Moment, telemetry::Instruments};
 
 /// The longest time that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// What to load the AWS configuration with, beyond what the environment and profiles say.
-#[derive(Clone, Debug)]
-pub struct AwsSettings {
-    /// The regions to serve; empty means the region of the AWS configuration.
-    pub regions: Vec<Region>,
-    /// The only account whose credentials are accepted; `None` accepts any.
-    pub account_id: Option<AccountId>,
-    /// A profile other than the one that the environment names.
-    pub profile: Option<String>,
-    /// An endpoint for IVS, as in `aws ivs --endpoint-url`. Other services keep theirs.
-    pub endpoint_url: Option<String>,
-    /// How long one attempt of a call may take.
-    pub timeout: Duration,
-}
 
 /// Why no region can be served.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -86,10 +71,11 @@ struct Inner {
 /// # Errors
 ///
 /// No region is configured anywhere, or that of the AWS configuration is not one.
-pub async fn resolve_regions(settings: &AwsSettings) -> Result<Vec<Region>, ConnectError> {
+pub async fn resolve_regions(settings: &Settings) -> Result<Vec<Region>, ConnectError> {
     // The chain ends with the instance metadata, which takes seconds if there is none.
-    if !settings.regions.is_empty() {
-        return Ok(settings.regions.clone());
+    let chosen = settings.chosen_regions();
+    if !chosen.is_empty() {
+        return Ok(chosen);
     }
     let mut chain = DefaultRegionChain::builder();
     if let Some(profile) = &settings.profile {
@@ -108,10 +94,10 @@ impl IvsRegions {
     ///
     /// No region is configured anywhere.
     pub async fn connect(
-        settings: AwsSettings,
+        settings: &Settings,
         instruments: &Instruments,
     ) -> Result<Self, ConnectError> {
-        let regions = resolve_regions(&settings).await?;
+        let regions = resolve_regions(settings).await?;
         let mut loader = aws_config::defaults(BehaviorVersion::latest());
         if let Some(profile) = &settings.profile {
             loader = loader.profile_name(profile);
@@ -120,7 +106,7 @@ impl IvsRegions {
             loader = loader.region(aws_config::Region::new(first.to_string()));
         }
         let aws = loader.load().await;
-        Ok(Self(Arc::new(Inner::new(aws, regions, &settings, true, instruments))))
+        Ok(Self(Arc::new(Inner::new(aws, regions, settings, true, instruments))))
     }
 
     /// Returns a single region of an emulator in this process, behind `endpoint_url`, with fixed credentials.
@@ -152,12 +138,13 @@ impl IvsRegions {
             // Plain HTTP works on a machine without root certificates, too.
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .build();
-        let settings = AwsSettings {
+        let settings = Settings {
             regions: vec![region],
             account_id: Some(account_id),
+            timeout,
+            region: None,
             profile: None,
             endpoint_url: Some(endpoint_url.to_owned()),
-            timeout,
         };
         Self(Arc::new(Inner::new(aws, settings.regions.clone(), &settings, false, instruments)))
     }
@@ -183,7 +170,7 @@ impl IvsRegions {
     }
 
     /// Returns the AWS configuration behind the clients, for clients of other services. It does not contain
-    /// [`AwsSettings::endpoint_url`].
+    /// [`Settings::endpoint_url`].
     pub fn aws(&self) -> &SdkConfig {
         &self.0.aws
     }
@@ -230,7 +217,7 @@ impl Inner {
     fn new(
         aws: SdkConfig,
         order: Vec<Region>,
-        settings: &AwsSettings,
+        settings: &Settings,
         has_quotas: bool,
         instruments: &Instruments,
     ) -> Self {
@@ -338,7 +325,7 @@ async fn account_in_listings(ivs: &RegionalIvs) -> Result<Option<AccountId>, Ivs
 fn client_config(
     aws: &SdkConfig,
     region: &Region,
-    settings: &AwsSettings,
+    settings: &Settings,
 ) -> aws_sdk_ivs::config::Builder {
     let mut config = aws_sdk_ivs::config::Builder::from(aws);
     if let Some(endpoint_url) = &settings.endpoint_url {

@@ -25,6 +25,9 @@ pub mod material;
 pub mod operations;
 pub mod rotator;
 pub mod service;
+mod settings;
 pub mod signing;
 pub mod store;
 pub mod survey;
+
+pub use self::settings::{Heal, KeyStore, RotationSettings, Settings};

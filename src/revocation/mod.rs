@@ -17,6 +17,7 @@
 
 pub mod denials;
 mod sessions;
+mod settings;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,10 @@ use std::{
     time::Duration,
 };
 
-pub use self::sessions::{Admission, ViewerSessions};
+pub use self::{
+    sessions::{Admission, ViewerSessions},
+    settings::Settings,
+};
 use crate::{clock::Timestamp, ivs::arn::ChannelArn, tokens::claims::ViewerId};
 
 /// How long the revocations of one request may take (contract).
@@ -145,17 +149,6 @@ pub enum RevokeError {
 pub struct QueueFull {
     /// When there will be room, approximately.
     pub retry_after: Duration,
-}
-
-/// How denials and versions are made.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// `viewers.clock_allowance`: how far ahead another clock may have stamped a token.
-    pub clock_allowance: Duration,
-    /// `viewers.deny_list`, if `viewers.local_deny` allows denials.
-    pub deny_list: Option<std::path::PathBuf>,
-    /// Whether other processes mint the tokens and read denials from the file.
-    pub minted_elsewhere: bool,
 }
 
 /// How many sessions of a request have ended. Cheap to clone.

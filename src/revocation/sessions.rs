@@ -80,6 +80,8 @@ struct Inner {
     denials: Option<Denials>,
     versions: RevokedVersions,
     settings: Settings,
+    /// Whether other processes mint the tokens and read denials from the file.
+    minted_elsewhere: bool,
     clock: Clock,
     /// Requests in progress, whether or not their callers are still there.
     requests: TaskTracker,
@@ -108,17 +110,26 @@ impl Drop for Admission {
 
 impl ViewerSessions {
     /// Returns a service for every region of `ivs`. Calls run on `tasks`.
-    pub fn new(ivs: &IvsRegions, settings: Settings, clock: Clock, tasks: &TaskTracker) -> Self {
+    ///
+    /// `minted_elsewhere`: other processes mint the tokens and read denials from the file.
+    pub fn new(
+        ivs: &IvsRegions,
+        settings: Settings,
+        minted_elsewhere: bool,
+        clock: Clock,
+        tasks: &TaskTracker,
+    ) -> Self {
         let sources = ivs.iter().map(|regional| {
             let source: Arc<dyn RevocationSource> = Arc::new(regional.clone());
             (regional.region().clone(), source)
         });
-        Self::with_sources(sources, settings, clock, tasks)
+        Self::with_sources(sources, settings, minted_elsewhere, clock, tasks)
     }
 
     pub(super) fn with_sources(
         sources: impl IntoIterator<Item = (Region, Arc<dyn RevocationSource>)>,
         settings: Settings,
+        minted_elsewhere: bool,
         clock: Clock,
         tasks: &TaskTracker,
     ) -> Self {
@@ -138,9 +149,10 @@ impl ViewerSessions {
         };
         Self(Arc::new(Inner {
             regions: sources.into_iter().map(regional).collect(),
-            denials: settings.deny_list.clone().map(Denials::new),
+            denials: settings.local_deny.then(|| Denials::new(settings.deny_list.clone())),
             versions: RevokedVersions::default(),
             settings,
+            minted_elsewhere,
             clock,
             requests: TaskTracker::new(),
             cut: CancellationToken::new(),
@@ -261,7 +273,7 @@ impl ViewerSessions {
             let denial = if perhaps { LeftDenied::Perhaps } else { LeftDenied::No };
             return Err(Undenied { error, denial });
         }
-        if self.0.settings.minted_elsewhere {
+        if self.0.minted_elsewhere {
             // Until the processes that mint have read the file.
             tokio::time::sleep(2 * denials::READ_EVERY).await;
         }

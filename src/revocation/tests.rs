@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    path::PathBuf,
     sync::{Mutex, MutexGuard},
 };
 
@@ -203,11 +204,11 @@ fn service(models: &[(&str, &Arc<Model>)]) -> ViewerSessions {
     });
     let settings = Settings {
         clock_allowance: Duration::from_secs(5),
-        deny_list: None,
-        minted_elsewhere: false,
+        local_deny: false,
+        deny_list: PathBuf::new(),
     };
     let (clock, _) = Clock::manual(Timestamp::from_unix_seconds(1_795_337_700));
-    ViewerSessions::with_sources(sources, settings, clock, &TaskTracker::new())
+    ViewerSessions::with_sources(sources, settings, false, clock, &TaskTracker::new())
 }
 
 type Outcomes = Vec<Result<Revoked, NotRevoked>>;

@@ -1,7 +1,8 @@
 //! What this process counts and measures, as Prometheus reads it.
 //!
-//! Each process has one [`Metrics`], made by `app` and handed to the components that have something
-//! to count; there is no global registry, so that tests can run several services beside each other.
+//! Each process has one [`Metrics`], created by `app` and passed to the components that have something to count; there
+//! is no global registry, so that tests can run several services beside each other. A metric is declared by its field,
+//! its name and help text in [`Families::default`], and the method that counts.
 //! Names and labels are part of the HTTP contract. No label holds a viewer, a token, a channel, or
 //! anything else that a caller chooses, but for the id of a client, of which there are few.
 
@@ -18,7 +19,7 @@ use std::{
 use prometheus_client::{
     encoding::text,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
-    registry::{Registry, Unit},
+    registry::{Metric, Registry, Unit},
 };
 
 const PREFIX: &str = "ivs_playback_auth";
@@ -278,189 +279,188 @@ impl fmt::Debug for Metrics {
 }
 
 impl Default for Families {
+    /// Declares each metric. The encoder appends `_total` to the names of counters, `_info` to that of an info, units
+    /// to the names of those that have one, and a full stop to each help text.
     fn default() -> Self {
         let in_seconds: fn() -> Histogram = || Histogram::new(DURATIONS);
-        let mut families = Self {
-            registry: Registry::with_prefix(PREFIX),
-            process: Registry::default(),
-            mints: Family::default(),
-            refusals: Family::default(),
-            requests: Family::new_with_constructor(in_seconds),
-            ivs_calls: Family::default(),
-            ivs_call_seconds: Family::new_with_constructor(in_seconds),
-            channel_lookups: Family::default(),
-            channel_batches: Histogram::new(BATCH_SIZES),
-            channel_waits: in_seconds(),
-            channel_throttles: Counter::default(),
-            key_state: Family::default(),
-            keyring_age: Family::default(),
-            rotation_steps: Family::default(),
-            rotation_stuck: Family::default(),
-            key_heals: Family::default(),
-            revocations: Family::default(),
-            ivs_clock_offset: Family::default(),
-            audit_records: Family::default(),
-            audit_failing: Gauge::default(),
-            certificate_expiry: Family::default(),
-            certificate_not_reloaded: Family::default(),
-            connections: Family::default(),
-            max_connections: Family::default(),
-            connections_ended: Family::default(),
-            accept_failures: Family::default(),
-            clients_not_reloaded: Gauge::default(),
-        };
-        families.register();
-        families
-    }
-}
-
-impl Families {
-    /// The encoder appends `_total` to the names of counters, `_info` to that of an info, units to the
-    /// names of those that have one, and a full stop to each help text.
-    fn register(&mut self) {
-        let Self { registry, process, .. } = self;
+        let mut registry = Registry::with_prefix(PREFIX);
+        let build =
+            [("version", env!("CARGO_PKG_VERSION")), ("commit", env!("IVS_PLAYBACK_AUTH_COMMIT"))];
         registry.register(
             "build",
             "Version and commit of this program; always 1",
-            Info::new([
-                ("version", env!("CARGO_PKG_VERSION")),
-                ("commit", env!("IVS_PLAYBACK_AUTH_COMMIT")),
-            ]),
-        );
-        registry.register(
-            "mints",
-            "Mint decisions; each batch item counts separately",
-            self.mints.clone(),
-        );
-        registry.register(
-            "refusals",
-            "Requests and batch items answered with a problem",
-            self.refusals.clone(),
-        );
-        registry.register_with_unit(
-            "http_request_duration",
-            "Time to answer a request",
-            Unit::Seconds,
-            self.requests.clone(),
-        );
-        registry.register(
-            "ivs_calls",
-            "Calls to Amazon IVS; each attempt counts",
-            self.ivs_calls.clone(),
-        );
-        registry.register_with_unit(
-            "ivs_call_duration",
-            "Time that one attempt of a call to Amazon IVS took",
-            Unit::Seconds,
-            self.ivs_call_seconds.clone(),
-        );
-        registry.register(
-            "channel_lookups",
-            "Channel lookups by how they were answered",
-            self.channel_lookups.clone(),
-        );
-        registry.register(
-            "channel_batch_size",
-            "Channels requested in one call to Amazon IVS",
-            self.channel_batches.clone(),
-        );
-        registry.register_with_unit(
-            "channel_lookup_wait",
-            "Time that a caller waited for a channel that was not in the cache",
-            Unit::Seconds,
-            self.channel_waits.clone(),
-        );
-        registry.register(
-            "channel_throttles",
-            "Channel lookup calls that Amazon IVS throttled",
-            self.channel_throttles.clone(),
-        );
-        registry.register(
-            "key_state",
-            "Key pairs in each state; a region needs one active pair",
-            self.key_state.clone(),
-        );
-        registry.register_with_unit(
-            "keyring_age",
-            "Time since the keyring was last read",
-            Unit::Seconds,
-            self.keyring_age.clone(),
-        );
-        registry.register(
-            "rotation_steps",
-            "Steps of rotations and repairs by outcome",
-            self.rotation_steps.clone(),
-        );
-        registry.register(
-            "rotation_stuck",
-            "Whether a rotation needs the help of an operator: 1 or 0",
-            self.rotation_stuck.clone(),
-        );
-        registry.register(
-            "key_heals",
-            "Active key pairs that were deleted in Amazon IVS and reimported or replaced",
-            self.key_heals.clone(),
-        );
-        registry.register(
-            "revocations",
-            "Viewer session revocations by outcome",
-            self.revocations.clone(),
-        );
-        registry.register_with_unit(
-            "ivs_clock_offset",
-            "How far the clock of this process is ahead of that of Amazon IVS; negative if it is behind",
-            Unit::Seconds,
-            self.ivs_clock_offset.clone(),
-        );
-        registry.register(
-            "audit_records",
-            "Audit records by whether they were written or lost",
-            self.audit_records.clone(),
-        );
-        registry.register(
-            "audit_failing",
-            "Whether audit records cannot be written or are lost: 1 or 0",
-            self.audit_failing.clone(),
-        );
-        registry.register(
-            "clients_not_reloaded",
-            "1 while the clients file cannot be used and the old clients stay in effect, otherwise 0",
-            self.clients_not_reloaded.clone(),
+            Info::new(build),
         );
         registry.register(
             "log_lines_dropped",
             "Log lines lost because standard error was too slow or failed",
             super::output::DROPPED.clone(),
         );
-        registry.register(
-            "tls_certificate_expiry_timestamp_seconds",
-            "Unix time at which the first certificate of the server's chain expires",
-            self.certificate_expiry.clone(),
-        );
-        registry.register(
-            "tls_not_reloaded",
-            "1 while the files of the certificate cannot be used and the old one stays in use, otherwise 0",
-            self.certificate_not_reloaded.clone(),
-        );
-        registry.register("connections", "Open connections", self.connections.clone());
-        registry.register(
-            "max_connections",
-            "Connections that a listener takes at most",
-            self.max_connections.clone(),
-        );
-        registry.register(
-            "connections_ended",
-            "Connections ended by the service for a slow client or for lack of room",
-            self.connections_ended.clone(),
-        );
-        registry.register(
-            "accept_failures",
-            "Failures to accept a connection",
-            self.accept_failures.clone(),
-        );
+        let mut process_registry = Registry::default();
         #[cfg(target_os = "linux")]
-        process.register_collector(Box::new(process::ProcessMetrics));
+        process_registry.register_collector(Box::new(process::ProcessMetrics));
+        Self {
+            mints: add(
+                &mut registry,
+                "mints",
+                "Mint decisions; each batch item counts separately",
+                Family::default(),
+            ),
+            refusals: add(
+                &mut registry,
+                "refusals",
+                "Requests and batch items answered with a problem",
+                Family::default(),
+            ),
+            requests: add_seconds(
+                &mut registry,
+                "http_request_duration",
+                "Time to answer a request",
+                Family::new_with_constructor(in_seconds),
+            ),
+            ivs_calls: add(
+                &mut registry,
+                "ivs_calls",
+                "Calls to Amazon IVS; each attempt counts",
+                Family::default(),
+            ),
+            ivs_call_seconds: add_seconds(
+                &mut registry,
+                "ivs_call_duration",
+                "Time that one attempt of a call to Amazon IVS took",
+                Family::new_with_constructor(in_seconds),
+            ),
+            channel_lookups: add(
+                &mut registry,
+                "channel_lookups",
+                "Channel lookups by how they were answered",
+                Family::default(),
+            ),
+            channel_batches: add(
+                &mut registry,
+                "channel_batch_size",
+                "Channels requested in one call to Amazon IVS",
+                Histogram::new(BATCH_SIZES),
+            ),
+            channel_waits: add_seconds(
+                &mut registry,
+                "channel_lookup_wait",
+                "Time that a caller waited for a channel that was not in the cache",
+                in_seconds(),
+            ),
+            channel_throttles: add(
+                &mut registry,
+                "channel_throttles",
+                "Channel lookup calls that Amazon IVS throttled",
+                Counter::default(),
+            ),
+            key_state: add(
+                &mut registry,
+                "key_state",
+                "Key pairs in each state; a region needs one active pair",
+                Family::default(),
+            ),
+            keyring_age: add_seconds(
+                &mut registry,
+                "keyring_age",
+                "Time since the keyring was last read",
+                Family::default(),
+            ),
+            rotation_steps: add(
+                &mut registry,
+                "rotation_steps",
+                "Steps of rotations and repairs by outcome",
+                Family::default(),
+            ),
+            rotation_stuck: add(
+                &mut registry,
+                "rotation_stuck",
+                "Whether a rotation needs the help of an operator: 1 or 0",
+                Family::default(),
+            ),
+            key_heals: add(
+                &mut registry,
+                "key_heals",
+                "Active key pairs that were deleted in Amazon IVS and reimported or replaced",
+                Family::default(),
+            ),
+            revocations: add(
+                &mut registry,
+                "revocations",
+                "Viewer session revocations by outcome",
+                Family::default(),
+            ),
+            ivs_clock_offset: add_seconds(
+                &mut registry,
+                "ivs_clock_offset",
+                "How far the clock of this process is ahead of that of Amazon IVS; negative if it is behind",
+                Family::default(),
+            ),
+            audit_records: add(
+                &mut registry,
+                "audit_records",
+                "Audit records by whether they were written or lost",
+                Family::default(),
+            ),
+            audit_failing: add(
+                &mut registry,
+                "audit_failing",
+                "Whether audit records cannot be written or are lost: 1 or 0",
+                Gauge::default(),
+            ),
+            clients_not_reloaded: add(
+                &mut registry,
+                "clients_not_reloaded",
+                "1 while the clients file cannot be used and the old clients stay in effect, otherwise 0",
+                Gauge::default(),
+            ),
+            certificate_expiry: add(
+                &mut registry,
+                "tls_certificate_expiry_timestamp_seconds",
+                "Unix time at which the first certificate of the server's chain expires",
+                Family::default(),
+            ),
+            certificate_not_reloaded: add(
+                &mut registry,
+                "tls_not_reloaded",
+                "1 while the files of the certificate cannot be used and the old one stays in use, otherwise 0",
+                Family::default(),
+            ),
+            connections: add(&mut registry, "connections", "Open connections", Family::default()),
+            max_connections: add(
+                &mut registry,
+                "max_connections",
+                "Connections that a listener takes at most",
+                Family::default(),
+            ),
+            connections_ended: add(
+                &mut registry,
+                "connections_ended",
+                "Connections ended by the service for a slow client or for lack of room",
+                Family::default(),
+            ),
+            accept_failures: add(
+                &mut registry,
+                "accept_failures",
+                "Failures to accept a connection",
+                Family::default(),
+            ),
+            registry,
+            process: process_registry,
+        }
     }
+}
+
+/// Registers a metric and returns it.
+fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+/// The same for a metric in seconds.
+fn add_seconds<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
+    metric
 }
 
 #[cfg(test)]
@@ -495,7 +495,7 @@ mod tests {
 
     /// `docs/metrics.md` names each metric with its labels, and no other.
     #[test]
-    fn the_documentation_names_what_there_is() {
+    fn documentation_names_every_metric() {
         let documented: BTreeSet<&str> = include_str!("../../docs/metrics.md")
             .lines()
             .filter_map(|line| line.strip_prefix("| `ivs_playback_auth_")?.split('`').next())

@@ -10,9 +10,11 @@ mod link;
 pub mod mint;
 pub mod origin;
 pub mod payload;
+mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
 mod token;
 
 pub use link::{PlaybackUrlError, TOKEN_PARAMETER, playback_url};
+pub use settings::{PublicChannels, Settings};
 pub use token::{PlaybackToken, SIGNATURE_LENGTH, Warning, WarningCode, token_id};

@@ -4,9 +4,11 @@ use std::{
     borrow::Cow,
     fs::{File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, fchown},
+    os::unix::fs::{FileExt as _, FileTypeExt as _, OpenOptionsExt as _},
     path::Path,
 };
+
+use crate::files::open_shared;
 
 /// Only the owner may read viewer ids.
 const MODE: u32 = 0o600;
@@ -19,34 +21,12 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
+    if rustix::process::geteuid().is_root() {
+        // A command that runs as root creates the file for the service, too.
+        drop(open_shared(path)?);
+    }
     // Reading shows whether the last line is whole.
-    let mut options = OpenOptions::new();
-    options.read(true).append(true);
-    match options.open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        opened => return opened,
-    }
-    match options.mode(MODE).create_new(true).open(path) {
-        Ok(file) => {
-            give_to_owner_of_folder(&file, path)?;
-            Ok(file)
-        }
-        // Another process created it.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            options.create_new(false).open(path)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// A command that runs as root may create the file that the service writes to.
-fn give_to_owner_of_folder(file: &File, path: &Path) -> io::Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = std::fs::metadata(folder.unwrap_or_else(|| Path::new(".")))?;
-    fchown(file, Some(folder.uid()), Some(folder.gid()))
+    OpenOptions::new().read(true).append(true).create(true).mode(MODE).open(path)
 }
 
 /// Checks that the file can be appended to, without creating it.

@@ -6,6 +6,7 @@ mod simulation;
 mod trouble;
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -28,7 +29,6 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::{
     clock::{Clock, ManualClock, Timestamp},
-    config::Unavailable,
     emulator::{Emulator, Options},
     ivs::{
         IvsRegions,
@@ -50,6 +50,8 @@ pub(super) const SETTINGS: Settings = Settings {
     gather: Duration::ZERO,
     deadline: Duration::from_secs(30),
     on_unavailable: Unavailable::Refuse,
+    warm_up: false,
+    aliases: BTreeMap::new(),
 };
 
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_337_700);

@@ -5,7 +5,11 @@ use futures_util::future::join_all;
 use super::*;
 
 /// Keeps tests of throttling short.
-const HURRIED: Settings = Settings { deadline: Duration::from_secs(3), ..SETTINGS };
+const HURRIED: Settings = {
+    let mut settings = SETTINGS;
+    settings.deadline = Duration::from_secs(3);
+    settings
+};
 
 #[tokio::test]
 async fn remembered_channel_is_served_for_a_day_while_ivs_fails() {

@@ -6,8 +6,10 @@ use serde_json::json;
 use super::{Context, Failure};
 use crate::{
     app::open_store,
-    config::KeyStore,
-    keys::copy::{Copied, copy},
+    keys::{
+        KeyStore,
+        copy::{Copied, copy},
+    },
 };
 
 #[derive(Args, Debug)]

@@ -9,9 +9,9 @@ use super::{Context, Failure, account_text, in_each_region, note};
 use crate::{
     app::key_limits,
     cli::output,
-    config::KeyStore,
     ivs::arn::{AccountId, Region},
     keys::{
+        KeyStore,
         doctor::{Answer, Doctor, Examination, Permission, Setup},
         finding::Finding,
         store::secrets_manager::secret_name,

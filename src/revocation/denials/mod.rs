@@ -13,7 +13,18 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, fmt, fs::File, io, mem, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    fs::File,
+    io, mem,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
@@ -110,6 +121,8 @@ struct Inner {
     queue: Queue,
     /// Locked for as long as the file is read or written.
     file: Mutex<Watched>,
+    /// Whether the file was there and is gone.
+    is_file_gone: AtomicBool,
 }
 
 struct Watched {
@@ -136,7 +149,13 @@ impl Denials {
     fn with_sync(path: PathBuf, sync: file::SyncFile) -> Self {
         let file = DenialsFile::new(path.clone(), sync);
         let file = Mutex::new(Watched { file, room: SLACK, fault: None });
-        Self(Arc::new(Inner { path, denied: RwLock::default(), queue: Queue::default(), file }))
+        Self(Arc::new(Inner {
+            path,
+            denied: RwLock::default(),
+            queue: Queue::default(),
+            file,
+            is_file_gone: AtomicBool::new(false),
+        }))
     }
 
     /// Returns until when the viewer gets no token for the channel, if `now` is before that.
@@ -238,6 +257,9 @@ impl Inner {
         match file.read_news(now)? {
             News::None => {}
             News::Read(news) => {
+                if self.is_file_gone.swap(false, Ordering::Relaxed) {
+                    tracing::info!(event = "denials_file_back", "the deny list is there again");
+                }
                 let mut denied = self.denied.write();
                 let old = mem::replace(&mut *denied, news);
                 // Mints wait for the lock, and should not wait until many denials are dropped.
@@ -246,6 +268,7 @@ impl Inner {
             }
             News::Gone => {
                 // An operator who wants to lift all denials leaves an empty file.
+                self.is_file_gone.store(true, Ordering::Relaxed);
                 tracing::warn!(
                     event = "denials_file_gone",
                     "the deny list is gone; keeping the known denials"

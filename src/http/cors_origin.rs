@@ -1,8 +1,11 @@
-//! The web origins that may call from a browser.
+//! The web origins whose pages may call the API from a browser.
 
 use std::str::FromStr;
 
+use schemars::Schema;
 use url::{Host, Url};
+
+use crate::settings::{Form, Value, list_schema, read_list};
 
 /// One entry of `server.cors_origins`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -14,12 +17,12 @@ pub enum CorsOrigin {
         /// `.example.com`, or with a port `.example.com:8443`.
         suffix: String,
     },
-    /// A page of this machine, on any port. No configuration says so; `dev` does.
+    /// A page of this machine, on any port. Only `dev` uses it; it cannot be configured.
     Loopback,
 }
 
 impl CorsOrigin {
-    /// Whether a browser's `Origin` header with this value may call.
+    /// Returns whether a browser's `Origin` header with this value may call.
     pub fn allows(&self, origin: &str) -> bool {
         match self {
             Self::Exact(exact) => origin == exact,
@@ -40,7 +43,7 @@ impl CorsOrigin {
     }
 }
 
-/// The text is no origin that can be allowed.
+/// The text is not an origin that can be allowed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error(
     "a web origin is scheme, host and port only: \"https://example.com\", or \
@@ -69,7 +72,23 @@ impl FromStr for CorsOrigin {
     }
 }
 
-/// The origin as a browser writes it.
+impl Form for Vec<CorsOrigin> {
+    type Value = Self;
+
+    fn schema() -> Schema {
+        list_schema()
+    }
+
+    fn read(value: &Value) -> Result<Self, String> {
+        read_list(value).ok_or_else(|| {
+            "must be a list of web origins without a path, such as [\"https://example.com\"] or \
+             [\"https://*.example.com\"]; \"*\" alone is not allowed"
+                .to_owned()
+        })
+    }
+}
+
+/// Returns the origin as a browser writes it.
 fn parse_origin(text: &str) -> Result<String, CorsOriginError> {
     let url = Url::parse(text).map_err(|_| CorsOriginError)?;
     let after_scheme = text.split_once("://").ok_or(CorsOriginError)?.1;
@@ -93,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_is_this_machine_on_any_port() {
+    fn loopback_allows_this_machine_on_any_port() {
         for origin in ["http://localhost:5173", "http://127.0.0.1", "https://[::1]:8443"] {
             assert!(CorsOrigin::Loopback.allows(origin), "{origin}");
         }
@@ -109,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exact_origin_is_compared_as_a_browser_writes_it() {
+    fn exact_origin_is_compared_as_a_browser_writes_it() {
         assert!(allows("https://Example.com:443", "https://example.com"));
         assert!(allows("http://localhost:3000", "http://localhost:3000"));
         assert!(allows("https://bücher.example", "https://xn--bcher-kva.example"));
@@ -119,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn subdomains_are_allowed_at_any_depth_but_nothing_else() {
+    fn subdomain_origin_allows_any_depth_and_nothing_else() {
         let entry = "https://*.example.com";
         assert!(allows(entry, "https://a.example.com"));
         assert!(allows(entry, "https://a.b.example.com"));
@@ -134,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_refused() {
+    fn text_that_is_not_an_origin_is_refused() {
         let wrong = [
             "*",
             "",
