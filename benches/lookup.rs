@@ -81,7 +81,7 @@ async fn directory() -> ChannelDirectory {
         warm_up: false,
         aliases: BTreeMap::new(),
     };
-    ChannelDirectory::new(&ivs, settings, Clock::system(), tasks, Metrics::default())
+    ChannelDirectory::new(&ivs, settings, Clock::system(), &tasks, Metrics::default())
 }
 
 /// The memory of this process, in bytes.

@@ -299,7 +299,7 @@ impl App {
             &ivs,
             config.channels.clone(),
             clock.clone(),
-            tasks.clone(),
+            &tasks,
             metrics.clone(),
         );
         let viewers =

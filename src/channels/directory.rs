@@ -59,14 +59,14 @@ impl ChannelDirectory {
         ivs: &IvsRegions,
         settings: Settings,
         clock: Clock,
-        tasks: TaskTracker,
+        tasks: &TaskTracker,
         metrics: Metrics,
     ) -> Self {
         let sources = ivs.iter().map(|regional| {
             let source: Arc<dyn ChannelSource> = Arc::new(regional.clone());
             (regional.region().clone(), source)
         });
-        Self::with_sources(sources, settings, clock, &tasks, metrics)
+        Self::with_sources(sources, settings, clock, tasks, metrics)
     }
 
     pub(super) fn with_sources(

@@ -126,12 +126,11 @@ impl Lookups {
     /// Returns whether IVS was last asked a second ago, and no one else asks again.
     fn may_ask_again(&self, arn: &ChannelArn, last: &Outcome) -> bool {
         let now = Moment::of(&self.calls().shared.clock);
-        match last {
-            Ok(seen) => seen.next_try.take(now, REFRESH_PAUSE),
-            Err(_) => {
-                let absent = self.calls().shared.memory.absent(arn);
-                absent.is_some_and(|absent| absent.asked.until(now) >= REFRESH_PAUSE)
-            }
+        if let Ok(seen) = last {
+            seen.next_try.take(now, REFRESH_PAUSE)
+        } else {
+            let absent = self.calls().shared.memory.absent(arn);
+            absent.is_some_and(|absent| absent.asked.until(now) >= REFRESH_PAUSE)
         }
     }
 }

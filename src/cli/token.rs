@@ -106,12 +106,12 @@ async fn run_mint(global: &Global, args: MintArgs) -> Result<(), Failure> {
     let minted = app.api().minting.mint(&super::operator(), Ok(args.into_request())).await;
     let minted = minted.map_err(|error| super::refused(&error))?;
     global.print(&minted, || {
-        let mut fields = vec![("token", minted.token.to_string())];
-        fields.extend(minted.playback_url.as_ref().map(|url| ("playback URL", url.to_string())));
+        let mut fields = vec![("token", minted.token.clone())];
+        fields.extend(minted.playback_url.as_ref().map(|url| ("playback URL", url.clone())));
         fields.extend([
             ("expires", format!("{} (in {} s)", minted.expires_at, minted.expires_in)),
-            ("channel", minted.channel_arn.to_string()),
-            ("signed by", minted.key_pair_arn.to_string()),
+            ("channel", minted.channel_arn.clone()),
+            ("signed by", minted.key_pair_arn.clone()),
         ]);
         let warnings = minted.warnings.iter();
         fields.extend(
@@ -174,7 +174,7 @@ async fn run_inspect(global: &Global, args: InspectArgs) -> Result<(), Failure> 
 /// Returns the keys that the flags name.
 async fn named_keys(args: &InspectArgs) -> Result<Option<KeyRing>, Failure> {
     if let Some(file) = &args.public_key {
-        let keys = KeyRing::from_public_key(super::read_input(file, MAX_INPUT)?.to_vec());
+        let keys = KeyRing::from_public_key(&super::read_input(file, MAX_INPUT)?);
         return keys
             .map(Some)
             .map_err(|error| Failure::Usage(format!("--public-key {}: {error}", file.display())));

@@ -153,7 +153,7 @@ impl Reader<'_> {
             };
         value
             .map_err(|message| {
-                problems.push(Problem { key: None, place: place.to_owned(), message })
+                problems.push(Problem { key: None, place: place.to_owned(), message });
             })
             .ok()
     }

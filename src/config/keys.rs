@@ -109,7 +109,7 @@ fn distance(a: &str, b: &str) -> usize {
 /// struct without `#[serde(default)]` is in it.
 fn members(schema: &Json) -> impl Iterator<Item = (&str, &Json)> {
     let names = schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str);
-    names.map(|name| (name, &schema["properties"][name]))
+    names.filter_map(|name| Some((name, schema.get("properties")?.get(name)?)))
 }
 
 /// Returns a section and the tables in it.

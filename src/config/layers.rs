@@ -227,12 +227,13 @@ fn collect(table: DeTable<'_>, prefix: &str, add: &mut dyn FnMut(String, usize, 
     for (name, value) in table {
         let key = format!("{prefix}{}", name.get_ref());
         let is_section = SECTIONS.iter().any(|section| section.name == key);
-        match value.get_ref() {
-            DeValue::Table(inner) if is_section || !inner.is_empty() => {
-                collect(inner.clone(), &format!("{key}."), add);
-            }
-            // An empty table of another name is likely a misspelt section.
-            _ => add(key, name.span().start, value_of(value)),
+        // An empty table of another name is likely a misspelt section.
+        if let DeValue::Table(inner) = value.get_ref()
+            && (is_section || !inner.is_empty())
+        {
+            collect(inner.clone(), &format!("{key}."), add);
+        } else {
+            add(key, name.span().start, value_of(value));
         }
     }
 }

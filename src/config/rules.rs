@@ -131,7 +131,8 @@ fn canary_is_a_channel(config: &Config, rules: &mut Rules<'_>) {
     match canary.parse() {
         Ok(arn) => channel_is_served(config, rules, KEY, &arn),
         Err(_) => {
-            rules.broken(&[KEY], "must be the ARN of a channel, or an alias of [channels.aliases].")
+            rules
+                .broken(&[KEY], "must be the ARN of a channel, or an alias of [channels.aliases].");
         }
     }
 }

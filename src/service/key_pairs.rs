@@ -228,15 +228,12 @@ impl KeyPairs {
         let operations = Arc::clone(keys.operations());
         keys.change(actor, async move {
             let NewKeyPair { label, public_key } = new;
-            let (event, pair) = match public_key {
-                Some(key) => {
-                    let request = ImportPublicKey { key, label, idempotency };
-                    ("key_pair_imported", operations.import_public_key(request).await?)
-                }
-                None => {
-                    let request = GenerateKey { label, idempotency };
-                    ("key_pair_created", operations.generate(request).await?)
-                }
+            let (event, pair) = if let Some(key) = public_key {
+                let request = ImportPublicKey { key, label, idempotency };
+                ("key_pair_imported", operations.import_public_key(request).await?)
+            } else {
+                let request = GenerateKey { label, idempotency };
+                ("key_pair_created", operations.generate(request).await?)
             };
             Ok((Change::of_pair(event, &pair), pair))
         })

@@ -180,8 +180,7 @@ impl Bench {
         let ivs =
             IvsRegions::fixed(&endpoint_url, region, account, key, secret, timeout, &instruments);
         let tasks = TaskTracker::new();
-        let directory =
-            ChannelDirectory::new(&ivs, settings, clock, tasks.clone(), metrics.clone());
+        let directory = ChannelDirectory::new(&ivs, settings, clock, &tasks, metrics.clone());
         Self { emulator, gate, directory, metrics, tasks, time, demo, _folder: folder }
     }
 

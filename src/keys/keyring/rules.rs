@@ -156,7 +156,7 @@ impl Keyring {
     /// # Errors
     ///
     /// The first rule that is broken.
-    pub fn check_successor(&self, next: &Keyring) -> Result<(), SuccessionFault> {
+    pub fn check_successor(&self, next: &Self) -> Result<(), SuccessionFault> {
         if next.region != self.region {
             return Err(SuccessionFault::OtherRegion);
         }

@@ -19,6 +19,10 @@ pub const CLAIM_LIFETIME: Duration = Duration::from_mins(1);
 /// One key.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each a member of the document"
+)]
 pub struct KeyVersion {
     /// Which version this is: the value of the tag [`VERSION_TAG`](super::VERSION_TAG).
     pub id: VersionId,
