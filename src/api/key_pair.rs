@@ -10,10 +10,9 @@ use crate::{
     clock::Timestamp,
     ivs::arn::{PlaybackKeyArn, Region},
     keys::{
-        inventory::{KeyPairState, KeyPairView},
         keyring::RESERVED_TAG_PREFIX,
         material::Fingerprint,
-        operations::{MAX_TAG_KEY, MAX_TAG_VALUE, MAX_TAGS},
+        rotation::{KeyPairState, KeyPairView, MAX_TAG_KEY, MAX_TAG_VALUE, MAX_TAGS},
     },
 };
 

@@ -8,7 +8,7 @@ use crate::{
     ivs::arn::{PlaybackKeyArn, Region},
     keys::{
         keyring::{RotationFailure, RotationId, RotationMode},
-        lifecycle::view::{NextStep, Phase, RotationView},
+        rotation::view::{NextStep, Phase, RotationView},
     },
 };
 

@@ -1,7 +1,7 @@
 //! The canary: one channel by which the playback edge shows whether it knows a new key.
 //!
 //! It is here because it needs channels, tokens and keys, which do not know each other. What its answers mean is decided
-//! in [`keys::lifecycle::canary`](crate::keys::lifecycle::canary).
+//! in [`keys::rotation::canary`](crate::keys::rotation::canary).
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -16,8 +16,7 @@ use crate::{
     clock::{Clock, Timestamp},
     ivs::arn::{ChannelArn, Region},
     keys::{
-        lifecycle::canary::Round,
-        rotator::{Probe, ProbeFuture},
+        rotation::{Probe, ProbeFuture, canary::Round},
         signing::{SignError, Signer},
     },
     secret::system_rng,

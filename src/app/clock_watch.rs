@@ -1,8 +1,8 @@
 //! Compares our clock with that of IVS while the service runs, and logs what it finds.
 //!
-//! Every answer of IVS tells its time, and the rotators call IVS every `rotation.reconcile_every`, also
+//! Every answer of IVS tells its time, and the key_managers call IVS every `rotation.reconcile_every`, also
 //! in a process that does not manage keys. When the last answer no longer says what IVS's clock shows
-//! (none came for an hour, our clock was set, or the machine slept), the rotator is asked to call again.
+//! (none came for an hour, our clock was set, or the machine slept), the manager is asked to call again.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -81,9 +81,9 @@ pub(super) async fn run(api: Api, stop: CancellationToken) {
             }
             if !clocks.is_known()
                 && watched.may_ask(now.monotonic)
-                && let Some(rotator) = api.rotators.get(region)
+                && let Some(keys) = api.key_managers.get(region)
             {
-                rotator.wake();
+                keys.wake();
             }
         }
     }

@@ -30,11 +30,11 @@ use crate::{
     },
     keys::{
         KeyStore,
-        inventory::Inventory,
         keyring::{DriverId, Limits as KeyLimits, RotationMode},
-        lifecycle::{Policy as RotationPolicy, requests::Begin},
-        operations::{KeyOperations, OperationError, OperationSettings},
-        rotator::{Goal, Probe, Rotator, RotatorSettings, StepTaken, Witness},
+        rotation::{
+            Begin, Goal, KeyManager, ManagerSettings, OperationError, Policy as RotationPolicy,
+            Probe, StepTaken, Witness,
+        },
         signing::{SigningKeys, SigningKeysSettings},
         store::{
             Store,
@@ -50,7 +50,6 @@ use crate::{
         revocation::Revocations,
     },
     telemetry::Instruments,
-    telemetry::metrics::Metrics,
     tokens::grant::Policy as TokenPolicy,
 };
 
@@ -66,24 +65,6 @@ struct Driver {
     id: DriverId,
     claim_wait: Duration,
     access: KeyAccess,
-}
-
-impl Driver {
-    fn settings(&self, config: &Config, has_canary: bool) -> OperationSettings {
-        OperationSettings {
-            driver: self.id.clone(),
-            manage: self.access.manages(config),
-            expected_account: config.ivs.account_id.clone(),
-            policy: RotationPolicy {
-                propagation_wait: config.rotation.propagation_wait,
-                limits: key_limits(config),
-                heal: config.keys.heal,
-                every: config.rotation.every,
-                has_canary,
-            },
-            claim_wait: self.claim_wait,
-        }
-    }
 }
 
 /// Who uses the components.
@@ -270,31 +251,11 @@ impl App {
             clock.clone(),
             driver.access.signing_settings(config),
         ));
-        let regions = ivs.iter().cloned();
-        let inventory =
-            Arc::new(Inventory::new(Arc::clone(&keys), regions, clock.clone(), tasks.clone()));
         let names = ChannelNames::new(config.channels.aliases.clone(), ivs.names().to_vec());
         if let Some(account) = &config.ivs.account_id {
             names.learn_account(account.clone());
         }
         let canary_channel = canary_channel(config, &names);
-        let operations: BTreeMap<_, _> = ivs
-            .iter()
-            .map(|regional| {
-                let canary_region = canary_channel.as_ref().map(ChannelArn::region);
-                let has_canary = canary_region == Some(regional.region());
-                let settings = driver.settings(config, has_canary);
-                let operations = KeyOperations::new(
-                    Arc::clone(&store),
-                    Arc::new(regional.clone()),
-                    clock.clone(),
-                    settings,
-                    tasks.clone(),
-                );
-                let operations = operations.telling(Arc::clone(&inventory));
-                (regional.region().clone(), Arc::new(operations))
-            })
-            .collect();
         let channels = ChannelDirectory::new(
             &ivs,
             config.channels.clone(),
@@ -306,11 +267,47 @@ impl App {
             ViewerSessions::new(&ivs, config.viewers.clone(), is_command, clock.clone(), &tasks);
         // A process that may not rotate asks no canary.
         let canary = canary_channel
+            .as_ref()
             .filter(|_| driver.access.manages(config))
-            .map(|channel| Arc::new(Canary::new(channel, channels.clone(), clock.clone())));
+            .map(|channel| Arc::new(Canary::new(channel.clone(), channels.clone(), clock.clone())));
         let witness = Arc::new(RotationAudit { audit: audit.clone(), clock: clock.clone() });
-        let rotators =
-            rotators(config, &operations, &keys, &*store, &metrics, canary.as_ref(), &witness);
+        let key_manager = |regional: &RegionalIvs| {
+            let region = regional.region();
+            let is_canary = |channel: &ChannelArn| channel.region() == region;
+            let manager = KeyManager::new(
+                Arc::clone(&store),
+                Arc::new(regional.clone()),
+                Arc::clone(&keys),
+                clock.clone(),
+                ManagerSettings {
+                    driver: driver.id.clone(),
+                    manage: driver.access.manages(config),
+                    expected_account: config.ivs.account_id.clone(),
+                    policy: RotationPolicy {
+                        propagation_wait: config.rotation.propagation_wait,
+                        limits: key_limits(config),
+                        heal: config.keys.heal,
+                        every: config.rotation.every,
+                        has_canary: canary_channel.as_ref().is_some_and(is_canary),
+                    },
+                    claim_wait: driver.claim_wait,
+                    reconcile_every: config.rotation.reconcile_every,
+                    spread: store.spread(),
+                    canary_settle: config.rotation.canary_settle,
+                    canary_timeout: config.rotation.canary_timeout,
+                    earlier_regions: earlier(&config.ivs.regions, region),
+                },
+                metrics.clone(),
+                tasks.clone(),
+            );
+            let manager = manager.with_witness(Arc::clone(&witness) as Arc<dyn Witness>);
+            let manager = match canary.as_ref().filter(|canary| canary.region() == region) {
+                Some(canary) => manager.with_probe(Arc::clone(canary) as Arc<dyn Probe>),
+                None => manager,
+            };
+            (region.clone(), Arc::new(manager))
+        };
+        let key_managers: BTreeMap<_, _> = ivs.iter().map(key_manager).collect();
         let limits = Limits {
             max_body: config.server.max_body,
             request_timeout: config.server.request_timeout,
@@ -338,14 +335,13 @@ impl App {
         let inspections = Inspections::new(
             clock.clone(),
             Arc::clone(&channels),
-            Arc::clone(&inventory),
+            key_managers.clone(),
             limits.request_timeout,
         );
         let region_keys = |regional: &RegionalIvs| {
-            let rotator = Arc::clone(rotators.get(regional.region())?);
-            let (inventory, tasks) = (Arc::clone(&inventory), tasks.clone());
-            let (audit, clock) = (audit.clone(), clock.clone());
-            Some(RegionKeys { rotator, inventory, audit, clock, tasks })
+            let manager = Arc::clone(key_managers.get(regional.region())?);
+            let (audit, clock, tasks) = (audit.clone(), clock.clone(), tasks.clone());
+            Some(RegionKeys { manager, audit, clock, tasks })
         };
         let key_pairs = KeyPairs::new(ivs.iter().filter_map(region_keys).collect());
         let revocations = Revocations {
@@ -364,9 +360,8 @@ impl App {
             minting,
             inspections,
             keys,
-            inventory,
+            key_managers,
             key_pairs,
-            rotators,
             revocations,
             ivs,
             limits,
@@ -421,7 +416,7 @@ impl App {
     ///
     /// IVS or the store failed; see [`OperationError`].
     pub async fn ensure_first_key(&self, region: &Region) -> Result<(), OperationError> {
-        let Some(rotator) = self.api.rotators.get(region) else { return Ok(()) };
+        let Some(manager) = self.api.key_managers.get(region) else { return Ok(()) };
         if self.api.keys.keyring(region).is_some_and(|keyring| keyring.active().is_some()) {
             return Ok(());
         }
@@ -431,8 +426,8 @@ impl App {
             idempotency: None,
             new_keyring: false,
         };
-        let begun = rotator.operations().begin_rotation(request).await?;
-        rotator.drive(begun.id(), Goal::Active, |_| {}).await?;
+        let begun = manager.begin_rotation(request).await?;
+        manager.drive(begun.id(), Goal::Active, |_| {}).await?;
         Ok(())
     }
 
@@ -482,8 +477,8 @@ impl App {
             }
             api.access_log.summarize(Duration::MAX);
         });
-        for rotator in self.api.rotators.values() {
-            self.tasks.spawn(Arc::clone(rotator).run(self.stop.clone()));
+        for manager in self.api.key_managers.values() {
+            self.tasks.spawn(Arc::clone(manager).run(self.stop.clone()));
         }
     }
 
@@ -599,36 +594,6 @@ fn reload(registry: &Registry, tls: Option<&ServerTls>) {
     if let Some(tls) = tls {
         tls.reload();
     }
-}
-
-/// What drives each region's keys; a scheduled rotation goes through the regions in turn.
-fn rotators(
-    config: &Config,
-    operations: &BTreeMap<Region, Arc<KeyOperations>>,
-    keys: &Arc<SigningKeys>,
-    store: &dyn Store,
-    metrics: &Metrics,
-    canary: Option<&Arc<Canary>>,
-    witness: &Arc<RotationAudit>,
-) -> BTreeMap<Region, Arc<Rotator>> {
-    let rotator = |(region, operations): (&Region, &Arc<KeyOperations>)| {
-        let settings = RotatorSettings {
-            reconcile_every: config.rotation.reconcile_every,
-            spread: store.spread(),
-            canary_settle: config.rotation.canary_settle,
-            canary_timeout: config.rotation.canary_timeout,
-            earlier_regions: earlier(&config.ivs.regions, region),
-        };
-        let (operations, keys) = (Arc::clone(operations), Arc::clone(keys));
-        let witness = Arc::clone(witness) as Arc<dyn Witness>;
-        let mut rotator =
-            Rotator::new(operations, keys, settings, metrics.clone()).with_witness(witness);
-        if let Some(canary) = canary.filter(|canary| canary.region() == region) {
-            rotator = rotator.with_probe(Arc::clone(canary) as Arc<dyn Probe>);
-        }
-        (region.clone(), Arc::new(rotator))
-    };
-    operations.iter().map(rotator).collect()
 }
 
 /// `rotation.canary_channel`.

@@ -8,7 +8,7 @@ use crate::{
     config::ConfigError,
     emulator::EmulatorError,
     ivs::ConnectError,
-    keys::operations::OperationError,
+    keys::rotation::OperationError,
     revocation::denials::DenialsError,
 };
 

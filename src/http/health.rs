@@ -219,8 +219,8 @@ fn findings(api: &Api, status: &RegionStatus) -> Vec<Finding> {
             format!("The clients cannot be reloaded, so the old ones stay in effect. {fault}");
         Finding::complete(FindingCode::ClientsNotReloaded, detail)
     }));
-    let Some(rotator) = api.rotators.get(region) else { return findings };
-    let report = rotator.report();
+    let Some(keys) = api.key_managers.get(region) else { return findings };
+    let report = keys.report();
     if report.is_keyring_lost() {
         for finding in &mut findings {
             if finding.code == FindingCode::NoActiveKey {

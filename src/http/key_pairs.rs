@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::key_pair::{CreateKeyPairRequest, KeyPairBody, KeyPairsBody},
     ivs::arn::{ArnError, PlaybackKeyArn},
-    keys::operations::OperationError,
+    keys::rotation::{OperationError, Refusal},
     prose::sentence,
     service::key_pairs::{KeyPairError, RegionKeys},
 };
@@ -140,7 +140,7 @@ pub async fn delete_key_pair(
     let account = arn.account().clone();
     let deleted = keys.delete(&client.actor(), arn, force).await;
     deleted.map_err(|error| {
-        if let KeyPairError::Operation(OperationError::OtherAccount { expected, found, .. }) = &error
+        if let KeyPairError::Operation(OperationError::Refused(Refusal::OtherAccount { expected, found, .. })) = &error
             && *found == account
         {
             let detail = format!(

@@ -17,7 +17,7 @@ use super::{
     respond::no_store,
 };
 use crate::{
-    clock::Moment, ivs::arn::Region, keys::inventory::KeyPairState,
+    clock::Moment, ivs::arn::Region, keys::rotation::KeyPairState,
     telemetry::metrics::ExpositionFormat,
 };
 
@@ -154,7 +154,7 @@ fn quality(ranges: &[MediaRange<'_>], kind: &str, subtype: &str, versions: &[&st
 }
 
 fn observe_keys(api: &Api, region: &Region) {
-    let (pairs, _) = api.inventory.key_pairs(region);
+    let pairs = api.key_managers.get(region).map(|keys| keys.key_pairs().0).unwrap_or_default();
     // States without a pair, too, so that a series drops to 0 instead of disappearing.
     for state in KeyPairState::ALL {
         let keys = pairs.iter().filter(|pair| pair.state == state).count();

@@ -18,7 +18,7 @@ use crate::{
     access::{audit::AuditLog, registry::Registry},
     clock::{Clock, Moment},
     ivs::{IvsRegions, Skew, arn::Region},
-    keys::{inventory::Inventory, rotator::Rotator, signing::SigningKeys},
+    keys::{rotation::KeyManager, signing::SigningKeys},
     service::{Channels, Inspections, Minting, key_pairs::KeyPairs, revocation::Revocations},
     telemetry::metrics::Metrics,
 };
@@ -94,12 +94,10 @@ pub struct Components {
     pub inspections: Inspections,
     /// Each region's active signer.
     pub keys: Arc<SigningKeys>,
-    /// The key pairs that IVS listed.
-    pub inventory: Arc<Inventory>,
     /// Manages key pairs and rotates them.
     pub key_pairs: KeyPairs,
-    /// The rotators, by region.
-    pub rotators: BTreeMap<Region, Arc<Rotator>>,
+    /// The managers of key pairs, by region.
+    pub key_managers: BTreeMap<Region, Arc<KeyManager>>,
     /// Revokes viewers.
     pub revocations: Revocations,
     /// The regions.

@@ -1,6 +1,6 @@
 //! `/v1/key-pairs/rotations`: start, list, read and cancel rotations.
 //!
-//! A request records the rotation and wakes the rotator, which takes the steps; no handler waits for a
+//! A request records the rotation and wakes the manager, which takes the steps; no handler waits for a
 //! step.
 
 use axum::{
@@ -21,7 +21,7 @@ use crate::{
     api::rotation::{RotationBody, RotationsBody, StartRotationRequest},
     keys::{
         keyring::{RotationId, RotationMode},
-        lifecycle::requests::{Begin, Begun},
+        rotation::{Begin, Begun},
     },
 };
 
@@ -60,7 +60,7 @@ pub async fn start_rotation(
         }
         recorded?;
     }
-    let rotation = keys.rotator.rotation(begun.id()).await?;
+    let rotation = keys.manager.rotation(begun.id()).await?;
     Ok(no_store(json_with(StatusCode::ACCEPTED, &RotationBody::from(rotation))))
 }
 
@@ -80,7 +80,7 @@ pub async fn list_rotations(
     query.finish()?;
     let mut rotations = Vec::new();
     for keys in regions {
-        let of_region = keys.rotator.rotations().await?;
+        let of_region = keys.manager.rotations().await?;
         rotations.extend(of_region.into_iter().map(RotationBody::from));
     }
     Ok(no_store(json(&RotationsBody { rotations })))

@@ -7,9 +7,9 @@ use pkcs8::EncodePublicKey;
 use crate::{
     ivs::arn::{AccountId, ChannelArn, PlaybackKeyArn, Region},
     keys::{
-        inventory::ListedPair,
         keyring::{KeyState, KeyVersion, Keyring},
         material::{Fingerprint, KeyMaterialError, PublicKey},
+        rotation::ListedPair,
     },
 };
 

@@ -106,7 +106,7 @@ impl Form for ChannelArn {
 struct CallTimeout;
 
 impl CallTimeout {
-    /// Three attempts of a call must end within the part of a claim that is kept for it (`keys::operations`);
+    /// Three attempts of a call must end within the part of a claim that is kept for it (`keys::rotation`);
     /// otherwise two processes would import one key.
     const LONGEST: Duration = Duration::from_secs(10);
 }

@@ -5,10 +5,9 @@
 //! - [`store`]: where keyrings are kept; loads, and replaces by compare-and-swap
 //! - [`copy`]: from one store into another
 //! - [`signing`]: the active key, parsed, and how long it may be used without reading the keyring again
-//! - [`inventory`]: the keyring beside what IVS lists
-//! - [`survey`]: what a listing says about a keyring
-//! - [`operations`]: what people do: generate, import, delete, ask for a rotation
-//! - [`lifecycle`]: what is to be done next, as a pure plan; [`rotator`]: doing it
+//! - [`service`]: the calls to IVS that key pairs need
+//! - [`rotation`]: what to do next, as a pure plan, and the manager that carries it out and has one
+//!   method per use case: generate, import, rotate, cancel, roll back, release, delete, list
 //! - [`finding`]: the table of what readiness, `keys status` and `keys doctor` report
 //! - [`doctor`]: what is wrong with a region's keys, and what to do about it
 //!
@@ -18,16 +17,12 @@
 pub mod copy;
 pub mod doctor;
 pub mod finding;
-pub mod inventory;
 pub mod keyring;
-pub mod lifecycle;
 pub mod material;
-pub mod operations;
-pub mod rotator;
+pub mod rotation;
 pub mod service;
 mod settings;
 pub mod signing;
 pub mod store;
-pub mod survey;
 
 pub use self::settings::{Heal, KeyStore, RotationSettings, Settings};

@@ -1,8 +1,7 @@
 //! The four calls to IVS that key pairs need, as a trait.
 //!
-//! [`RegionalIvs`] is what implements it. It is a trait for the sake of one test: the
-//! simulation of rotations runs hours of several processes under paused time, against a model of IVS
-//! that loses answers and shows old lists. Everything else speaks to the emulator over loopback.
+//! [`RegionalIvs`] implements it, and so does the model of IVS in the simulation of rotations, which runs
+//! hours of several processes under paused time and loses answers. All other tests use the emulator.
 
 use std::{collections::BTreeMap, fmt, pin::Pin, time::Duration};
 
@@ -14,6 +13,41 @@ use crate::{
         arn::{PlaybackKeyArn, Region},
     },
 };
+
+/// How many playback key pairs IVS allows per region (Service Quotas; not adjustable).
+pub const KEY_PAIR_QUOTA: usize = 3;
+
+/// A pair as messages name it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PairName {
+    /// Its ARN.
+    pub arn: PlaybackKeyArn,
+    /// Its name in IVS.
+    pub name: String,
+}
+
+impl PairName {
+    pub(in crate::keys) fn of(pair: &KeyPairSummary) -> Self {
+        Self { arn: pair.arn.clone(), name: pair.name.clone() }
+    }
+}
+
+/// Pairs as messages list them.
+pub(in crate::keys) struct Names<'a>(pub(in crate::keys) &'a [PairName]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, pair) in self.0.iter().enumerate() {
+            let comma = if position > 0 { ", " } else { "" };
+            write!(f, "{comma}{}", pair.arn)?;
+            // IVS's pattern for names allows nothing that could confuse a terminal.
+            if !pair.name.is_empty() {
+                write!(f, " ({})", pair.name)?;
+            }
+        }
+        Ok(())
+    }
+}
 
 /// What the methods of [`KeyPairService`] return.
 pub type ServiceFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, IvsError>> + Send + 'a>>;
@@ -40,10 +74,10 @@ pub trait KeyPairService: fmt::Debug + Send + Sync {
     /// `DeletePlaybackKeyPair`
     fn delete<'a>(&'a self, arn: &'a PlaybackKeyArn) -> ServiceFuture<'a, ()>;
 
-    /// What IVS's clock says at `now`, or up to a second less; `None` before its first answer.
+    /// Returns the time of IVS's clock at `now`, or up to a second less; `None` before its first answer.
     fn time(&self, now: Moment) -> Option<Timestamp>;
 
-    /// How far our wall clock is from IVS's at `now` at least; `None` before its first answer.
+    /// Returns how far our wall clock differs from IVS's at `now` at least; `None` before its first answer.
     fn skew(&self, now: Moment) -> Option<Duration>;
 }
 

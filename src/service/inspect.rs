@@ -4,7 +4,9 @@
 //! for a channel once per second, whoever asks. What it does not answer in time stays unknown, and the
 //! inspection says so.
 
-use std::{fmt::Display, num::NonZeroUsize, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeMap, fmt::Display, num::NonZeroUsize, sync::Arc, thread, time::Duration,
+};
 
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
@@ -21,7 +23,7 @@ use crate::{
         arn::{AccountId, ChannelArn, Region},
     },
     keys::{
-        inventory::{Inventory, REFRESH_PAUSE},
+        rotation::{KeyManager, REFRESH_PAUSE},
         signing::SigningKeys,
     },
 };
@@ -35,7 +37,7 @@ pub struct Inspections {
     clock: Clock,
     channels: Arc<Channels>,
     keys: Arc<SigningKeys>,
-    inventory: Arc<Inventory>,
+    key_managers: BTreeMap<Region, Arc<KeyManager>>,
     ivs: IvsRegions,
     patience: Duration,
     /// How many inspections may be computed at a time: on half of the processors, since each costs as much as
@@ -60,7 +62,7 @@ impl Inspections {
     pub fn new(
         clock: Clock,
         channels: Arc<Channels>,
-        inventory: Arc<Inventory>,
+        key_managers: BTreeMap<Region, Arc<KeyManager>>,
         request_timeout: Duration,
     ) -> Self {
         let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -69,7 +71,7 @@ impl Inspections {
             keys: Arc::clone(&channels.keys),
             ivs: channels.ivs.clone(),
             channels,
-            inventory,
+            key_managers,
             patience: PATIENCE.min(request_timeout / 2),
             turns: Arc::new(Semaphore::new(processors.div_ceil(2))),
         }
@@ -172,7 +174,7 @@ impl Inspections {
         for (region, read, asked) in join_all(regions).await {
             troubles.extend(read.err());
             let keyring = self.keys.keyring(region);
-            let listed = self.inventory.listed(region);
+            let listed = self.key_managers.get(region).and_then(|keys| keys.listed());
             match asked {
                 None => ring.add_region(keyring.as_deref(), listed.as_deref()),
                 Some(Ok(())) => {
@@ -205,8 +207,9 @@ impl Inspections {
 
     /// Asks IVS for its key pairs.
     async fn list_pairs(&self, region: &Region) -> Result<(), String> {
+        let Some(keys) = self.key_managers.get(region) else { return Ok(()) };
         let what = format!("the key pairs of {region} in Amazon IVS are not known");
-        self.in_time(&what, self.inventory.refresh(region)).await
+        self.in_time(&what, keys.refresh_key_pairs()).await
     }
 
     /// Returns the account of the key pairs that IVS lists.

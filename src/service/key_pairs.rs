@@ -19,13 +19,12 @@ use crate::{
         arn::{PlaybackKeyArn, Region},
     },
     keys::{
-        inventory::{Inventory, KeyPairView},
         keyring::{IdempotencyRecord, RotationId, RotationMode},
         material::PublicKey,
-        operations::{
-            GenerateKey, ImportPrivateKey, ImportPublicKey, KeyOperations, Label, OperationError,
+        rotation::{
+            GenerateKey, ImportPrivateKey, ImportPublicKey, KeyManager, KeyPairView, Label,
+            OperationError, Refusal,
         },
-        rotator::Rotator,
         store::StoreError,
     },
     prose::sentence,
@@ -39,10 +38,8 @@ pub struct KeyPairs(Vec<RegionKeys>);
 /// The key pairs and rotations of one region. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RegionKeys {
-    /// Carries out rotations and repairs.
-    pub rotator: Arc<Rotator>,
-    /// What the keyring and IVS contain.
-    pub inventory: Arc<Inventory>,
+    /// Manages the keys.
+    pub manager: Arc<KeyManager>,
     /// Where changes are recorded.
     pub audit: AuditLog,
     /// The time of the records.
@@ -225,15 +222,15 @@ impl KeyPairs {
         idempotency: Option<IdempotencyRecord>,
     ) -> Result<KeyPairView, KeyPairError> {
         self.refuse_reused_elsewhere(keys, idempotency.as_ref()).await?;
-        let operations = Arc::clone(keys.operations());
+        let manager = Arc::clone(&keys.manager);
         keys.change(actor, async move {
             let NewKeyPair { label, public_key } = new;
             let (event, pair) = if let Some(key) = public_key {
                 let request = ImportPublicKey { key, label, idempotency };
-                ("key_pair_imported", operations.import_public_key(request).await?)
+                ("key_pair_imported", manager.import_public_key(request).await?)
             } else {
                 let request = GenerateKey { label, idempotency };
-                ("key_pair_created", operations.generate(request).await?)
+                ("key_pair_created", manager.generate(request).await?)
             };
             Ok((Change::of_pair(event, &pair), pair))
         })
@@ -249,11 +246,11 @@ impl KeyPairs {
     ) -> Result<(), OperationError> {
         let Some(request) = request else { return Ok(()) };
         for keys in self.0.iter().filter(|keys| keys.region() != here.region()) {
-            match keys.operations().asked_before(request).await {
+            match keys.manager.asked_before(request).await {
                 Ok(None) => {}
                 // The body names the region unless there is only one.
-                Ok(Some(_)) | Err(OperationError::IdempotencyKeyReused) => {
-                    return Err(OperationError::IdempotencyKeyReused);
+                Ok(Some(_)) | Err(OperationError::Refused(Refusal::IdempotencyKeyReused)) => {
+                    return Err(OperationError::Refused(Refusal::IdempotencyKeyReused));
                 }
                 Err(error) => {
                     tracing::info!(event = "idempotency_unchecked", %error, "keyring not checked");
@@ -275,17 +272,12 @@ impl From<Vec<Listing>> for KeyPairsBody {
 impl RegionKeys {
     /// Returns the region.
     pub fn region(&self) -> &Region {
-        self.rotator.region()
-    }
-
-    /// Returns the operations on the region's keys.
-    pub fn operations(&self) -> &Arc<KeyOperations> {
-        self.rotator.operations()
+        self.manager.region()
     }
 
     /// Returns the key pairs as of the last listing of IVS.
     pub fn known(&self) -> Listing {
-        let (key_pairs, checked_at) = self.inventory.key_pairs(self.region());
+        let (key_pairs, checked_at) = self.manager.key_pairs();
         Listing { key_pairs, checked_at, failure: None }
     }
 
@@ -295,7 +287,7 @@ impl RegionKeys {
         if !refresh && known.checked_at.is_some() {
             return known;
         }
-        let failure = self.inventory.refresh(self.region()).await.err();
+        let failure = self.manager.refresh_key_pairs().await.err();
         Listing { failure, ..self.known() }
     }
 
@@ -309,9 +301,9 @@ impl RegionKeys {
         actor: &Actor,
         request: ImportPrivateKey,
     ) -> Result<KeyPairView, KeyPairError> {
-        let operations = Arc::clone(self.operations());
+        let manager = Arc::clone(&self.manager);
         self.change(actor, async move {
-            let pair = operations.import_private_key(request).await?;
+            let pair = manager.import_private_key(request).await?;
             Ok((Change::of_pair("key_pair_imported", &pair), pair))
         })
         .await
@@ -328,9 +320,9 @@ impl RegionKeys {
         arn: PlaybackKeyArn,
         force: bool,
     ) -> Result<(), KeyPairError> {
-        let operations = Arc::clone(self.operations());
+        let manager = Arc::clone(&self.manager);
         self.change(actor, async move {
-            operations.delete(arn.clone(), force).await?;
+            manager.delete(arn.clone(), force).await?;
             Ok((Change { event: "key_pair_deleted", arn: Some(arn), ..Change::default() }, ()))
         })
         .await
@@ -360,7 +352,7 @@ impl RegionKeys {
             keys.record(&actor, &change).await.map_err(KeyPairError::Unrecorded)?;
             Ok(done)
         });
-        task.await.unwrap_or_else(|_| Err(OperationError::BrokenOff.into()))
+        task.await.unwrap_or_else(|_| Err(OperationError::Interrupted.into()))
     }
 
     /// Records a change that was made.
@@ -402,29 +394,31 @@ impl From<OperationError> for Error {
         let detail = sentence(&error.to_string());
         match &error {
             OperationError::NotManaged => Self::new(ProblemType::Forbidden, detail),
-            OperationError::RotationInProgress { id } => {
+            OperationError::Refused(Refusal::RotationInProgress { id }) => {
                 Self::new(ProblemType::RotationInProgress, detail).rotation(id.clone())
             }
-            OperationError::RotationNotFound => Self::new(ProblemType::RotationNotFound, detail),
-            OperationError::NotCancellable { .. }
-            | OperationError::NothingToRollBack { .. }
-            | OperationError::NotAdopted { .. }
-            | OperationError::InUse { .. }
-            | OperationError::Deleted => Self::new(ProblemType::KeyPairInUse, detail),
-            OperationError::Claimed { .. } | OperationError::Contended => {
+            OperationError::Refused(Refusal::RotationNotFound) => Self::new(ProblemType::RotationNotFound, detail),
+            OperationError::Refused(
+                Refusal::NotCancellable { .. }
+                | Refusal::NothingToRollBack { .. }
+                | Refusal::NotAdopted { .. }
+                | Refusal::InUse { .. }
+                | Refusal::Deleted,
+            ) => Self::new(ProblemType::KeyPairInUse, detail),
+            OperationError::Refused(Refusal::Claimed { .. }) | OperationError::Contended => {
                 Self::new(ProblemType::KeyPairInUse, detail).retry_after(RETRY_AFTER)
             }
-            OperationError::Quota { .. } => Self::new(ProblemType::KeyPairQuota, detail),
-            OperationError::OtherRegion { .. } => Self::invalid_member("/keyPair", detail),
-            OperationError::Compromised | OperationError::KeyMaterial(_) => {
+            OperationError::Refused(Refusal::Quota { .. }) => Self::new(ProblemType::KeyPairQuota, detail),
+            OperationError::Refused(Refusal::OtherRegion { .. }) => Self::invalid_member("/keyPair", detail),
+            OperationError::Refused(Refusal::Compromised) | OperationError::KeyMaterial(_) => {
                 Self::invalid_member("/publicKeyMaterial", detail)
             }
-            OperationError::NotFound { .. } => Self::new(ProblemType::KeyPairNotFound, detail),
-            OperationError::IdempotencyKeyReused => {
+            OperationError::Refused(Refusal::NotFound { .. }) => Self::new(ProblemType::KeyPairNotFound, detail),
+            OperationError::Refused(Refusal::IdempotencyKeyReused) => {
                 Self::new(ProblemType::IdempotencyKeyReused, detail)
             }
             OperationError::Ivs(ivs) => ivs_failed(ivs.clone()),
-            OperationError::LostKeyring { .. } | OperationError::LostPairs { .. } => Self::new(
+            OperationError::Refused(Refusal::LostKeyring { .. }) => Self::new(
                 ProblemType::KeyPairInUse,
                 "Amazon IVS has key pairs that this program imported and whose private keys are not \
                  in its store; `keys rotate` on the service's machine names them and the ways out.",
@@ -438,10 +432,9 @@ impl From<OperationError> for Error {
             .caused_by(error),
             // Their error messages name files and accounts, which are for the log. The store's own defects
             // come before its failures.
-            OperationError::OtherAccount { .. }
-            | OperationError::Unsafe(_)
+            OperationError::Refused(Refusal::OtherAccount { .. } | Refusal::Unsafe(_))
             | OperationError::FingerprintMismatch { .. }
-            | OperationError::BrokenOff
+            | OperationError::Interrupted
             | OperationError::Store(
                 StoreError::Unsound(_) | StoreError::Discontinuous(_) | StoreError::Encoding(_),
             ) => Self::internal(error),

@@ -8,11 +8,7 @@ use crate::{
     ivs::arn::PlaybackKeyArn,
     keys::{
         keyring::{RotationId, RotationMode},
-        lifecycle::{
-            requests::{Begin, Begun},
-            view::RotationView,
-        },
-        operations::OperationError,
+        rotation::{Begin, Begun, OperationError, Refusal, view::RotationView},
     },
 };
 
@@ -26,12 +22,12 @@ impl KeyPairs {
         &self,
         id: &str,
     ) -> Result<(&RegionKeys, RotationView), OperationError> {
-        let mut failure = OperationError::RotationNotFound;
+        let mut failure = OperationError::Refused(Refusal::RotationNotFound);
         if let Ok(id) = id.parse::<RotationId>() {
             for keys in self.regions() {
-                match keys.rotator.rotation(&id).await {
+                match keys.manager.rotation(&id).await {
                     Ok(rotation) => return Ok((keys, rotation)),
-                    Err(OperationError::RotationNotFound) => {}
+                    Err(OperationError::Refused(Refusal::RotationNotFound)) => {}
                     Err(error) => failure = error,
                 }
             }
@@ -58,17 +54,17 @@ impl KeyPairs {
         }
         let (tasks, keys, actor) = (keys.tasks.clone(), keys.clone(), actor.clone());
         let started = tasks.spawn(async move {
-            let begun = keys.operations().begin_rotation(request).await?;
+            let begun = keys.manager.begin_rotation(request).await?;
             if matches!(begun, Begun::UnderWay(_)) && mode == RotationMode::Graceful {
                 return Ok((begun, Ok(())));
             }
-            keys.rotator.wake();
+            keys.manager.wake();
             let (rotation, mode) = (Some(begun.id().clone()), Some(mode));
             let change = Change { event: "rotation_started", rotation, mode, ..Change::default() };
             let recorded = keys.record(&actor, &change).await;
             Ok::<_, OperationError>((begun, recorded))
         });
-        started.await.unwrap_or(Err(OperationError::BrokenOff)).map_err(KeyPairError::from)
+        started.await.unwrap_or(Err(OperationError::Interrupted)).map_err(KeyPairError::from)
     }
 }
 
@@ -83,17 +79,17 @@ impl RegionKeys {
         actor: &Actor,
         id: RotationId,
     ) -> Result<RotationView, KeyPairError> {
-        let rotator = Arc::clone(&self.rotator);
+        let manager = Arc::clone(&self.manager);
         let cancelled = id.clone();
         self.change(actor, async move {
-            rotator.operations().cancel_rotation(id.clone()).await?;
-            rotator.wake();
+            manager.cancel_rotation(id.clone()).await?;
+            manager.wake();
             let change =
                 Change { event: "rotation_cancelled", rotation: Some(id), ..Change::default() };
             Ok((change, ()))
         })
         .await?;
-        Ok(self.rotator.rotation(&cancelled).await?)
+        Ok(self.manager.rotation(&cancelled).await?)
     }
 
     /// Returns signing to the key that signed before the last rotation, by a new rotation, whose id it returns.
@@ -106,9 +102,9 @@ impl RegionKeys {
         actor: &Actor,
         requested_by: String,
     ) -> Result<RotationId, KeyPairError> {
-        let operations = Arc::clone(self.operations());
+        let manager = Arc::clone(&self.manager);
         self.change(actor, async move {
-            let id = operations.roll_back(requested_by).await?;
+            let id = manager.roll_back(requested_by).await?;
             let rotation = Some(id.clone());
             Ok((Change { event: "rotation_rolled_back", rotation, ..Change::default() }, id))
         })
@@ -121,9 +117,9 @@ impl RegionKeys {
     ///
     /// See [`KeyPairError`].
     pub async fn release(&self, actor: &Actor, arn: PlaybackKeyArn) -> Result<(), KeyPairError> {
-        let operations = Arc::clone(self.operations());
+        let manager = Arc::clone(&self.manager);
         self.change(actor, async move {
-            operations.release(arn.clone()).await?;
+            manager.release(arn.clone()).await?;
             Ok((Change { event: "key_pair_released", arn: Some(arn), ..Change::default() }, ()))
         })
         .await

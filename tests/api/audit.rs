@@ -241,8 +241,8 @@ async fn changes_of_key_pairs_and_rotations_name_their_client_and_request() {
         (&json!("rotation_started"), &json!("graceful"))
     );
     assert_eq!(record["rotationId"], rotation["id"]);
-    // What the rotator does by itself, from the first key on.
-    app.app.api().rotators.values().next().unwrap().look().await;
+    // What the manager does by itself, from the first key on.
+    app.app.api().key_managers.values().next().unwrap().reconcile().await;
     app.app.api().audit.flush(std::time::Duration::from_mins(1)).await;
     let steps: Vec<_> =
         file.records().into_iter().filter(|record| record["event"] == "rotation_step").collect();

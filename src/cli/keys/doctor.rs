@@ -61,9 +61,8 @@ impl Context<'_> {
     fn make_doctor(&self, account: Option<&AccountId>) -> Doctor {
         let api = self.app.api();
         Doctor {
-            rotator: Arc::clone(&self.keys.rotator),
+            manager: Arc::clone(&self.keys.manager),
             signing_keys: Arc::clone(&api.keys),
-            inventory: Arc::clone(&self.keys.inventory),
             ivs: api.ivs.clone(),
             clock: api.clock.clone(),
             setup: Setup {

@@ -24,7 +24,7 @@ use crate::{
     ivs::arn::{AccountId, PlaybackKeyArn, Region},
     keys::{
         keyring::{KeyVersion, Keyring, RotationId},
-        operations::OperationError,
+        rotation::OperationError,
     },
     service::key_pairs::RegionKeys,
 };
@@ -130,7 +130,7 @@ pub(super) async fn run(global: &Global, command: KeysCommand) -> Result<(), Fai
         KeysCommand::Release { arn } => only()?.release(&arn).await,
         KeysCommand::Copy(args) => only()?.copy(&args).await,
     };
-    // The steps that the rotator took.
+    // The steps that the manager took.
     app.api().audit.settle().await;
     outcome
 }

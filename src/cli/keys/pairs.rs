@@ -18,9 +18,8 @@ use crate::{
     },
     ivs::arn::PlaybackKeyArn,
     keys::{
-        inventory::{KeyPairState, KeyPairView},
         material::{KeyMaterialError, PrivateKey, PublicKey},
-        operations::{ImportPrivateKey, Label},
+        rotation::{ImportPrivateKey, KeyPairState, KeyPairView, Label},
     },
     service::key_pairs::{Listing, NewKeyPair},
 };

@@ -13,12 +13,10 @@ use crate::{
     ivs::arn::PlaybackKeyArn,
     keys::{
         keyring::{KeyState, Keyring, RotationId, RotationMode},
-        lifecycle::{
-            requests::{Begin, Begun},
+        rotation::{
+            Begin, Begun, Goal, OperationError, Refusal, Report,
             view::{NextStep, Phase, RotationView},
         },
-        operations::OperationError,
-        rotator::{Goal, Report},
     },
     service::key_pairs::KeyPairError,
 };
@@ -123,7 +121,9 @@ impl Context<'_> {
         self.require_management()?;
         let why = match due(self.keyring().await?.as_deref(), limit, self.now()) {
             Due::Start => match self.start(args).await {
-                Err(KeyPairError::Operation(OperationError::RotationInProgress { .. })) => {
+                Err(KeyPairError::Operation(OperationError::Refused(
+                    Refusal::RotationInProgress { .. },
+                ))) => {
                     "the key before the active one still drains, and IVS has no slot for another"
                         .to_owned()
                 }
@@ -169,14 +169,14 @@ impl Context<'_> {
 
     /// No rotation starts, but an old pair whose time has come is deleted: perhaps no other process does.
     async fn take_due_steps(&self) -> Result<(), Failure> {
-        let look = self.keys.rotator.look().await;
+        let look = self.keys.manager.reconcile().await;
         if let Some(failure) = look.failure {
             return Err(failure.into());
         }
         if look.steps > 0 {
             note(&format!("Steps that were due: {}.", look.steps));
         }
-        match self.keys.rotator.rotations().await?.into_iter().next() {
+        match self.keys.manager.rotations().await?.into_iter().next() {
             Some(last) => self.print(&last.into()),
             None if self.global.json() => output::json(&Value::Null),
             None => Ok(()),
@@ -184,8 +184,8 @@ impl Context<'_> {
     }
 
     async fn detach(&self, id: &RotationId) -> Result<(), Failure> {
-        self.keys.operations().leave_rotation(id.clone()).await?;
-        let rotation = self.keys.rotator.rotation(id).await?;
+        self.keys.manager.leave_rotation(id.clone()).await?;
+        let rotation = self.keys.manager.rotation(id).await?;
         note(
             "A process that manages these keys completes the rotation: `serve` with keys.manage = true \
              within rotation.reconcile_every, or the next `keys rotate`.",
@@ -198,7 +198,7 @@ impl Context<'_> {
         let mut progress = Progress::default();
         let mut last: Option<RotationView> = None;
         let (send, mut changes) = tokio::sync::mpsc::unbounded_channel();
-        let mut drive = pin!(self.keys.rotator.drive(id, goal, |rotation| {
+        let mut drive = pin!(self.keys.manager.drive(id, goal, |rotation| {
             // Its receiver lives as long as this future.
             let _ = send.send(rotation.clone());
         }));
@@ -207,7 +207,7 @@ impl Context<'_> {
                 biased;
                 Some(rotation) = changes.recv() => {
                     progress.line(&stage(&rotation, self.now()));
-                    let stuck = needs_help(&rotation, goal, &self.keys.rotator.report()).map(str::to_owned);
+                    let stuck = needs_help(&rotation, goal, &self.keys.manager.report()).map(str::to_owned);
                     last = Some(rotation);
                     if let Some(stuck) = stuck {
                         break stuck;
@@ -288,11 +288,11 @@ impl Context<'_> {
     /// Takes the steps that a change made due, and prints the rotation.
     async fn finish(&self, id: &RotationId) -> Result<(), Failure> {
         self.try_steps().await;
-        self.print(&self.keys.rotator.rotation(id).await?.into())
+        self.print(&self.keys.manager.rotation(id).await?.into())
     }
 
     async fn try_steps(&self) {
-        if let Some(failure) = self.keys.rotator.look().await.failure {
+        if let Some(failure) = self.keys.manager.reconcile().await.failure {
             note(&format!("{failure}; the next process that manages these keys does the rest."));
         }
     }

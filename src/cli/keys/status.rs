@@ -8,7 +8,7 @@ use crate::{
     cli::output::{self, span},
     clock::Timestamp,
     ivs::arn::{AccountId, PlaybackKeyArn, Region},
-    keys::{finding::FindingCode, inventory::KeyPairState},
+    keys::{finding::FindingCode, rotation::KeyPairState},
     service::key_pairs::Listing,
 };
 
@@ -60,8 +60,8 @@ impl Context<'_> {
     async fn status(&self) -> Result<Status, Failure> {
         let keyring = self.keyring().await?;
         // The report says why it failed.
-        let was_compared = self.keys.rotator.look().await.failure.is_none();
-        let rotations = self.keys.rotator.rotations().await?;
+        let was_compared = self.keys.manager.reconcile().await.failure.is_none();
+        let rotations = self.keys.manager.rotations().await?;
         let Listing { key_pairs, checked_at, .. } = self.keys.known();
         // A pair that IVS lacks is called missing, and still signs for a while.
         let active = keyring.as_ref().and_then(|keyring| keyring.active());
@@ -72,7 +72,7 @@ impl Context<'_> {
         let activated_at = active.as_ref().and_then(|pair| pair.activated_at);
         let arns = key_pairs.iter().filter_map(|pair| pair.arn.as_ref());
         let shared = arns.filter(|arn| is_shared(keyring.as_deref(), Some(arn))).cloned().collect();
-        let report = self.keys.rotator.report();
+        let report = self.keys.manager.report();
         let findings = report.all().map(|finding| FindingBody {
             code: finding.code,
             detail: finding.detail.clone(),

@@ -11,16 +11,14 @@ use crate::{
     ivs::arn::PlaybackKeyArn,
     keys::{
         finding::{Finding, FindingCode, Severity},
-        inventory::{KeyPairState, KeyPairView},
         keyring::Keyring,
-        lifecycle::{
-            self, Policy, Wait,
+        rotation::{
+            self, KeyPairState, KeyPairView, Policy, Report, Wait,
             view::{NextStep, Phase, RotationView},
         },
-        rotator::Report,
+        service::KEY_PAIR_QUOTA,
         signing::{NoSigner, RefreshError},
         store::StoreError,
-        survey::KEY_PAIR_QUOTA,
     },
 };
 
@@ -238,7 +236,7 @@ fn clock(facts: &Facts<'_>) -> Option<Finding> {
         .keyring
         .as_ref()
         .map_or(facts.policy.limits.drain_margin, |keyring| keyring.drain_margin);
-    if skew > lifecycle::drain::skew_limit(drain_margin) {
+    if skew > rotation::drain::skew_limit(drain_margin) {
         return Some(Finding::clock_skew(skew));
     }
     if skew <= SKEW_WARNING {

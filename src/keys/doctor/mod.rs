@@ -14,9 +14,8 @@ use serde::Serialize;
 
 use super::{
     finding::{Finding, FindingCode, Severity},
-    inventory::{Inventory, KeyPairState},
     keyring::Limits,
-    rotator::Rotator,
+    rotation::{KeyManager, KeyPairState},
     signing::SigningKeys,
 };
 use crate::{
@@ -27,10 +26,10 @@ use crate::{
 use self::{checks::Facts, permissions::Reads};
 pub use permissions::{Answer, Permission};
 
-/// How a process of the examined configuration is set up, beyond what its rotator knows.
+/// How a process of the examined configuration is set up, beyond what its manager knows.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// `keys.manage`, whatever the rotator may do.
+    /// `keys.manage`, whatever the manager may do.
     pub manage: bool,
     /// What the keyring must record before such a process signs.
     pub limits: Limits,
@@ -46,11 +45,9 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct Doctor {
     /// Compares keyring and IVS; it may not manage keys.
-    pub rotator: Arc<Rotator>,
+    pub manager: Arc<KeyManager>,
     /// Reads the keyring.
     pub signing_keys: Arc<SigningKeys>,
-    /// Knows what IVS has.
-    pub inventory: Arc<Inventory>,
     /// IVS, and whose the credentials are.
     pub ivs: IvsRegions,
     /// The time.
@@ -79,29 +76,28 @@ impl Examination {
 impl Doctor {
     /// Looks at everything; with `simulate`, IAM is asked what nothing else tells of permissions.
     pub async fn examine(&self, simulate: bool) -> Examination {
-        let region = self.rotator.region();
+        let region = self.manager.region();
         let read = self.signing_keys.refresh(region).await;
         // Now, since what was read may be too old after all that follows.
         let signer = self.signing_keys.status(region).signer.map(|signer| signer.arn().clone());
-        // What fails here is in the report. A look lists what IVS has; one that failed may have failed
-        // before.
-        let looked = self.rotator.look().await;
-        let listed = match looked.failure {
+        // A failure is in the report. A reconciliation lists what IVS has, unless it failed before that.
+        let reconciled = self.manager.reconcile().await;
+        let listed = match reconciled.failure {
             None => Ok(()),
-            Some(_) => self.inventory.refresh(region).await,
+            Some(_) => self.manager.refresh_key_pairs().await,
         };
-        let rotations = self.rotator.rotations().await.unwrap_or_default();
+        let rotations = self.manager.rotations().await.unwrap_or_default();
         let account = self.ivs.account().await.ok().map(|account| account.to_string());
         let regional = self.ivs.region(region);
-        let (pairs, checked_at) = self.inventory.key_pairs(region);
+        let (pairs, checked_at) = self.manager.key_pairs();
         let now = Moment::of(&self.clock);
         let facts = Facts {
             setup: &self.setup,
-            policy: self.rotator.operations().policy(),
+            policy: self.manager.policy(),
             read,
             keyring: self.signing_keys.keyring(region),
             signer,
-            report: self.rotator.report(),
+            report: self.manager.report(),
             rotations: &rotations,
             pairs: &pairs,
             was_listed: checked_at.is_some(),

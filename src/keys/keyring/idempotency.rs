@@ -1,4 +1,4 @@
-//! Requests that may come again: what each of them brought about, by hashes alone.
+//! Requests that may be repeated, and what each of them did; only their hashes are kept.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,18 +8,18 @@ use super::{Keyring, RotationId, VersionId};
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct IdempotencyRecord {
-    /// Of the value of the header `Idempotency-Key`, together with who sent it.
+    /// The hash of the header `Idempotency-Key` and of the client that sent it.
     pub key_hash: String,
-    /// Of what is asked for, by which another request under the same key is told.
+    /// The hash of the request, which distinguishes another request with the same key.
     pub request_hash: String,
 }
 
-/// What a request brought about.
+/// What a request did.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Asked {
-    /// A key.
+    /// It added a key.
     Version(VersionId),
-    /// A rotation.
+    /// It began a rotation.
     Rotation(RotationId),
 }
 
@@ -28,11 +28,11 @@ pub enum Asked {
 pub struct KeyReused;
 
 impl Keyring {
-    /// What `request` brought about when it came before, for as long as that is in the keyring.
+    /// Returns what `request` did when it came before, for as long as that is in the keyring.
     ///
     /// # Errors
     ///
-    /// Its key belongs to another request.
+    /// The key belongs to another request.
     pub fn asked_before(&self, request: &IdempotencyRecord) -> Result<Option<Asked>, KeyReused> {
         let of_versions = self.present().filter_map(|version| {
             let it = version.idempotency.as_ref()?;
@@ -47,6 +47,38 @@ impl Keyring {
             None => Ok(None),
             Some((_, asked, brought)) if *asked == request.request_hash => Ok(Some(brought)),
             Some(_) => Err(KeyReused),
+        }
+    }
+
+    /// Returns the version that the same request added before, for as long as that is in the keyring.
+    ///
+    /// # Errors
+    ///
+    /// The key belongs to another request.
+    pub fn version_of_request(
+        &self,
+        request: Option<&IdempotencyRecord>,
+    ) -> Result<Option<VersionId>, KeyReused> {
+        match request.map(|request| self.asked_before(request)).transpose()?.flatten() {
+            None => Ok(None),
+            Some(Asked::Version(version)) => Ok(Some(version)),
+            Some(Asked::Rotation(_)) => Err(KeyReused),
+        }
+    }
+
+    /// Returns the rotation that the same request began before, for as long as that is in the keyring.
+    ///
+    /// # Errors
+    ///
+    /// The key belongs to another request.
+    pub fn rotation_of_request(
+        &self,
+        request: Option<&IdempotencyRecord>,
+    ) -> Result<Option<RotationId>, KeyReused> {
+        match request.map(|request| self.asked_before(request)).transpose()?.flatten() {
+            None => Ok(None),
+            Some(Asked::Rotation(rotation)) => Ok(Some(rotation)),
+            Some(Asked::Version(_)) => Err(KeyReused),
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Names that are random, so that no two deployments ever choose the same.
+//! Random ids, so that no two deployments ever choose the same.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
 use rand::CryptoRng;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A text is not an id of this program's making.
+/// A text is not an id.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("an id is a UUID in lower case with hyphens")]
 pub struct IdError;
@@ -14,19 +14,19 @@ macro_rules! random_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// A random UUID. It takes part in file names, so no other text is one.
+        /// A random UUID. It becomes part of file names, so no other text is accepted.
         #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// A new one.
+            /// Makes a new id.
             pub fn random(rng: &mut impl CryptoRng) -> Self {
                 let mut bytes = [0; 16];
                 rng.fill_bytes(&mut bytes);
                 Self(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string().into())
             }
 
-            /// The UUID.
+            /// Returns the UUID.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -36,7 +36,7 @@ macro_rules! random_id {
             type Err = IdError;
 
             fn from_str(text: &str) -> Result<Self, IdError> {
-                // The parser takes other forms, too; one form a name.
+                // The parser accepts other forms, too; an id has one form.
                 match uuid::Uuid::try_parse(text) {
                     Ok(uuid) if uuid.to_string() == text => Ok(Self(text.into())),
                     Ok(_) | Err(_) => Err(IdError),
@@ -66,21 +66,21 @@ macro_rules! random_id {
 }
 
 random_id!(
-    /// Names a version of a keyring: one key.
+    /// The id of a version of a keyring: one key.
     VersionId
 );
 random_id!(
-    /// Names a keyring.
+    /// The id of a keyring.
     KeyringId
 );
 random_id!(
-    /// Names a rotation.
+    /// The id of a rotation.
     RotationId
 );
 random_id!(
-    /// Names whoever changes IVS, for as long as it runs.
+    /// The id of a process that changes IVS, for as long as it runs.
     ///
-    /// A process makes itself one at its start. One that nobody else can run beside (such as
+    /// A process makes one at its start. A process that no other can run beside (such as
     /// `dev`, which locks its data folder) may keep its id across restarts; then it need not
     /// wait for its own claims to expire after a crash.
     DriverId

@@ -1,9 +1,8 @@
 //! The keyring of a region: which playback keys there are and what each is for.
 //!
-//! It is a value. Whoever changes it loads it from a [store](crate::keys::store), edits the copy and
-//! writes that back by compare-and-swap; stores refuse what breaks the [rules](Keyring::check) or
-//! could not [follow](Keyring::check_successor) from what they hold. So whatever a crash leaves
-//! behind was a valid keyring at some time.
+//! A keyring is a value. A change loads it from a [store](crate::keys::store), edits the copy and writes
+//! that back by compare-and-swap; stores refuse a keyring that breaks the [rules](Keyring::check) or cannot
+//! [follow](Keyring::check_successor) the stored one. So a crash always leaves a valid keyring.
 //!
 //! A keyring holds no secret: it says which versions have a private half, and the store keeps those
 //! [beside it](crate::keys::store::Stored).
@@ -42,8 +41,8 @@ pub const FORMAT_VERSION: u32 = 1;
 /// How many retired versions keep their public half, so that inspection can name a deleted key.
 pub const RETIRED_KEPT: usize = 10;
 
-/// How many versions that are not retired a keyring takes. IVS holds three pairs a region; what is
-/// beyond waits to be imported or was never answered for.
+/// How many versions that are not retired a keyring takes. IVS has three pairs per region; the others
+/// wait to be imported, or their import was never answered.
 pub const PRESENT_MAX: usize = 10;
 
 /// How many rotations are kept.
@@ -114,37 +113,37 @@ impl Keyring {
         }
     }
 
-    /// The version that signs.
+    /// Returns the version that signs.
     pub fn active(&self) -> Option<&KeyVersion> {
         self.keys.iter().find(|version| version.state == KeyState::Active)
     }
 
-    /// The version with this id.
+    /// Returns the version with this id.
     pub fn version(&self, id: &VersionId) -> Option<&KeyVersion> {
         self.keys.iter().find(|version| version.id == *id)
     }
 
-    /// The version with this id, to change it.
+    /// Returns the version with this id, to change it.
     pub fn version_mut(&mut self, id: &VersionId) -> Option<&mut KeyVersion> {
         self.keys.iter_mut().find(|version| version.id == *id)
     }
 
-    /// The version that is imported as this pair, unless it is retired.
+    /// Returns the version that is imported as this pair, unless it is retired.
     pub fn by_arn(&self, arn: &PlaybackKeyArn) -> Option<&KeyVersion> {
         self.present().find(|version| version.arn.as_ref() == Some(arn))
     }
 
-    /// The version with this public key, unless it is retired.
+    /// Returns the version with this public key, unless it is retired.
     pub fn by_public_key(&self, public_key: &PublicKey) -> Option<&KeyVersion> {
         self.present().find(|version| version.public_key == *public_key)
     }
 
-    /// All versions but the retired ones.
+    /// Returns all versions except the retired ones.
     pub fn present(&self) -> impl Iterator<Item = &KeyVersion> {
         self.keys.iter().filter(|version| version.state != KeyState::Retired)
     }
 
-    /// The tags of the pair that a version is imported as: its own, and those that find it again.
+    /// Returns the tags of the pair that a version is imported as: its own, and those by which it is found.
     pub fn pair_tags(&self, version: &KeyVersion) -> BTreeMap<String, String> {
         let mut tags = version.tags.clone();
         tags.insert(KEYRING_TAG.to_owned(), self.id.to_string());
@@ -160,15 +159,15 @@ impl Keyring {
 
     /// Whether another version may come in; see [`PRESENT_MAX`].
     pub fn has_room(&self) -> bool {
-        // One that retires without a pair is as good as gone: there is nothing to delete in IVS.
+        // A version that retires without a pair is as good as gone: IVS has nothing to delete.
         let lasting =
             |version: &&KeyVersion| version.state != KeyState::Retiring || version.arn.is_some();
         self.present().filter(lasting).count() < PRESENT_MAX
     }
 
-    /// Takes a version that IVS no longer has out of use: its private half and its tags are dropped,
-    /// its public half kept until [`RETIRED_KEPT`] younger ones are retired. Those that IVS never had
-    /// make room for it: no token was signed with them.
+    /// Retires a version that IVS no longer has: its private half and its tags are dropped, and its public
+    /// half is kept until [`RETIRED_KEPT`] younger ones are retired. Versions that IVS never had make room
+    /// for it: no token was signed with them.
     pub fn retire(&mut self, id: &VersionId, now: Timestamp) {
         if let Some(version) = self.version_mut(id) {
             version.state = KeyState::Retired;
@@ -190,8 +189,8 @@ impl Keyring {
         });
     }
 
-    /// Retires the versions that were to retire before IVS had them; a crash may have left one. Not
-    /// while one is claimed: IVS may be importing it.
+    /// Retires the retiring versions that IVS never had; a crash may have left one. A claimed one stays,
+    /// because IVS may be importing it.
     pub fn retire_unimported(&mut self, now: Timestamp) {
         let is_unimported = |version: &&KeyVersion| {
             version.state == KeyState::Retiring && version.arn.is_none() && version.claim.is_none()
@@ -208,22 +207,22 @@ impl Keyring {
         self.rotations.drain(..surplus);
     }
 
-    /// Takes down that AWS denied what a rotation needs to be done with the pair of this version.
-    /// Where that is known already, it stays in the words of whoever was denied it first.
-    pub fn note_denial(&mut self, id: &VersionId, words: &str) {
+    /// Records that AWS denied a call for the pair of this version which a rotation needs. The first
+    /// denial stays.
+    pub fn record_denial(&mut self, id: &VersionId, words: &str) {
         for rotation in self.rotations_that_wait_for(id) {
             rotation.error.get_or_insert_with(|| RotationFailure::denied(words));
         }
     }
 
-    /// It was done.
-    pub fn forget_denial(&mut self, id: &VersionId) {
+    /// Removes the record of a denial, because the call succeeded.
+    pub fn clear_denial(&mut self, id: &VersionId) {
         for rotation in self.rotations_that_wait_for(id) {
-            rotation.forget_denial();
+            rotation.clear_denial();
         }
     }
 
-    /// The rotations that go on when the pair of this version is imported, or deleted.
+    /// Returns the rotations that continue when the pair of this version is imported, or deleted.
     fn rotations_that_wait_for(&mut self, id: &VersionId) -> impl Iterator<Item = &mut Rotation> {
         let version = self.keys.iter().find(|version| version.id == *id);
         let is_ending = version.is_some_and(|it| it.state == KeyState::Retiring);

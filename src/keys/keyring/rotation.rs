@@ -10,14 +10,14 @@ use crate::clock::Timestamp;
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rotation {
-    /// Which rotation this is.
+    /// Its id.
     pub id: RotationId,
     /// How much time the old key is given.
     pub mode: RotationMode,
-    /// Of the value of the header `Idempotency-Key`, SHA-256 in hexadecimal.
+    /// The SHA-256 of the header `Idempotency-Key`, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key_hash: Option<String>,
-    /// Of the request body, SHA-256 in hexadecimal: another request under the same key is told by it.
+    /// The SHA-256 of the request body, in hexadecimal, which distinguishes another request with the same key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_hash: Option<String>,
     /// The client or command that asked.
@@ -27,21 +27,21 @@ pub struct Rotation {
     pub from: Option<VersionId>,
     /// The version that signs afterwards.
     pub to: VersionId,
-    /// `to` was made for this rotation, so that cancelling drops it.
+    /// `to` was made for this rotation, so cancelling it retires the key.
     #[serde(default)]
     pub made: bool,
-    /// When it was asked for.
+    /// When it was requested.
     pub started_at: Timestamp,
     /// When `to` began to sign.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activated_at: Option<Timestamp>,
-    /// When nothing was left to do.
+    /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<RotationOutcome>,
-    /// Why it failed, or why it does not go on.
+    /// Why it failed, or why it does not continue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<RotationFailure>,
 }
@@ -72,25 +72,25 @@ impl Rotation {
         }
     }
 
-    /// Whether there is something left to do.
+    /// Whether something is left to do.
     pub fn is_open(&self) -> bool {
         self.outcome.is_none()
     }
 
-    /// Whether the new key does not sign yet, and is to.
+    /// Whether the new key is going to sign, but does not yet.
     pub fn is_before_activation(&self) -> bool {
         self.is_open() && self.activated_at.is_none()
     }
 
     /// Ends it.
     pub fn finish(&mut self, outcome: RotationOutcome, now: Timestamp) {
-        self.forget_denial();
+        self.clear_denial();
         self.outcome = Some(outcome);
         self.finished_at = Some(now.floor_to_second());
     }
 
-    /// It does not wait any more for what AWS denied.
-    pub fn forget_denial(&mut self) {
+    /// Removes the record of a denial.
+    pub fn clear_denial(&mut self) {
         self.error.take_if(|error| error.words_of_denial().is_some());
     }
 }
@@ -122,9 +122,9 @@ impl RotationMode {
 pub enum RotationOutcome {
     /// The new key signs, and the old one is gone.
     Done,
-    /// Somebody stopped it before the new key signed.
+    /// It was cancelled before the new key signed.
     Cancelled,
-    /// It could not go on.
+    /// It could not continue.
     Failed,
 }
 

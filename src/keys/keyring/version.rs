@@ -26,7 +26,7 @@ pub const CLAIM_LIFETIME: Duration = Duration::from_mins(1);
 pub struct KeyVersion {
     /// Which version this is: the value of the tag [`VERSION_TAG`](super::VERSION_TAG).
     pub id: VersionId,
-    /// Where it stands in its life.
+    /// Its state.
     pub state: KeyState,
     /// How IVS names the public key; computed here, never taken from IVS.
     pub fingerprint: Fingerprint,
@@ -44,13 +44,13 @@ pub struct KeyVersion {
     /// Tags that the pair was asked to have, beside ours.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
-    /// Somebody brought the key: another signer may use it, too.
+    /// The key was imported, so another signer may use it, too.
     #[serde(default)]
     pub adopted: bool,
-    /// An adopted key that no other signer uses any more (`--exclusive`, `keys release`).
+    /// No other signer uses the adopted key (`--exclusive`, `keys release`).
     #[serde(default)]
     pub released: bool,
-    /// The longest lifetime of its tokens where that may be more than `maxTtl` says: those of an
+    /// The longest lifetime of its tokens, if that may exceed `maxTtl`: those of an
     /// adopted key's other signer, or those of the time before `maxTtl` fell. In seconds.
     #[serde(default, with = "seconds::optional", skip_serializing_if = "Option::is_none")]
     pub longest_ttl: Option<Duration>,
@@ -58,7 +58,7 @@ pub struct KeyVersion {
     /// they were lowered. In seconds.
     #[serde(default, with = "seconds::optional", skip_serializing_if = "Option::is_none")]
     pub longest_drain: Option<Duration>,
-    /// The private half is known to someone who should not know it.
+    /// The private half leaked.
     #[serde(default)]
     pub compromised: bool,
     /// When it came into the keyring.
@@ -79,17 +79,16 @@ pub struct KeyVersion {
     /// When its private half was erased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retired_at: Option<Timestamp>,
-    /// Since when IVS does not have the recorded pair, which somebody else deleted.
+    /// Since when IVS does not have the recorded pair, because it was deleted there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing_since: Option<Timestamp>,
     /// When it was last imported again after that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healed_at: Option<Timestamp>,
-    /// Pairs that IVS has of this key beside the recorded one. They are deleted, and never taken for
-    /// the recorded one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub strays: Vec<PlaybackKeyArn>,
-    /// Who is about to change the pair in IVS.
+    /// Duplicate pairs that IVS has of this key. They are deleted, and never recorded as its pair.
+    #[serde(rename = "strays", default, skip_serializing_if = "Vec::is_empty")]
+    pub duplicates: Vec<PlaybackKeyArn>,
+    /// The process that is about to change the pair in IVS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<Claim>,
     /// The request that made it, where it is not to be repeated.
@@ -111,7 +110,7 @@ impl KeyVersion {
         rng: &mut impl CryptoRng,
     ) -> Self {
         let id = VersionId::random(rng);
-        // Eight characters tell a person's few keys apart; the tag holds the rest.
+        // Eight characters distinguish the few keys of a deployment; the tag contains all of them.
         let short: String = id.as_str().chars().take(8).collect();
         Self {
             name: format!("ivs-playback-auth-{short}"),
@@ -135,14 +134,14 @@ impl KeyVersion {
             retired_at: None,
             missing_since: None,
             healed_at: None,
-            strays: Vec::new(),
+            duplicates: Vec::new(),
             claim: None,
             idempotency: None,
         }
     }
 
-    /// Whether it could become active: it has a private half that nobody else knows, and its life
-    /// has not begun to end.
+    /// Whether it could become active: it has a private half that did not leak, and it has not begun to
+    /// retire.
     pub fn is_candidate(&self) -> bool {
         matches!(self.state, KeyState::Pending | KeyState::Imported)
             && self.has_private_key
@@ -164,12 +163,12 @@ impl KeyVersion {
         self.retires_at.get_or_insert_with(|| now.floor_to_second());
     }
 
-    /// The claim of somebody else than `driver` that still holds at `now`.
+    /// Returns the claim of another process than `driver`, if it still holds at `now`.
     pub fn foreign_claim(&self, driver: &DriverId, now: Timestamp) -> Option<&Claim> {
         self.claim.as_ref().filter(|claim| claim.by != *driver && claim.until > now)
     }
 
-    /// Claims the version, unless somebody else holds it.
+    /// Claims the version, unless another process holds it.
     ///
     /// # Errors
     ///
@@ -188,13 +187,13 @@ impl KeyVersion {
         Ok(())
     }
 
-    /// Drops a claim of `driver`, so that others need not wait until it ends.
+    /// Gives up a claim of `driver`, so that others need not wait until it ends.
     pub fn give_up_claim(&mut self, driver: &DriverId) {
         self.claim.take_if(|claim| claim.by == *driver);
     }
 }
 
-/// Where a key stands in its life. It moves one way, but for a rollback:
+/// The state of a key. It moves in one direction, except for a rollback:
 ///
 /// ```text
 /// pending -> imported -> active -> draining -> retiring -> retired
@@ -242,7 +241,7 @@ impl KeyState {
     }
 }
 
-/// Whoever holds the claim may change the pair in IVS; everybody else keeps off until it expires.
+/// The right to change a pair in IVS; other processes wait until it expires.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Claim {

@@ -6,9 +6,8 @@ use ivs_playback_auth::{
     ivs::IvsError,
     keys::{
         keyring::{IdempotencyRecord, KEYRING_TAG, KeyState, KeyVersion, Keyring, VERSION_TAG},
-        lifecycle::requests::{Begin, Begun},
         material::PrivateKey,
-        operations::{GenerateKey, ImportPrivateKey, Label, OperationError},
+        rotation::{Begin, Begun, GenerateKey, ImportPrivateKey, Label, OperationError, Refusal},
     },
 };
 
@@ -52,7 +51,7 @@ impl Operation {
     }
 
     async fn run(self, process: &Process) -> Result<(), OperationError> {
-        let operations = &process.operations;
+        let manager = &process.manager;
         match self {
             Self::FirstKey => {
                 // The same request each time, so that one carried out before a crash is known again.
@@ -69,7 +68,7 @@ impl Operation {
                 if keyring.is_some_and(|keyring| keyring.present().any(is_done)) {
                     return Ok(());
                 }
-                operations.generate(GenerateKey::default()).await.map(|_| ())
+                manager.generate(GenerateKey::default()).await.map(|_| ())
             }
             Self::Adopt | Self::Import => {
                 let request = ImportPrivateKey {
@@ -78,14 +77,14 @@ impl Operation {
                     exclusive: false,
                     longest_ttl: Some(Duration::from_hours(6)),
                 };
-                operations.import_private_key(request).await.map(|_| ())
+                manager.import_private_key(request).await.map(|_| ())
             }
             Self::Delete => {
-                let views = process.inventory.key_pairs(&region()).0;
+                let views = process.manager.key_pairs().0;
                 let Some(arn) = views.into_iter().find_map(|view| view.arn) else {
                     return Ok(());
                 };
-                operations.delete(arn, false).await
+                manager.delete(arn, false).await
             }
         }
     }
@@ -137,8 +136,6 @@ async fn strike(operation: Operation, fault: Fault) -> bool {
     let faults = Arc::new(Faults::one(fault));
     let victim = world.process_with(Arc::clone(&faults), Duration::ZERO).await;
     victim.signing_keys.refresh(&region()).await.unwrap();
-    let begun = victim.inventory.begin_listing(&region());
-    victim.inventory.note_listing(&region(), begun, world.pairs().await);
 
     let mut attempt = std::pin::pin!(operation.run(&victim));
     let finished = tokio::select! {
@@ -150,7 +147,7 @@ async fn strike(operation: Operation, fault: Fault) -> bool {
         world.time.advance(CLAIM_EXPIRED);
         let next = world.process().await;
         next.signing_keys.refresh(&region()).await.unwrap();
-        next.inventory.refresh(&region()).await.unwrap();
+        next.manager.refresh_key_pairs().await.unwrap();
         operation.run(&next).await.unwrap_or_else(|error| panic!("{context}: {error}"));
     }
     if finished.is_none() && matches!(fault, Fault::Freeze(_)) {
@@ -207,13 +204,13 @@ async fn two_processes_that_make_the_first_key_at_once_make_one() {
     let world = World::new();
     let (one, two) = (world.process().await, world.process().await);
     let begin = |process: &Process| {
-        let operations = Arc::clone(&process.operations);
-        async move { operations.begin_rotation(graceful(false)).await.unwrap() }
+        let manager = Arc::clone(&process.manager);
+        async move { manager.begin_rotation(graceful(false)).await.unwrap() }
     };
     let (first, second) = tokio::join!(begin(&one), begin(&two));
     assert_eq!(first.id(), second.id(), "{first:?} {second:?}");
     // The one that claimed the import takes every step, whatever the other one does meanwhile.
-    tokio::join!(one.rotator.look(), two.rotator.look());
+    tokio::join!(one.manager.reconcile(), two.manager.reconcile());
     Operation::FirstKey.check(&world, "two at once").await;
 }
 
@@ -270,8 +267,8 @@ async fn a_deletion_looks_again_whether_there_is_a_keyring() {
     let late = world.process_with(Arc::new(Faults::one(Fault::LateStore)), Duration::ZERO).await;
     Operation::FirstKey.run(&first).await.unwrap();
     let arn = world.pairs().await[0].arn.clone();
-    let refused = late.operations.delete(arn, true).await;
-    assert!(matches!(refused, Err(OperationError::InUse { .. })), "{refused:?}");
+    let refused = late.manager.delete(arn, true).await;
+    assert!(matches!(refused, Err(OperationError::Refused(Refusal::InUse { .. }))), "{refused:?}");
     assert_eq!(world.pairs().await.len(), 1);
 }
 
@@ -279,7 +276,7 @@ async fn a_deletion_looks_again_whether_there_is_a_keyring() {
 async fn a_rotation_whose_write_was_not_answered_is_the_one_that_was_asked_for() {
     let world = World::new();
     let lost = world.process_with(Arc::new(Faults::one(Fault::LostWrite)), Duration::ZERO).await;
-    let begun = lost.operations.begin_rotation(graceful(false)).await.unwrap();
+    let begun = lost.manager.begin_rotation(graceful(false)).await.unwrap();
     assert!(matches!(begun, Begun::New(_)), "{begun:?}");
     let rotations = world.keyring().await.rotations;
     assert_eq!(rotations.iter().map(|it| &it.id).collect::<Vec<_>>(), [begun.id()]);
@@ -291,14 +288,14 @@ async fn a_rollback_whose_write_was_not_answered_is_not_taken_back() {
     let process = world.process().await;
     process.rotate(graceful(false)).await.unwrap();
     let first = world.keyring().await.active().unwrap().id.clone();
-    process.operations.begin_rotation(graceful(false)).await.unwrap();
-    process.rotator.look().await;
+    process.manager.begin_rotation(graceful(false)).await.unwrap();
+    process.manager.reconcile().await;
     world.time.advance(Duration::from_mins(11));
-    process.rotator.look().await;
+    process.manager.reconcile().await;
     assert_ne!(world.keyring().await.active().unwrap().id, first);
 
     let lost = world.process_with(Arc::new(Faults::one(Fault::LostWrite)), Duration::ZERO).await;
-    let id = lost.operations.roll_back("test".to_owned()).await.unwrap();
+    let id = lost.manager.roll_back("test".to_owned()).await.unwrap();
     let keyring = world.keyring().await;
     assert_eq!(keyring.active().unwrap().id, first);
     assert_eq!(keyring.rotations.last().unwrap().id, id);

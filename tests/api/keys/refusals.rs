@@ -7,7 +7,7 @@ use ivs_playback_auth::{
     keys::{
         keyring::{IdempotencyRecord, KeyState, RotationOutcome},
         material::PrivateKey,
-        operations::{GenerateKey, ImportPrivateKey, Label, OperationError},
+        rotation::{GenerateKey, ImportPrivateKey, Label, OperationError, Refusal},
     },
     secret::system_rng,
 };
@@ -41,7 +41,7 @@ async fn a_generated_key_that_ivs_refuses_leaves_nothing_behind() {
         let world = World::new();
         let process = refused_by(&world, fault).await;
         for idempotency_key in 0..12 {
-            process.operations.generate(generate(idempotency_key)).await.unwrap_err();
+            process.manager.generate(generate(idempotency_key)).await.unwrap_err();
             let keyring = world.keyring().await;
             assert_eq!(keyring.present().count(), 0, "{fault:?}");
             assert!(keyring.keys.len() <= 1, "{fault:?}");
@@ -51,7 +51,7 @@ async fn a_generated_key_that_ivs_refuses_leaves_nothing_behind() {
         let mended = world.process().await;
         rotate(&mended).await.unwrap();
         // The same request again, which IVS takes now.
-        mended.operations.generate(generate(0)).await.unwrap();
+        mended.manager.generate(generate(0)).await.unwrap();
         assert_eq!(world.pairs().await.len(), 2);
     }
 }
@@ -67,9 +67,9 @@ async fn a_key_that_somebody_brought_is_brought_again() {
         longest_ttl: None,
     };
     let process = refused_by(&world, DENIED).await;
-    process.operations.import_private_key(request()).await.unwrap_err();
+    process.manager.import_private_key(request()).await.unwrap_err();
     assert_eq!((world.keyring().await.present().count(), world.private_keys()), (0, 0));
-    world.process().await.operations.import_private_key(request()).await.unwrap();
+    world.process().await.manager.import_private_key(request()).await.unwrap();
     let keyring = world.keyring().await;
     assert_eq!(keyring.active().unwrap().public_key, *key.public_key());
 }
@@ -104,7 +104,7 @@ async fn a_rotation_tells_everyone_what_it_was_denied_until_it_was_allowed() {
     rotate(&process).await.unwrap_err();
     // Also one that was asked for nothing and denied nothing.
     let other = world.process().await;
-    let told = other.rotator.rotations().await.unwrap()[0].error.clone().unwrap();
+    let told = other.manager.rotations().await.unwrap()[0].error.clone().unwrap();
     assert_eq!(told.code, "access_denied");
     assert!(
         told.detail.contains("not authorized to perform: ivs:ImportPlaybackKeyPair"),
@@ -115,7 +115,7 @@ async fn a_rotation_tells_everyone_what_it_was_denied_until_it_was_allowed() {
     // Denied once more, it writes nothing.
     let before = world.keyring().await;
     world.time.advance(Duration::from_mins(2));
-    process.rotator.look().await;
+    process.manager.reconcile().await;
     let after = world.keyring().await;
     assert_eq!(after.rotations, before.rotations);
 
@@ -130,7 +130,7 @@ async fn pairs_of_another_account_than_the_configured_one_are_left_alone() {
     let faults = Arc::new(Faults::none());
     let process = world.process_of(configured, world.keys_dir(), faults, Duration::ZERO).await;
     let is_refused = |outcome: Result<(), OperationError>| {
-        matches!(outcome, Err(OperationError::OtherAccount { .. }))
+        matches!(outcome, Err(OperationError::Refused(Refusal::OtherAccount { .. })))
     };
     // Without a pair in IVS, only the answer to the import tells. It is not taken down, and undone.
     assert!(is_refused(rotate(&process).await));
@@ -144,8 +144,8 @@ async fn pairs_of_another_account_than_the_configured_one_are_left_alone() {
     process.ivs.import_playback_key_pair(pem, "theirs", &BTreeMap::new()).await.unwrap();
     let pairs = world.pairs().await;
     assert!(is_refused(rotate(&process).await));
-    assert!(is_refused(process.operations.generate(generate(0)).await.map(|_| ())));
-    assert!(is_refused(process.operations.delete(pairs[0].arn.clone(), true).await));
+    assert!(is_refused(process.manager.generate(generate(0)).await.map(|_| ())));
+    assert!(is_refused(process.manager.delete(pairs[0].arn.clone(), true).await));
     assert_eq!(world.pairs().await, pairs);
     assert_eq!(world.keyring().await.keys.len(), 1);
 
@@ -155,6 +155,6 @@ async fn pairs_of_another_account_than_the_configured_one_are_left_alone() {
     for pair in world.pairs().await {
         right.ivs.delete_playback_key_pair(&pair.arn).await.unwrap();
     }
-    assert!(is_refused(process.operations.generate(generate(1)).await.map(|_| ())));
+    assert!(is_refused(process.manager.generate(generate(1)).await.map(|_| ())));
     assert!(world.pairs().await.is_empty());
 }

@@ -4,12 +4,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ivs_playback_auth::ivs::arn::PlaybackKeyArn;
 use ivs_playback_auth::keys::{
-    inventory::KeyPairState,
     keyring::{KeyState, KeyVersion},
-    lifecycle::view::Phase,
     material::{PrivateKey, PublicKey},
-    operations::{
-        Full, GenerateKey, ImportPrivateKey, ImportPublicKey, InUse, Label, OperationError,
+    rotation::{
+        Full, GenerateKey, ImportPrivateKey, ImportPublicKey, InUse, KeyPairState, Label,
+        OperationError, Refusal, view::Phase,
     },
     signing::NoSigner,
     store::{PrivateKeys, Store as _, Stored, dir::DirStore},
@@ -30,8 +29,8 @@ async fn foreign_pair(process: &Process, name: &str) -> PlaybackKeyArn {
 
 /// The codes of what a look finds.
 async fn findings(process: &Process) -> Vec<&'static str> {
-    assert_eq!(process.rotator.look().await.failure, None);
-    process.rotator.report().findings.iter().map(|it| it.code.as_str()).collect()
+    assert_eq!(process.manager.reconcile().await.failure, None);
+    process.manager.report().findings.iter().map(|it| it.code.as_str()).collect()
 }
 
 fn private(key: &PrivateKey) -> ImportPrivateKey {
@@ -47,9 +46,9 @@ async fn the_first_key_signs_at_once_and_the_second_waits_until_ivs_knows_it() {
     let (now, monotonic) = (world.clock.now(), world.clock.monotonic());
     let signer = process.signing_keys.signer(&region(), now, monotonic).await.unwrap();
     assert_eq!(*signer.arn(), world.pairs().await[0].arn);
-    let begun = process.operations.begin_rotation(graceful(false)).await.unwrap();
-    assert_eq!(process.rotator.look().await.failure, None);
-    let rotation = process.rotator.rotation(begun.id()).await.unwrap();
+    let begun = process.manager.begin_rotation(graceful(false)).await.unwrap();
+    assert_eq!(process.manager.reconcile().await.failure, None);
+    let rotation = process.manager.rotation(begun.id()).await.unwrap();
     assert_eq!(rotation.phase, Phase::Propagating);
     assert_eq!(rotation.old_key_pair_arn.as_ref(), Some(signer.arn()));
     let keyring = world.keyring().await;
@@ -66,10 +65,10 @@ async fn a_lost_keyring_is_noticed_and_named() {
     let other = world.process_on(elsewhere.clone(), Arc::new(Faults::none()), Duration::ZERO).await;
     for refused in [
         first_key(&other, false).await,
-        other.operations.generate(GenerateKey::default()).await.map(|_| ()),
+        other.manager.generate(GenerateKey::default()).await.map(|_| ()),
     ] {
         let error = refused.unwrap_err();
-        assert!(matches!(error, OperationError::LostKeyring { .. }), "{error}");
+        assert!(matches!(error, OperationError::Refused(Refusal::LostKeyring { .. })), "{error}");
         let sentence = error.to_string();
         for part in [world.pairs().await[0].arn.as_str(), "elsewhere/us-west-2", "--new-keyring"] {
             assert!(sentence.contains(part), "{sentence}");
@@ -113,12 +112,14 @@ async fn a_full_quota_is_refused_before_anything_is_made() {
     };
     for refused in [
         first_key(&process, false).await,
-        process.operations.generate(GenerateKey::default()).await.map(|_| ()),
-        process.operations.import_private_key(private(&public)).await.map(|_| ()),
-        process.operations.import_public_key(import).await.map(|_| ()),
+        process.manager.generate(GenerateKey::default()).await.map(|_| ()),
+        process.manager.import_private_key(private(&public)).await.map(|_| ()),
+        process.manager.import_public_key(import).await.map(|_| ()),
     ] {
         let error = refused.unwrap_err();
-        let OperationError::Quota { full: Full::Region { pairs, foreign } } = &error else {
+        let OperationError::Refused(Refusal::Quota { full: Full::Region { pairs, foreign } }) =
+            &error
+        else {
             panic!("{error}");
         };
         assert_eq!((pairs.len(), foreign.len()), (3, 3));
@@ -133,7 +134,7 @@ async fn a_generated_pair_waits_for_the_next_rotation() {
     let process = world.process().await;
     let tags = BTreeMap::from([("team".to_owned(), "video".to_owned())]);
     let label = Label::new(Some("mine".to_owned()), tags).unwrap();
-    let view = process.operations.generate(GenerateKey { label, idempotency: None }).await.unwrap();
+    let view = process.manager.generate(GenerateKey { label, idempotency: None }).await.unwrap();
     assert_eq!((view.name.as_str(), view.state), ("mine", KeyPairState::Pending));
     assert_eq!((view.tags["team"].as_str(), view.tags.len()), ("video", 3));
     first_key(&process, false).await.unwrap();
@@ -151,11 +152,11 @@ async fn a_public_key_never_signs_here() {
         label: Label::default(),
         idempotency: None,
     };
-    let view = process.operations.import_public_key(request(key.public_key())).await.unwrap();
+    let view = process.manager.import_public_key(request(key.public_key())).await.unwrap();
     assert_eq!(view.state, KeyPairState::Pending);
     assert_eq!(world.private_keys(), 0);
     // Neither is it doubled, nor does a rotation take it.
-    let again = process.operations.import_public_key(request(key.public_key())).await.unwrap();
+    let again = process.manager.import_public_key(request(key.public_key())).await.unwrap();
     assert_eq!(again.arn, view.arn);
     first_key(&process, false).await.unwrap();
     let keyring = world.keyring().await;
@@ -168,11 +169,11 @@ async fn an_imported_private_key_becomes_active_where_none_is() {
     let world = World::new();
     let process = world.process().await;
     let keys: Vec<_> = (0..2).map(|_| PrivateKey::generate(&mut system_rng()).unwrap()).collect();
-    let first = process.operations.import_private_key(private(&keys[0])).await.unwrap();
+    let first = process.manager.import_private_key(private(&keys[0])).await.unwrap();
     assert_eq!((first.state, first.adopted), (KeyPairState::Active, true));
-    let second = process.operations.import_private_key(private(&keys[1])).await.unwrap();
+    let second = process.manager.import_private_key(private(&keys[1])).await.unwrap();
     assert_eq!((second.state, second.adopted), (KeyPairState::Pending, true));
-    let again = process.operations.import_private_key(private(&keys[0])).await.unwrap();
+    let again = process.manager.import_private_key(private(&keys[0])).await.unwrap();
     assert_eq!(again, first);
 }
 
@@ -182,26 +183,27 @@ async fn deletion_spares_what_signs_and_takes_what_is_foreign() {
     let process = world.process().await;
     first_key(&process, false).await.unwrap();
     let active = world.pairs().await[0].arn.clone();
-    let refused = process.operations.delete(active.clone(), true).await;
-    let expected = OperationError::InUse { arn: active.clone(), reason: InUse::Active };
+    let refused = process.manager.delete(active.clone(), true).await;
+    let expected =
+        OperationError::Refused(Refusal::InUse { arn: active.clone(), reason: InUse::Active });
     assert_eq!(refused, Err(expected));
 
-    let view = process.operations.generate(GenerateKey::default()).await.unwrap();
+    let view = process.manager.generate(GenerateKey::default()).await.unwrap();
     foreign_pair(&process, "foreign").await;
     let foreign = world.pairs().await.into_iter().find(|pair| pair.name == "foreign").unwrap();
     assert_eq!(world.private_keys(), 2);
-    process.operations.delete(view.arn.clone().unwrap(), false).await.unwrap();
-    process.operations.delete(foreign.arn.clone(), false).await.unwrap();
+    process.manager.delete(view.arn.clone().unwrap(), false).await.unwrap();
+    process.manager.delete(foreign.arn.clone(), false).await.unwrap();
     let pairs = world.pairs().await;
     assert_eq!((pairs.len(), &pairs[0].arn), (1, &active));
     assert_eq!(world.private_keys(), 1);
-    let not_found = OperationError::NotFound { region: region() };
+    let not_found = OperationError::Refused(Refusal::NotFound { region: region() });
     for gone in [view.arn.unwrap(), foreign.arn] {
-        assert_eq!(process.operations.delete(gone, false).await, Err(not_found.clone()));
+        assert_eq!(process.manager.delete(gone, false).await, Err(not_found.clone()));
     }
     let elsewhere = "arn:aws:ivs:eu-west-1:123456789012:playback-key/a".parse().unwrap();
-    let refused = process.operations.delete(elsewhere, false).await;
-    assert!(matches!(refused, Err(OperationError::OtherRegion { .. })));
+    let refused = process.manager.delete(elsewhere, false).await;
+    assert!(matches!(refused, Err(OperationError::Refused(Refusal::OtherRegion { .. }))));
     // Retired keys keep their public half.
     let retired = world.keyring().await;
     assert_eq!(retired.keys.iter().filter(|it| it.state == KeyState::Retired).count(), 1);
@@ -218,9 +220,12 @@ async fn a_draining_key_is_deleted_with_force_only() {
     stored.keyring.keys[0].state = KeyState::Draining;
     stored.keyring.keys[0].retires_at = Some(world.clock.now() + Duration::from_hours(31));
     store.replace(&region(), Some(revision), &stored).await.unwrap();
-    let refused = process.operations.delete(arn.clone(), false).await;
-    assert_eq!(refused, Err(OperationError::InUse { arn: arn.clone(), reason: InUse::Draining }));
-    process.operations.delete(arn, true).await.unwrap();
+    let refused = process.manager.delete(arn.clone(), false).await;
+    assert_eq!(
+        refused,
+        Err(OperationError::Refused(Refusal::InUse { arn: arn.clone(), reason: InUse::Draining }))
+    );
+    process.manager.delete(arn, true).await.unwrap();
     assert_eq!((world.pairs().await.len(), world.private_keys()), (0, 0));
 }
 
@@ -228,24 +233,23 @@ async fn a_draining_key_is_deleted_with_force_only() {
 async fn the_inventory_knows_each_step_and_asks_at_most_once_in_two_seconds() {
     let world = World::new();
     let process = world.process().await;
-    let inventory = &process.inventory;
-    assert_eq!(inventory.key_pairs(&region()), (Vec::new(), None));
+    let manager = &process.manager;
+    assert_eq!(manager.key_pairs(), (Vec::new(), None));
     first_key(&process, false).await.unwrap();
-    let (views, checked_at) = inventory.key_pairs(&region());
+    let (views, checked_at) = manager.key_pairs();
     assert_eq!((views.len(), views[0].state), (1, KeyPairState::Active));
     assert_eq!(checked_at, Some(world.clock.now()));
 
-    inventory.refresh(&region()).await.unwrap();
+    manager.refresh_key_pairs().await.unwrap();
     foreign_pair(&process, "foreign").await;
     process.ivs.delete_playback_key_pair(views[0].arn.as_ref().unwrap()).await.unwrap();
-    inventory.refresh(&region()).await.unwrap();
-    assert_eq!(inventory.key_pairs(&region()).0, views);
+    manager.refresh_key_pairs().await.unwrap();
+    assert_eq!(manager.key_pairs().0, views);
     world.time.advance(Duration::from_secs(2));
-    inventory.refresh(&region()).await.unwrap();
-    let states: Vec<_> =
-        inventory.key_pairs(&region()).0.into_iter().map(|view| view.state).collect();
+    manager.refresh_key_pairs().await.unwrap();
+    let states: Vec<_> = manager.key_pairs().0.into_iter().map(|view| view.state).collect();
     assert_eq!(states, [KeyPairState::Missing, KeyPairState::Foreign]);
-    let foreign = &inventory.key_pairs(&region()).0[1];
+    let foreign = &manager.key_pairs().0[1];
     assert!(foreign.fingerprint.is_some());
 }
 
@@ -253,16 +257,16 @@ async fn the_inventory_knows_each_step_and_asks_at_most_once_in_two_seconds() {
 async fn a_listing_goes_on_without_whoever_asked_for_it() {
     let world = World::new();
     let process = world.process().await;
-    let inventory = &process.inventory;
-    let given_up = tokio::time::timeout(Duration::ZERO, inventory.refresh(&region())).await;
+    let manager = &process.manager;
+    let given_up = tokio::time::timeout(Duration::ZERO, manager.refresh_key_pairs()).await;
     given_up.unwrap_err();
-    while inventory.key_pairs(&region()).1.is_none() {
+    while manager.key_pairs().1.is_none() {
         tokio::task::yield_now().await;
     }
     // It counts: nobody asks again at once.
     foreign_pair(&process, "foreign").await;
-    inventory.refresh(&region()).await.unwrap();
-    assert_eq!(inventory.key_pairs(&region()).0, []);
+    manager.refresh_key_pairs().await.unwrap();
+    assert_eq!(manager.key_pairs().0, []);
 }
 
 #[tokio::test]
@@ -294,6 +298,6 @@ async fn a_pair_that_is_another_key_stops_signing() {
         async move { signing_keys.signer(&region(), now, monotonic).await }
     };
     assert!(signer().await.is_ok());
-    process.inventory.refresh(&region()).await.unwrap();
+    process.manager.refresh_key_pairs().await.unwrap();
     assert_eq!(signer().await.unwrap_err(), NoSigner::FingerprintMismatch { arn });
 }

@@ -24,15 +24,11 @@ use ivs_playback_auth::{
         arn::{AccountId, Region},
     },
     keys::{
-        inventory::Inventory,
         keyring::{DriverId, Keyring, Limits, RotationMode},
-        lifecycle::{
-            Policy,
-            requests::Begin,
+        rotation::{
+            Begin, KeyManager, ManagerSettings, OperationError, Policy,
             view::{Phase, RotationView},
         },
-        operations::{KeyOperations, OperationError, OperationSettings},
-        rotator::{Rotator, RotatorSettings},
         signing::{SigningKeys, SigningKeysSettings},
         store::{Revision, Store, StoreError, StoreFuture, Stored, dir::DirStore},
     },
@@ -60,21 +56,19 @@ pub(super) struct World {
 
 /// A process with its own view of IVS, its own store handle and its own driver id.
 pub(super) struct Process {
-    pub(super) operations: Arc<KeyOperations>,
     pub(super) ivs: RegionalIvs,
-    pub(super) inventory: Arc<Inventory>,
     pub(super) signing_keys: Arc<SigningKeys>,
-    pub(super) rotator: Arc<Rotator>,
+    pub(super) manager: Arc<KeyManager>,
 }
 
 impl Process {
     /// Asks for a rotation and takes its steps until the new key signs, as `keys rotate` does. It
     /// looks once only: the clock of a world stands still, so nothing that failed is tried again.
     pub(super) async fn rotate(&self, request: Begin) -> Result<RotationView, OperationError> {
-        let begun = self.operations.begin_rotation(request).await?;
-        let look = self.rotator.look().await;
-        let view = self.rotator.rotation(begun.id()).await?;
-        match (view.phase, look.failure) {
+        let begun = self.manager.begin_rotation(request).await?;
+        let reconciled = self.manager.reconcile().await;
+        let view = self.manager.rotation(begun.id()).await?;
+        match (view.phase, reconciled.failure) {
             (Phase::Draining | Phase::Retiring | Phase::Done, _) => Ok(view),
             (_, Some(failure)) => Err(failure),
             (phase, None) => panic!("{phase:?}: nothing failed, and no key signs"),
@@ -140,29 +134,28 @@ impl World {
         let signing_keys =
             Arc::new(SigningKeys::new(Arc::clone(&store), [region()], clock.clone(), settings));
         let tasks = TaskTracker::new();
-        let inventory =
-            Inventory::new(Arc::clone(&signing_keys), [ivs.clone()], clock.clone(), tasks.clone());
-        let inventory = Arc::new(inventory);
-        let settings = OperationSettings {
+        let settings = ManagerSettings {
             driver: DriverId::random(&mut system_rng()),
             manage: true,
             expected_account,
             policy: policy(),
             claim_wait,
-        };
-        let operations = KeyOperations::new(store, Arc::new(ivs.clone()), clock, settings, tasks);
-        let operations = Arc::new(operations.telling(Arc::clone(&inventory)));
-        let settings = RotatorSettings {
             reconcile_every: Duration::from_mins(1),
             spread: Duration::ZERO,
             canary_settle: Duration::from_secs(30),
             canary_timeout: Duration::from_mins(10),
             earlier_regions: Vec::new(),
         };
-        let metrics = Metrics::default();
-        let rotator =
-            Rotator::new(Arc::clone(&operations), Arc::clone(&signing_keys), settings, metrics);
-        Process { operations, ivs, inventory, signing_keys, rotator: Arc::new(rotator) }
+        let manager = KeyManager::new(
+            store,
+            Arc::new(ivs.clone()),
+            Arc::clone(&signing_keys),
+            clock,
+            settings,
+            Metrics::default(),
+            tasks,
+        );
+        Process { ivs, signing_keys, manager: Arc::new(manager) }
     }
 
     /// What IVS has, as nobody's fault can hide.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{logs::Logs, rotator};
+use super::{logs::Logs, manager};
 use crate::app::TestApp;
 
 #[tokio::test]
@@ -95,5 +95,5 @@ async fn with_nothing_of_ours_in_the_slots_it_is_refused() {
     }
     let refused = app.post("/v1/key-pairs/rotations", &json!({"mode": "emergency"})).await;
     refused.problem(409, "key_pair_quota");
-    assert!(rotator(&app.app).rotations().await.unwrap().is_empty());
+    assert!(manager(&app.app).rotations().await.unwrap().is_empty());
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use ivs_playback_auth::{
     keys::{
         material::PrivateKey,
-        operations::{ImportPrivateKey, Label},
+        rotation::{ImportPrivateKey, Label},
     },
     secret::system_rng,
 };
 use serde_json::{Value, json};
 
-use super::{DRAIN, PROPAGATION, logs::Logs, rotator};
+use super::{DRAIN, PROPAGATION, logs::Logs, manager};
 use crate::app::{TestApp, encoded};
 
 fn advance(app: &TestApp, by: Duration) {
@@ -171,8 +171,8 @@ async fn an_adopted_pair_waits_until_somebody_says_that_its_other_signer_is_gone
         exclusive: false,
         longest_ttl: Some(Duration::from_hours(6)),
     };
-    let operations = rotator(&app.app).operations();
-    let adopted = operations.import_private_key(request).await.unwrap();
+    let manager = manager(&app.app);
+    let adopted = manager.import_private_key(request).await.unwrap();
     assert_eq!(adopted.arn.as_ref(), Some(&theirs.arn));
     assert_eq!(app.minted(json!({})).await["keyPairArn"], theirs.arn.as_str());
 
@@ -193,7 +193,7 @@ async fn an_adopted_pair_waits_until_somebody_says_that_its_other_signer_is_gone
     app.step().await;
     assert_eq!(app.in_ivs().await.len(), 2);
 
-    operations.release(theirs.arn.clone()).await.unwrap();
+    manager.release(theirs.arn.clone()).await.unwrap();
     app.step().await;
     // The other signer may have signed until a moment ago.
     assert_eq!(app.now(&rotation).await["nextStep"], "retire");

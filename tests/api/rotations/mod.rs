@@ -1,5 +1,5 @@
 //! Rotations and repairs of a whole service, on a clock that the tests move. Nothing runs in the
-//! background: each look of the rotator is asked for.
+//! background: each look of the manager is asked for.
 
 mod canary;
 mod emergency;
@@ -16,7 +16,7 @@ use ivs_playback_auth::{
     clock::Clock,
     keys::{
         material::PrivateKey,
-        rotator::{Look, Rotator},
+        rotation::{KeyManager, Reconciliation},
     },
     secret::system_rng,
     telemetry::metrics::ExpositionFormat,
@@ -34,15 +34,15 @@ const DRAIN: Duration = Duration::from_hours(6 + 1 + 24);
 /// A missing pair is looked at twice, this far apart.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
-/// The rotator of a service that has one region.
-fn rotator(app: &App) -> &Arc<Rotator> {
-    app.api().rotators.values().next().unwrap()
+/// The manager of a service that has one region.
+fn manager(app: &App) -> &Arc<KeyManager> {
+    app.api().key_managers.values().next().unwrap()
 }
 
 impl TestApp {
     /// Compares keyring and IVS, and takes the steps that can be taken.
-    async fn look(&self) -> Look {
-        rotator(&self.app).look().await
+    async fn look(&self) -> Reconciliation {
+        manager(&self.app).reconcile().await
     }
 
     /// As [`TestApp::look`], where nothing fails.

@@ -13,7 +13,7 @@ use ivs_playback_auth::{
 };
 use serde_json::{Value, json};
 
-use super::{LOOK_AGAIN, rotator};
+use super::{LOOK_AGAIN, manager};
 use crate::app::{self, START, TestApp, ask};
 
 /// A request to a replica, as the client with every scope.
@@ -41,9 +41,8 @@ async fn an_examination_lists_the_pairs_once() {
     let replica = app.replica(&[("keys.manage", "false")], clock.clone()).await;
     let api = replica.api();
     let doctor = Doctor {
-        rotator: Arc::clone(rotator(&replica)),
+        manager: Arc::clone(manager(&replica)),
         signing_keys: Arc::clone(&api.keys),
-        inventory: Arc::clone(&api.inventory),
         ivs: api.ivs.clone(),
         clock,
         setup: Setup {
@@ -80,8 +79,8 @@ async fn without_keys_manage_a_process_only_reports() {
     let arn = app.minted(json!({})).await["keyPairArn"].clone();
     app.delete_in_console(&arn).await;
     for _ in 0..3 {
-        let look = rotator(&replica).look().await;
-        assert_eq!((look.steps, look.failure), (0, None));
+        let reconciled = manager(&replica).reconcile().await;
+        assert_eq!((reconciled.steps, reconciled.failure), (0, None));
         for time in [&time, &app.clock] {
             time.advance(LOOK_AGAIN);
         }
@@ -102,7 +101,7 @@ async fn without_keys_manage_a_process_only_reports() {
         time.advance(LOOK_AGAIN);
     }
     app.step().await;
-    rotator(&replica).look().await;
+    manager(&replica).reconcile().await;
     assert_eq!(readiness(&app, &replica).await["status"], "ready");
 }
 
@@ -120,11 +119,11 @@ async fn a_process_whose_clock_is_wrong_takes_no_step_and_says_so() {
         let rotation = app.begin(json!({})).await;
         // The claim of the process that began it is over.
         app.clock.advance(Duration::from_mins(2));
-        let look = rotator(&replica).look().await;
-        assert_eq!(look.failure, None);
+        let reconciled = manager(&replica).reconcile().await;
+        assert_eq!(reconciled.failure, None);
         let codes = readiness(&app, &replica).await["findings"].clone();
         assert_eq!(codes[0]["code"], "clock_skew", "{codes}");
-        assert_eq!(look.steps == 0, waits, "{codes}");
+        assert_eq!(reconciled.steps == 0, waits, "{codes}");
         if !waits {
             continue;
         }
@@ -142,7 +141,7 @@ async fn a_process_whose_clock_is_wrong_takes_no_step_and_says_so() {
         let router = replica.router();
         let begun = request(&app, &router, "POST", "/v1/key-pairs/rotations", &emergency).await;
         assert_eq!(begun.status, 202, "{begun:?}");
-        rotator(&replica).look().await;
+        manager(&replica).reconcile().await;
         assert_eq!(app.in_ivs().await.len(), 1);
     }
 }
