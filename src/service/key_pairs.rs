@@ -418,7 +418,7 @@ impl From<OperationError> for Error {
                 Self::new(ProblemType::IdempotencyKeyReused, detail)
             }
             OperationError::Ivs(ivs) => ivs_failed(ivs.clone()),
-            OperationError::Refused(Refusal::LostKeyring { .. }) => Self::new(
+            OperationError::LostKeyring { .. } | OperationError::Refused(Refusal::LostKeyring { .. }) => Self::new(
                 ProblemType::KeyPairInUse,
                 "Amazon IVS has key pairs that this program imported and whose private keys are not \
                  in its store; `keys rotate` on the service's machine names them and the ways out.",

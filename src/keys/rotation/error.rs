@@ -2,8 +2,15 @@
 
 use super::refusal::Refusal;
 use crate::{
-    ivs::{IvsError, arn::PlaybackKeyArn},
-    keys::{material::KeyMaterialError, store::StoreError},
+    ivs::{
+        IvsError,
+        arn::{PlaybackKeyArn, Region},
+    },
+    keys::{
+        material::KeyMaterialError,
+        service::{Names, PairName},
+        store::StoreError,
+    },
 };
 
 /// Why an operation on key pairs failed. Unless the variant says otherwise, the same request can be repeated, and
@@ -18,6 +25,22 @@ pub enum OperationError {
     /// The state of the keys does not allow it.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// [`Refusal::LostKeyring`] together with the store, which pure decisions do not know.
+    #[error(
+        "IVS has playback key pairs in {region} that this program imported, and their private keys \
+         are not in {store}: {}. Either point this process at the store that has them, import a \
+         private key with `keys import --private-key FILE`, or start over with \
+         `keys rotate --new-keyring`",
+        Names(pairs)
+    )]
+    LostKeyring {
+        /// The region.
+        region: Region,
+        /// Which store lacks them.
+        store: String,
+        /// The pairs.
+        pairs: Vec<PairName>,
+    },
     /// IVS imported another key than the one that was sent.
     #[error(
         "{arn} has another fingerprint in IVS than the key has here, so it was not used; delete \
@@ -67,7 +90,9 @@ impl OperationError {
                     | Refusal::Unsafe(_)
             ),
             Self::NotManaged | Self::FingerprintMismatch { .. } | Self::Interrupted => true,
-            Self::Contended | Self::Store(_) | Self::KeyMaterial(_) => false,
+            Self::LostKeyring { .. } | Self::Contended | Self::Store(_) | Self::KeyMaterial(_) => {
+                false
+            }
         }
     }
 
@@ -80,6 +105,7 @@ impl OperationError {
             Self::Refused(Refusal::Quota { .. }) => "quota",
             Self::NotManaged
             | Self::Refused(_)
+            | Self::LostKeyring { .. }
             | Self::FingerprintMismatch { .. }
             | Self::Contended
             | Self::Interrupted

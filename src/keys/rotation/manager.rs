@@ -8,7 +8,7 @@
 //! Operations run to their end even if the caller goes away, and one at a time in a process; between processes, the
 //! claims keep order.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
@@ -37,7 +37,7 @@ use super::{
 use crate::{
     clock::{Clock, Moment, Timestamp},
     ivs::{
-        IvsError, KeyPair,
+        IvsError, KeyPair, KeyPairSummary,
         arn::{AccountId, PlaybackKeyArn, Region},
     },
     keys::{
@@ -474,7 +474,7 @@ impl KeyManager {
     pub async fn refresh_key_pairs(self: &Arc<Self>) -> Result<(), IvsError> {
         let this = Arc::clone(self);
         let list = || async move {
-            this.pairs.list().await?;
+            let Ok(_) = this.pairs.list(|_| Ok::<_, Infallible>(())).await?;
             let keyring = this.signing_keys.keyring(this.region());
             this.check_fingerprints(keyring.as_deref()).await
         };
@@ -549,7 +549,8 @@ impl KeyManager {
         for attempt in 0..WRITE_ATTEMPTS {
             let (stored, revision) = self.store.load(self.region()).await?.unzip();
             let before = stored.as_ref().map(|stored| stored.keyring.clone());
-            let (after, outcome) = change(before.clone())?;
+            let (after, outcome) =
+                change(before.clone()).map_err(|refusal| self.naming_store(refusal))?;
             let Some(keyring) = after.filter(|after| before.as_ref() != Some(after)) else {
                 if attempt > 0 {
                     // An earlier attempt may have been written after all.
@@ -572,6 +573,12 @@ impl KeyManager {
             }
         }
         Err(OperationError::Contended)
+    }
+
+    fn naming_store(&self, refusal: Refusal) -> OperationError {
+        let Refusal::LostKeyring { pairs } = refusal else { return refusal.into() };
+        let region = self.region().clone();
+        OperationError::LostKeyring { store: self.store.describe(&region), region, pairs }
     }
 
     fn new_keyring(&self) -> Keyring {
@@ -637,10 +644,8 @@ impl KeyManager {
             check_account(keyring, None, configured)?;
         }
         let listed_at = Some(self.clock.now());
-        let listed = self.pairs.list().await?;
-        for pair in &listed {
-            self.check_account(keyring, pair.arn.account())?;
-        }
+        let is_ours = |pair: &KeyPairSummary| self.check_account(keyring, pair.arn.account());
+        let listed = self.pairs.list(is_ours).await??;
         Ok(Observation { listed, listed_at, ..Observation::default() })
     }
 

@@ -137,7 +137,7 @@ impl NewKey {
         let pairs = observation.lost(Some(keyring));
         // Importing the private key is one of the ways out of a lost keyring; generating one is not.
         if self.source.is_generated() && keyring.keys.is_empty() && !pairs.is_empty() {
-            return Err(Refusal::LostKeyring { region: keyring.region.clone(), pairs });
+            return Err(Refusal::LostKeyring { pairs });
         }
         if self.found.is_none() && !observation.has_slot() {
             return Err(observation.quota(keyring));

@@ -79,12 +79,19 @@ impl Pairs {
     }
 
     /// Lists the pairs. What the list does not show may have been imported since it was requested, and what it shows may
-    /// have been deleted, so the record of it includes the changes since then.
-    pub(super) async fn list(&self) -> Result<Vec<KeyPairSummary>, IvsError> {
+    /// have been deleted, so the record of it includes the changes since then. A list with a pair that `check` refuses is
+    /// not recorded.
+    pub(super) async fn list<E>(
+        &self,
+        check: impl Fn(&KeyPairSummary) -> Result<(), E>,
+    ) -> Result<Result<Vec<KeyPairSummary>, E>, IvsError> {
         let requested = self.known().next();
         let listed = self.ivs.list().await?;
+        if let Err(refused) = listed.iter().try_for_each(check) {
+            return Ok(Err(refused));
+        }
         self.known().record_list(requested, listed.clone(), self.clock.now());
-        Ok(listed)
+        Ok(Ok(listed))
     }
 
     pub(super) async fn get(&self, arn: &PlaybackKeyArn) -> Result<KeyPair, IvsError> {

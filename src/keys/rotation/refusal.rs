@@ -50,16 +50,8 @@ pub enum Refusal {
     #[error("refused to continue: {0}. Please report this")]
     Unsafe(#[from] Violation),
     /// IVS has pairs of a keyring that the store does not have.
-    #[error(
-        "IVS has playback key pairs in {region} that this program imported, and the key store does \
-         not have their private keys: {}. Either point this process at the store that has them, \
-         import a private key with `keys import --private-key FILE`, or start over with \
-         `keys rotate --new-keyring`",
-        Names(pairs)
-    )]
+    #[error("IVS has playback key pairs of a keyring that is lost: {}", Names(pairs))]
     LostKeyring {
-        /// The region.
-        region: Region,
         /// The pairs.
         pairs: Vec<PairName>,
     },
@@ -185,7 +177,7 @@ impl fmt::Display for Full {
                 write!(f, "IVS allows {quota} playback key pairs per region, and there are: ")?;
                 write!(f, "{}. ", Names(pairs))?;
                 if !foreign.is_empty() {
-                    write!(f, "Not in this keyring: {}. ", Names(foreign))?;
+                    write!(f, "Not of this keyring: {}. ", Names(foreign))?;
                 }
                 f.write_str("Delete one that no one signs with, with `keys delete ARN`")
             }

@@ -313,7 +313,7 @@ fn refuse_lost(
         return Ok(());
     }
     if !request.new_keyring {
-        return Err(Refusal::LostKeyring { region: keyring.region.clone(), pairs });
+        return Err(Refusal::LostKeyring { pairs });
     }
     // The id of a keyring whose keys were lost is on their pairs.
     if keyring.keys.is_empty() {

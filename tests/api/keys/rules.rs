@@ -68,7 +68,7 @@ async fn a_lost_keyring_is_noticed_and_named() {
         other.manager.generate(GenerateKey::default()).await.map(|_| ()),
     ] {
         let error = refused.unwrap_err();
-        assert!(matches!(error, OperationError::Refused(Refusal::LostKeyring { .. })), "{error}");
+        assert!(matches!(error, OperationError::LostKeyring { .. }), "{error}");
         let sentence = error.to_string();
         for part in [world.pairs().await[0].arn.as_str(), "elsewhere/us-west-2", "--new-keyring"] {
             assert!(sentence.contains(part), "{sentence}");
