@@ -30,15 +30,19 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::TcpStream,
-    sync::Notify,
+    sync::{Notify, watch},
     time::{Sleep, sleep, timeout},
 };
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 use tower::ServiceExt as _;
 
-use super::server::{Server, Stage};
-use crate::clock::Clock;
+use super::tls::ServerTls;
+use crate::{
+    clock::Clock,
+    http::{health::ShutdownFlag, protocol::complete_refusal},
+    telemetry::{Instruments, LogLimit},
+};
 
 /// The longest request head, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
@@ -53,6 +57,9 @@ const LAST_WRITE: Duration = Duration::from_secs(2);
 /// Requests that a client may send before it has the answer to the one before, in the life of a connection. A client
 /// that sends many may never read.
 const MAX_PIPELINED: u32 = 100;
+
+/// An event that clients can cause at will is logged once in this time, with the number of the others.
+pub(super) const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// How long a connection is read after its last answer. Data that arrives on a closed socket resets it, and
 /// a client whose connection is reset may lose an answer that it has not read yet.
@@ -247,10 +254,91 @@ impl Watch {
     }
 }
 
+/// How the connections of a listener are treated.
+#[derive(Clone, Debug)]
+pub(super) struct ConnectionSettings {
+    /// The label of the listener in metrics and logs.
+    pub(super) name: &'static str,
+    /// How long each side may wait.
+    pub(super) limits: TimeLimits,
+    /// The most connections at a time.
+    pub(super) max_connections: usize,
+    /// The server's certificate and key, or plain HTTP.
+    pub(super) tls: Option<Arc<ServerTls>>,
+    /// Whether an answer that hyper makes itself gets the body of a problem.
+    pub(super) problems: bool,
+    /// Once set, each answer is the last of its connection.
+    pub(super) stopping: ShutdownFlag,
+    pub(super) instruments: Instruments,
+}
+
+/// How far the end of a listener has come.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Stage {
+    /// Connections are accepted.
+    Serving,
+    /// None is accepted; requests that were sent are answered.
+    Closing,
+    /// What is left is cut off.
+    Cut,
+}
+
+/// What the connections of a listener have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    router: Router,
+    pub(super) settings: ConnectionSettings,
+    stage: watch::Receiver<Stage>,
+    refused: Mutex<LogLimit>,
+}
+
+impl Shared {
+    /// Returns what is common to connections that `router` answers until `stage` ends them.
+    pub(super) fn new(
+        router: Router,
+        settings: ConnectionSettings,
+        stage: watch::Receiver<Stage>,
+    ) -> Self {
+        Self { router, settings, stage, refused: Mutex::new(LogLimit::new(1, LOG_EVERY)) }
+    }
+
+    /// Waits until the listener has reached `stage`.
+    pub(super) async fn reached(&self, stage: Stage) {
+        // Without a sender, no later stage comes.
+        let _ = self.stage.clone().wait_for(|reached| *reached >= stage).await;
+    }
+
+    /// Returns whether a response is the last of its connection.
+    fn is_stopping(&self) -> bool {
+        self.settings.stopping.is_set() || *self.stage.borrow() >= Stage::Closing
+    }
+
+    /// Returns what is sent instead of a response that hyper made itself, if `bytes` is one. Counts and logs it.
+    fn refusal(&self, bytes: &[u8]) -> Option<Bytes> {
+        let metrics = &self.settings.instruments.metrics;
+        let refusal = complete_refusal(bytes, metrics, self.settings.problems)?;
+        if let Some(unlogged) = self.refused.lock().permit(self.now()) {
+            tracing::info!(
+                event = "request_malformed",
+                listener = self.settings.name,
+                code = refusal.code,
+                requestId = &*refusal.request_id,
+                unlogged,
+                "refused a request that is not valid HTTP"
+            );
+        }
+        Some(refusal.answer)
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.settings.instruments.clock.monotonic()
+    }
+}
+
 /// The stream under hyper, with or without TLS.
 struct Watched {
     stream: Either<TcpStream, TlsStream<TcpStream>>,
-    server: Arc<Server>,
+    shared: Arc<Shared>,
     watch: Arc<Watch>,
     /// What is written instead of an answer that hyper made itself.
     refusal: Bytes,
@@ -305,7 +393,7 @@ impl AsyncWrite for Watched {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.watch.answers_by_itself()
-            && let Some(refusal) = self.server.refusal(bytes)
+            && let Some(refusal) = self.shared.refusal(bytes)
         {
             self.refusal = refusal;
             return Poll::Ready(Ok(bytes.len()));
@@ -363,19 +451,19 @@ impl HttpBody for Answer {
 
 /// Serves a connection to its end.
 pub(super) async fn serve(
-    server: Arc<Server>,
+    shared: Arc<Shared>,
     tcp: TcpStream,
     peer: SocketAddr,
     watch: Arc<Watch>,
 ) -> End {
-    let stream = match &server.settings.tls {
+    let stream = match &shared.settings.tls {
         None => Either::Left(tcp),
         Some(tls) => {
-            let handshake = timeout(server.settings.limits.header, tls.acceptor().accept(tcp));
+            let handshake = timeout(shared.settings.limits.header, tls.acceptor().accept(tcp));
             let tls = tokio::select! {
                 tls = handshake => tls,
                 () = watch.evicted.notified() => return End::Evicted,
-                () = server.reached(Stage::Closing) => return End::Shutdown,
+                () = shared.reached(Stage::Closing) => return End::Shutdown,
             };
             let Ok(Ok(tls)) = tls else { return End::TlsHandshake };
             Either::Right(tls)
@@ -383,18 +471,18 @@ pub(super) async fn serve(
     };
     let stream = Watched {
         stream,
-        server: Arc::clone(&server),
+        shared: Arc::clone(&shared),
         watch: Arc::clone(&watch),
         refusal: Bytes::new(),
     };
     let service = service_fn(|request: Request<Incoming>| {
         watch.enter(Phase::Answering);
-        let answer = answer(server.router.clone(), request, peer);
-        let (server, watch) = (Arc::clone(&server), Arc::clone(&watch));
+        let answer = answer(shared.router.clone(), request, peer);
+        let (shared, watch) = (Arc::clone(&shared), Arc::clone(&watch));
         Box::pin(async move {
             watch.until_unblocked().await;
             let mut response = answer.await?;
-            if server.is_stopping() || watch.state().pipelined > MAX_PIPELINED {
+            if shared.is_stopping() || watch.state().pipelined > MAX_PIPELINED {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
@@ -408,10 +496,10 @@ pub(super) async fn serve(
         .max_buf_size(MAX_HEAD)
         .writev(false)
         .serve_connection(TokioIo::new(stream), service);
-    let end = drive(&server, &watch, &mut connection).await;
+    let end = drive(&shared, &watch, &mut connection).await;
     let stream = connection.into_parts().io.into_inner();
     match end {
-        End::Finished => linger(&server, stream).await,
+        End::Finished => linger(&shared, stream).await,
         // What the client never read must not stay in the kernel's memory. It is gone, or has been silent
         // for so long that a reset takes nothing from it.
         End::WriteTimeout => {
@@ -434,7 +522,7 @@ async fn answer(
 
 /// Lets hyper run until the exchange or the time of the connection ends.
 async fn drive<S, B>(
-    server: &Server,
+    shared: &Shared,
     watch: &Watch,
     connection: &mut http1::Connection<TokioIo<Watched>, S>,
 ) -> End
@@ -444,7 +532,7 @@ where
     B: HttpBody + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let limits = &server.settings.limits;
+    let limits = &shared.settings.limits;
     let mut closing = None;
     let mut alarm = Alarm::new(limits.header);
     loop {
@@ -460,8 +548,8 @@ where
             biased;
             end = exchange => return end,
             () = watch.evicted.notified() => return End::Evicted,
-            () = server.reached(Stage::Cut) => return End::Shutdown,
-            () = server.reached(Stage::Closing), if closing.is_none() => {
+            () = shared.reached(Stage::Cut) => return End::Shutdown,
+            () = shared.reached(Stage::Closing), if closing.is_none() => {
                 closing = Some(watch.clock.monotonic());
                 if watch.waiting().is_none() {
                     // An answer whose head went out before is the last all the same.
@@ -473,7 +561,7 @@ where
 }
 
 /// Tells the client that there is no more, and reads until it closes, too.
-async fn linger(server: &Server, mut stream: Watched) -> End {
+async fn linger(shared: &Shared, mut stream: Watched) -> End {
     let watch = Arc::clone(&stream.watch);
     watch.enter(Phase::Lingering);
     let to_end = async {
@@ -492,7 +580,7 @@ async fn linger(server: &Server, mut stream: Watched) -> End {
         // Whatever it came to, this connection was served.
         _ = timeout(LINGER, to_end) => End::Finished,
         () = watch.evicted.notified() => End::Finished,
-        () = server.reached(Stage::Cut) => End::Finished,
+        () = shared.reached(Stage::Cut) => End::Finished,
     }
 }
 

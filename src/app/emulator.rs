@@ -4,10 +4,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use super::{
     StartError,
-    connection::TimeLimits,
+    connection::{ConnectionSettings, TimeLimits},
     open_files::OpenFiles,
     serve::{Running, announce},
-    server::{ConnectionSettings, Listener},
+    server::Listener,
     signals::StopSignals,
 };
 use crate::{

@@ -13,10 +13,10 @@ use tokio::{signal::unix::Signal, sync::watch, task::JoinHandle};
 
 use super::{
     App, StartError,
-    connection::TimeLimits,
+    connection::{ConnectionSettings, Stage, TimeLimits},
     open_files::OpenFiles,
     preflight::preflight,
-    server::{self, ConnectionSettings, Listener, Stage},
+    server::{self, Listener},
     signals::{self, StopSignals},
     tls::ServerTls,
 };

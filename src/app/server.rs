@@ -13,7 +13,6 @@ use std::{
 };
 
 use axum::{Router, middleware::from_fn};
-use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
@@ -24,14 +23,10 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    connection::{self, End, TimeLimits, Watch},
+    connection::{self, ConnectionSettings, End, LOG_EVERY, Shared, Stage, Watch},
     drain,
-    tls::ServerTls,
 };
-use crate::{
-    http::{health::ShutdownFlag, protocol::complete_refusal},
-    telemetry::{Instruments, LogLimit},
-};
+use crate::telemetry::LogLimit;
 
 /// Connections that the kernel holds for us before we accept them.
 const BACKLOG: u32 = 4096;
@@ -45,9 +40,6 @@ const MIN_WAIT: Duration = Duration::from_secs(1);
 
 /// Between two attempts to find room, and after a failure to accept.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// An event that clients can cause at will is logged once in this time, with the number of the others.
-const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// A bound port that does not serve yet.
 #[derive(Debug)]
@@ -122,41 +114,10 @@ impl Listener {
     }
 }
 
-/// How the connections of a listener are treated.
-#[derive(Clone, Debug)]
-pub(super) struct ConnectionSettings {
-    /// The label of the listener in metrics and logs.
-    pub(super) name: &'static str,
-    /// How long each side may wait.
-    pub(super) limits: TimeLimits,
-    /// The most connections at a time.
-    pub(super) max_connections: usize,
-    /// The server's certificate and key, or plain HTTP.
-    pub(super) tls: Option<Arc<ServerTls>>,
-    /// Whether an answer that hyper makes itself gets the body of a problem.
-    pub(super) problems: bool,
-    /// Once set, each answer is the last of its connection.
-    pub(super) stopping: ShutdownFlag,
-    pub(super) instruments: Instruments,
-}
-
-/// How far the end of a listener has come.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Stage {
-    /// Connections are accepted.
-    Serving,
-    /// None is accepted; requests that were sent are answered.
-    Closing,
-    /// What is left is cut off.
-    Cut,
-}
-
-/// What the connections of a listener have in common.
+/// A listener that accepts connections.
 #[derive(Debug)]
-pub(super) struct Server {
-    pub(super) router: Router,
-    pub(super) settings: ConnectionSettings,
-    stage: watch::Receiver<Stage>,
+struct Server {
+    shared: Arc<Shared>,
     /// Open connections by their number.
     open: Mutex<BTreeMap<u64, Arc<Watch>>>,
     next: AtomicU64,
@@ -168,7 +129,6 @@ pub(super) struct Server {
 /// The log lines that clients can cause at will.
 #[derive(Debug)]
 struct Logs {
-    refused: Mutex<LogLimit>,
     timed_out: Mutex<LogLimit>,
     accept_failed: Mutex<LogLimit>,
     /// Whether the lack of room was logged, and its end was not.
@@ -178,12 +138,7 @@ struct Logs {
 impl Logs {
     fn new() -> Self {
         let limit = || Mutex::new(LogLimit::new(1, LOG_EVERY));
-        Self {
-            refused: limit(),
-            timed_out: limit(),
-            accept_failed: limit(),
-            is_full: Mutex::new(false),
-        }
+        Self { timed_out: limit(), accept_failed: limit(), is_full: Mutex::new(false) }
     }
 }
 
@@ -201,15 +156,17 @@ pub(super) async fn serve(
     let listener = tokio::net::TcpListener::from_std(listener.listener)?;
     let metrics = &settings.instruments.metrics;
     metrics.set_max_connections(settings.name, settings.max_connections);
+    let room = Arc::new(Semaphore::new(settings.max_connections));
+    let gauge = metrics.connections(settings.name);
+    let router = router.layer(from_fn(drain::before_answering));
+    let shared = Arc::new(Shared::new(router, settings, stage));
     let server = Arc::new(Server {
-        router: router.layer(from_fn(drain::before_answering)),
-        stage,
         open: Mutex::default(),
         next: AtomicU64::default(),
-        room: Arc::new(Semaphore::new(settings.max_connections)),
-        gauge: metrics.connections(settings.name),
+        room,
+        gauge,
         logs: Logs::new(),
-        settings,
+        shared: Arc::clone(&shared),
     });
     let connections = TaskTracker::new();
     let accepting = async {
@@ -220,7 +177,7 @@ pub(super) async fn serve(
         }
     };
     tokio::select! {
-        () = server.reached(Stage::Closing) => {}
+        () = shared.reached(Stage::Closing) => {}
         () = accepting => {}
     }
     // Clients of connections in the backlog have been told that they are connected.
@@ -240,38 +197,6 @@ pub(super) async fn serve(
 }
 
 impl Server {
-    /// Waits until the end has come as far as `stage`.
-    pub(super) async fn reached(&self, stage: Stage) {
-        // Without a sender nobody waits for the rest.
-        let _ = self.stage.clone().wait_for(|reached| *reached >= stage).await;
-    }
-
-    /// Whether an answer is the last of its connection.
-    pub(super) fn is_stopping(&self) -> bool {
-        self.settings.stopping.is_set() || *self.stage.borrow() >= Stage::Closing
-    }
-
-    /// What is sent instead of an answer that hyper made itself, if `bytes` is one. Counts and logs it.
-    pub(super) fn refusal(&self, bytes: &[u8]) -> Option<Bytes> {
-        let metrics = &self.settings.instruments.metrics;
-        let refusal = complete_refusal(bytes, metrics, self.settings.problems)?;
-        if let Some(unlogged) = self.logs.refused.lock().permit(self.now()) {
-            tracing::info!(
-                event = "request_malformed",
-                listener = self.settings.name,
-                code = refusal.code,
-                requestId = &*refusal.request_id,
-                unlogged,
-                "refused a request that is not valid HTTP"
-            );
-        }
-        Some(refusal.answer)
-    }
-
-    fn now(&self) -> Duration {
-        self.settings.instruments.clock.monotonic()
-    }
-
     fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Watch>>> {
         self.open.lock()
     }
@@ -294,7 +219,7 @@ impl Server {
     /// Ends the connections that have waited longest for their client, a sixteenth of all at most:
     /// first those that have sent no whole request, then idle ones.
     fn evict(&self) {
-        let longest = self.now().saturating_sub(MIN_WAIT);
+        let longest = self.shared.now().saturating_sub(MIN_WAIT);
         let mut waiting: Vec<_> = self
             .open()
             .values()
@@ -302,7 +227,7 @@ impl Server {
             .filter(|((_, since), _)| *since <= longest)
             .collect();
         waiting.sort_unstable_by_key(|(order, _)| *order);
-        let most = self.settings.max_connections.div_ceil(16);
+        let most = self.shared.settings.max_connections.div_ceil(16);
         for (_, watch) in waiting.iter().take(most) {
             watch.evict();
         }
@@ -321,11 +246,16 @@ impl Server {
                             | io::ErrorKind::Interrupted
                     ) => {}
                 Err(error) => {
-                    self.settings.instruments.metrics.accept_failure(self.settings.name);
-                    if let Some(unlogged) = self.logs.accept_failed.lock().permit(self.now()) {
+                    self.shared
+                        .settings
+                        .instruments
+                        .metrics
+                        .accept_failure(self.shared.settings.name);
+                    if let Some(unlogged) = self.logs.accept_failed.lock().permit(self.shared.now())
+                    {
                         tracing::error!(
                             event = "accept_failed",
-                            listener = self.settings.name,
+                            listener = self.shared.settings.name,
                             %error,
                             unlogged,
                             "cannot accept a connection"
@@ -344,24 +274,28 @@ impl Server {
         peer: SocketAddr,
         room: OwnedSemaphorePermit,
     ) {
-        let watch = Arc::new(Watch::new(self.settings.instruments.clock.clone()));
+        let watch = Arc::new(Watch::new(self.shared.settings.instruments.clock.clone()));
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.open().insert(id, Arc::clone(&watch));
         self.gauge.inc();
         let _entry = Entry { server: Arc::clone(&self), id, _room: room };
         // An answer must not wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
-        let end = connection::serve(Arc::clone(&self), stream, peer, watch).await;
+        let end = connection::serve(Arc::clone(&self.shared), stream, peer, watch).await;
         self.record(end);
     }
 
     fn record(&self, end: End) {
         let Some(reason) = end.reason() else { return };
-        self.settings.instruments.metrics.connection_ended(self.settings.name, reason);
-        if let Some(unlogged) = self.logs.timed_out.lock().permit(self.now()) {
+        self.shared
+            .settings
+            .instruments
+            .metrics
+            .connection_ended(self.shared.settings.name, reason);
+        if let Some(unlogged) = self.logs.timed_out.lock().permit(self.shared.now()) {
             tracing::info!(
                 event = "connection_ended",
-                listener = self.settings.name,
+                listener = self.shared.settings.name,
                 reason,
                 unlogged,
                 "ended a connection whose client was too slow"
@@ -374,8 +308,8 @@ impl Server {
         if !std::mem::replace(&mut *is_full, true) {
             tracing::warn!(
                 event = "connections_exhausted",
-                listener = self.settings.name,
-                maxConnections = self.settings.max_connections,
+                listener = self.shared.settings.name,
+                maxConnections = self.shared.settings.max_connections,
                 "the listener has as many connections as server.max_connections allows"
             );
         }
@@ -385,11 +319,11 @@ impl Server {
     /// the other one.
     fn log_room(&self) {
         let mut is_full = self.logs.is_full.lock();
-        if *is_full && self.room.available_permits() >= self.settings.max_connections / 10 {
+        if *is_full && self.room.available_permits() >= self.shared.settings.max_connections / 10 {
             *is_full = false;
             tracing::info!(
                 event = "connections_available",
-                listener = self.settings.name,
+                listener = self.shared.settings.name,
                 "the listener has room for connections again"
             );
         }
