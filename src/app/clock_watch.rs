@@ -1,6 +1,6 @@
 //! Compares our clock with that of IVS while the service runs, and logs what it finds.
 //!
-//! Every answer of IVS tells its time, and the key_managers call IVS every `rotation.reconcile_every`, also
+//! Every answer of IVS tells its time, and the key managers call IVS every `rotation.reconcile_every`, also
 //! in a process that does not manage keys. When the last answer no longer says what IVS's clock shows
 //! (none came for an hour, our clock was set, or the machine slept), the manager is asked to call again.
 

@@ -72,20 +72,20 @@ impl KeyManager {
         let keyring = self.load().await?;
         let known = keyring.as_ref().map(|it| it.version_of_request(new.idempotency.as_ref()));
         // A caller that lost the answer gets it again even while IVS cannot be reached.
-        let (id, is_new) = match known.transpose().map_err(Refusal::from)?.flatten() {
-            Some(known) => (known, false),
-            None => {
-                let observation = self.list(keyring.as_ref()).await?;
-                if !new.source.is_generated() {
-                    let fingerprint = new.source.public_key().fingerprint();
-                    new.found = self.find_by_fingerprint(&observation, fingerprint).await?;
-                }
-                self.edit_adding(new.source.private_key(), |keyring| {
-                    let (driver, now) = (&self.settings.driver, self.clock.now());
-                    new.enroll(keyring, &observation, driver, now)
-                })
-                .await?
+        let (id, is_new) = if let Some(known) = known.transpose().map_err(Refusal::from)?.flatten()
+        {
+            (known, false)
+        } else {
+            let observation = self.list(keyring.as_ref()).await?;
+            if !new.source.is_generated() {
+                let fingerprint = new.source.public_key().fingerprint();
+                new.found = self.find_by_fingerprint(&observation, fingerprint).await?;
             }
+            self.edit_adding(new.source.private_key(), |keyring| {
+                let (driver, now) = (&self.settings.driver, self.clock.now());
+                new.enroll(keyring, &observation, driver, now)
+            })
+            .await?
         };
         self.ensure_imported(&id, is_new).await?;
         Ok(id)
