@@ -157,7 +157,7 @@ fn what_is_begun_and_left_is_gone_on_with() {
     assert_eq!(world.json_with(&SLOW, &["rotate"])["phase"], "draining");
     let refused = world.keys_with(&SLOW, &["rotate"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.stderr.contains("is under way, and IVS has no slot"), "{refused:?}");
+    assert!(refused.stderr.contains("is in progress, and IVS has no slot"), "{refused:?}");
     // For cron that is nothing to be told of at night.
     let cron = world.keys_with(&SLOW, &["rotate", "--if-older-than", "0s"]);
     assert_eq!(cron.code, Some(0), "{cron:?}");
