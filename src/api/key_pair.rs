@@ -8,70 +8,11 @@ use utoipa::ToSchema;
 
 use crate::{
     clock::Timestamp,
-    ivs::arn::{PlaybackKeyArn, Region},
     keys::{
         keyring::RESERVED_TAG_PREFIX,
-        material::Fingerprint,
-        rotation::{KeyPairState, KeyPairView, MAX_TAG_KEY, MAX_TAG_VALUE, MAX_TAGS},
+        rotation::{KeyPairView, MAX_TAG_KEY, MAX_TAG_VALUE, MAX_TAGS},
     },
 };
-
-/// A key pair, as the keyring and IVS together know it.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(example = json!({
-    "arn": "arn:aws:ivs:us-west-2:123456789012:playback-key/IjKlMnOp5678",
-    "name": "ivs-playback-auth-52b7cda3",
-    "fingerprint": "98:0d:1a:a0:19:96:1e:ea:0a:0a:2c:9a:42:19:2b:e7",
-    "region": "us-west-2", "tags": {"team": "video"}, "state": "active", "adopted": false,
-    "createdAt": "2026-11-22T08:40:00Z", "activatedAt": "2026-11-22T08:50:00Z", "retiresAt": null
-}))]
-pub struct KeyPairBody {
-    /// Null before the pair is imported.
-    #[schema(required, value_type = Option<String>)]
-    pub arn: Option<PlaybackKeyArn>,
-    /// Its name in IVS.
-    pub name: String,
-    /// The MD5 of the `SubjectPublicKeyInfo`, as Amazon IVS shows it. Null for a foreign pair that was
-    /// not read yet.
-    #[schema(required, value_type = Option<String>)]
-    pub fingerprint: Option<Fingerprint>,
-    /// Its region.
-    #[schema(value_type = String)]
-    pub region: Region,
-    /// Its tags in IVS.
-    pub tags: BTreeMap<String, String>,
-    /// Its state.
-    pub state: KeyPairState,
-    /// The key was imported from elsewhere, so another signer may use it too.
-    pub adopted: bool,
-    /// Null for a foreign pair.
-    #[schema(required, value_type = Option<String>, format = DateTime)]
-    pub created_at: Option<Timestamp>,
-    /// Null before the pair signs.
-    #[schema(required, value_type = Option<String>, format = DateTime)]
-    pub activated_at: Option<Timestamp>,
-    /// The time from which the pair may be deleted; null where that is not known.
-    #[schema(required, value_type = Option<String>, format = DateTime)]
-    pub retires_at: Option<Timestamp>,
-}
-
-impl From<KeyPairView> for KeyPairBody {
-    fn from(pair: KeyPairView) -> Self {
-        Self {
-            arn: pair.arn,
-            name: pair.name,
-            fingerprint: pair.fingerprint,
-            region: pair.region,
-            tags: pair.tags,
-            state: pair.state,
-            adopted: pair.adopted,
-            created_at: pair.created_at,
-            activated_at: pair.activated_at,
-            retires_at: pair.retires_at,
-        }
-    }
-}
 
 /// Key pairs, and when Amazon IVS last listed them.
 #[derive(Debug, Serialize, ToSchema)]
@@ -84,7 +25,7 @@ impl From<KeyPairView> for KeyPairBody {
 }], "checkedAt": "2026-11-22T08:55:00Z"}))]
 pub struct KeyPairsBody {
     /// The pairs of all regions that were asked for.
-    pub key_pairs: Vec<KeyPairBody>,
+    pub key_pairs: Vec<KeyPairView>,
     /// Null before the first listing. With several regions, the oldest.
     #[schema(required, value_type = Option<String>, format = DateTime)]
     pub checked_at: Option<Timestamp>,

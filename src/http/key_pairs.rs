@@ -14,9 +14,9 @@ use super::{
     respond::{json, json_with, no_store},
 };
 use crate::{
-    api::key_pair::{CreateKeyPairRequest, KeyPairBody, KeyPairsBody},
+    api::key_pair::{CreateKeyPairRequest, KeyPairsBody},
     ivs::arn::{ArnError, PlaybackKeyArn},
-    keys::rotation::{OperationError, Refusal},
+    keys::rotation::{KeyPairView, OperationError, Refusal},
     prose::sentence,
     service::key_pairs::{KeyPairError, RegionKeys},
 };
@@ -58,7 +58,7 @@ pub async fn list_key_pairs(
     params(("Idempotency-Key" = Option<String>, Header, description = "A retry with the same key and body returns the pair of the first request")),
     request_body = CreateKeyPairRequest,
     responses((
-        status = 201, description = "The new key pair", body = KeyPairBody,
+        status = 201, description = "The new key pair", body = KeyPairView,
         links(
             ("read" = (operation_id = "getKeyPair", parameters(("keyPair" = "$response.body#/arn")))),
             ("delete" = (operation_id = "deleteKeyPair", parameters(("keyPair" = "$response.body#/arn"))))
@@ -74,7 +74,7 @@ pub async fn create_key_pair(
     let idempotency = idempotency::record(&headers, &client, "createKeyPair", &request)?;
     let (keys, new) = api.key_pairs.check(request).map_err(ApiError::invalid)?;
     let made = api.key_pairs.create(keys, &client.actor(), new, idempotency).await;
-    Ok(no_store(json_with(StatusCode::CREATED, &KeyPairBody::from(made?))))
+    Ok(no_store(json_with(StatusCode::CREATED, &made?)))
 }
 
 /// Read one key pair.
@@ -83,7 +83,7 @@ pub async fn create_key_pair(
     security(("credential" = ["keys:read"])),
     params(("keyPair" = String, Path, description = "An ARN, percent-encoded, or a fingerprint",
         example = "arn:aws:ivs:us-west-2:123456789012:playback-key/IjKlMnOp5678")),
-    responses((status = 200, description = "The key pair", body = KeyPairBody))
+    responses((status = 200, description = "The key pair", body = KeyPairView))
 )]
 pub async fn get_key_pair(
     State(api): State<Api>,
@@ -102,7 +102,7 @@ pub async fn get_key_pair(
         Err(_) => None,
     };
     match api.key_pairs.find(&name, region).await? {
-        Some(pair) => Ok(no_store(json(&KeyPairBody::from(pair)))),
+        Some(pair) => Ok(no_store(json(&pair))),
         None => Err(ApiError::new(
             ProblemType::KeyPairNotFound,
             "Neither the keyring nor Amazon IVS has this key pair. GET /v1/key-pairs?refresh=true lists \

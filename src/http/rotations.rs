@@ -18,10 +18,10 @@ use super::{
     respond::{json, json_with, no_store},
 };
 use crate::{
-    api::rotation::{RotationBody, RotationsBody, StartRotationRequest},
+    api::rotation::{RotationsBody, StartRotationRequest},
     keys::{
         keyring::{RotationId, RotationMode},
-        rotation::{Begin, Begun},
+        rotation::{Begin, Begun, view::RotationView},
     },
 };
 
@@ -32,7 +32,7 @@ use crate::{
     params(("Idempotency-Key" = Option<String>, Header, description = "A retry with the same key and body returns the rotation of the first request")),
     request_body = StartRotationRequest,
     responses((
-        status = 202, description = "The rotation is recorded and has started", body = RotationBody,
+        status = 202, description = "The rotation is recorded and has started", body = RotationView,
         links(
             ("read" = (operation_id = "getRotation", parameters(("id" = "$response.body#/id")))),
             ("cancel" = (operation_id = "cancelRotation", parameters(("id" = "$response.body#/id"))))
@@ -61,7 +61,7 @@ pub async fn start_rotation(
         recorded?;
     }
     let rotation = keys.manager.rotation(begun.id()).await?;
-    Ok(no_store(json_with(StatusCode::ACCEPTED, &RotationBody::from(rotation))))
+    Ok(no_store(json_with(StatusCode::ACCEPTED, &rotation)))
 }
 
 /// List the rotations in progress and the last ones that ended.
@@ -81,7 +81,7 @@ pub async fn list_rotations(
     let mut rotations = Vec::new();
     for keys in regions {
         let of_region = keys.manager.rotations().await?;
-        rotations.extend(of_region.into_iter().map(RotationBody::from));
+        rotations.extend(of_region);
     }
     Ok(no_store(json(&RotationsBody { rotations })))
 }
@@ -91,7 +91,7 @@ pub async fn list_rotations(
     get, path = "/v1/key-pairs/rotations/{id}", operation_id = "getRotation", tag = "Key pairs",
     security(("credential" = ["keys:read"])),
     params(("id" = String, Path, description = "The id of the rotation", example = "6ed47698-a0e6-4e7e-b290-9ca4e8c91ff8")),
-    responses((status = 200, description = "The rotation", body = RotationBody))
+    responses((status = 200, description = "The rotation", body = RotationView))
 )]
 pub async fn get_rotation(
     State(api): State<Api>,
@@ -101,7 +101,7 @@ pub async fn get_rotation(
 ) -> Result<Response, ApiError> {
     query.finish()?;
     let (_, rotation) = api.key_pairs.find_rotation(&id.0).await?;
-    Ok(no_store(json(&RotationBody::from(rotation))))
+    Ok(no_store(json(&rotation)))
 }
 
 /// Cancel a rotation whose new key does not sign yet.
@@ -109,7 +109,7 @@ pub async fn get_rotation(
     delete, path = "/v1/key-pairs/rotations/{id}", operation_id = "cancelRotation", tag = "Key pairs",
     security(("credential" = ["keys:write"])),
     params(("id" = String, Path, description = "The id of the rotation", example = "6ed47698-a0e6-4e7e-b290-9ca4e8c91ff8")),
-    responses((status = 200, description = "The rotation, cancelled", body = RotationBody))
+    responses((status = 200, description = "The rotation, cancelled", body = RotationView))
 )]
 pub async fn cancel_rotation(
     State(api): State<Api>,
@@ -120,7 +120,7 @@ pub async fn cancel_rotation(
     query.finish()?;
     let (keys, rotation) = api.key_pairs.find_rotation(&id.0).await?;
     let cancelled = keys.cancel_rotation(&client.actor(), rotation.id).await;
-    Ok(no_store(json(&RotationBody::from(cancelled?))))
+    Ok(no_store(json(&cancelled?)))
 }
 
 fn in_progress(id: &RotationId) -> ApiError {

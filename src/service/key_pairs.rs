@@ -10,7 +10,7 @@ use super::{Error, error::RETRY_AFTER};
 use crate::{
     access::audit::{Actor, AuditLog, AuditUnavailable, Record},
     api::{
-        key_pair::{CreateKeyPairRequest, KeyPairBody, KeyPairsBody},
+        key_pair::{CreateKeyPairRequest, KeyPairsBody},
         problem::ProblemType,
     },
     clock::{Clock, Timestamp},
@@ -265,7 +265,7 @@ impl From<Vec<Listing>> for KeyPairsBody {
     fn from(listings: Vec<Listing>) -> Self {
         let checked_at = listings.iter().map(|listing| listing.checked_at).min().flatten();
         let key_pairs = listings.into_iter().flat_map(|listing| listing.key_pairs);
-        Self { key_pairs: key_pairs.map(KeyPairBody::from).collect(), checked_at }
+        Self { key_pairs: key_pairs.collect(), checked_at }
     }
 }
 

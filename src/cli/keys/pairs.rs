@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{Context, Failure, InRegions, in_each_region, is_shared};
 use crate::{
-    api::key_pair::{KeyPairBody, KeyPairsBody},
+    api::key_pair::KeyPairsBody,
     cli::{
         output::{self, Confirmation, note, span},
         place, read_input,
@@ -102,7 +102,7 @@ impl Context<'_> {
         let Listing { key_pairs, failure, .. } = self.listing().await?;
         let region = self.region();
         match (key_pairs.into_iter().find(|pair| pair.is_named(name)), failure) {
-            (Some(pair), _) => self.show(pair),
+            (Some(pair), _) => self.show(&pair),
             (None, Some(error)) => Err(Failure::Failed(format!(
                 "the keyring of {region} has no key pair with this ARN or fingerprint, and IVS cannot \
                  be queried: {error}"
@@ -116,7 +116,7 @@ impl Context<'_> {
     pub(super) async fn generate(&self, args: &LabelArgs) -> Result<(), Failure> {
         let new = NewKeyPair { label: args.label()?, public_key: None };
         self.announce("Generating a key pair").await;
-        self.show(self.create(new).await?)
+        self.show(&self.create(new).await?)
     }
 
     pub(super) async fn import(&self, args: &ImportArgs) -> Result<(), Failure> {
@@ -128,7 +128,7 @@ impl Context<'_> {
             let key = PublicKey::read(&*read_input(file, MAX_KEY_FILE)?)
                 .map_err(|error| unreadable(file, error))?;
             self.announce("Importing a public key").await;
-            return self.show(self.create(NewKeyPair { label, public_key: Some(key) }).await?);
+            return self.show(&self.create(NewKeyPair { label, public_key: Some(key) }).await?);
         }
         let Some(file) = &args.private_key else {
             return Err(Failure::Usage("give --private-key or --public-key".to_owned()));
@@ -142,7 +142,7 @@ impl Context<'_> {
         let &ImportArgs { exclusive, longest_ttl, .. } = args;
         let request = ImportPrivateKey { key, label, exclusive, longest_ttl };
         let pair = self.keys.import_private_key(self.operator, request).await?;
-        self.show(pair.clone())?;
+        self.show(&pair)?;
         if pair.adopted {
             note(&self.after_adoption(&pair).await?);
         }
@@ -208,15 +208,14 @@ impl Context<'_> {
         Ok(listing)
     }
 
-    fn show(&self, pair: KeyPairView) -> Result<(), Failure> {
-        let pair = KeyPairBody::from(pair);
-        self.global.print(&pair, || {
+    fn show(&self, pair: &KeyPairView) -> Result<(), Failure> {
+        self.global.print(pair, || {
             let mut fields = vec![
                 ("ARN", text_or(pair.arn.as_ref(), "not imported yet")),
                 ("name", pair.name.clone()),
                 ("fingerprint", text_or(pair.fingerprint.as_ref(), "not known")),
                 ("region", pair.region.to_string()),
-                ("state", state(&pair)),
+                ("state", state(pair)),
             ];
             for (label, at) in [
                 ("created", pair.created_at),
@@ -244,8 +243,8 @@ impl LabelArgs {
 }
 
 /// Returns key pairs, one per line.
-pub(super) fn table(pairs: &[KeyPairBody]) -> String {
-    let row = |pair: &KeyPairBody| {
+pub(super) fn table(pairs: &[KeyPairView]) -> String {
+    let row = |pair: &KeyPairView| {
         [
             pair.region.to_string(),
             state(pair),
@@ -259,7 +258,7 @@ pub(super) fn table(pairs: &[KeyPairBody]) -> String {
     output::table(["REGION", "STATE", "ARN", "FINGERPRINT", "CREATED", "NAME"], &rows)
 }
 
-fn state(pair: &KeyPairBody) -> String {
+fn state(pair: &KeyPairView) -> String {
     let adopted = if pair.adopted { " (adopted)" } else { "" };
     format!("{}{adopted}", pair.state.as_str())
 }

@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use super::{Context, Failure, is_shared, moment};
 use crate::{
-    api::rotation::RotationBody,
     cli::output::{self, Confirmation, Progress, note, span},
     clock::Timestamp,
     ivs::arn::PlaybackKeyArn,
@@ -93,7 +92,7 @@ impl Context<'_> {
             tokio::time::sleep(refresh_every).await;
         }
         if self.global.json() {
-            output::json(&RotationBody::from(rotation.clone()))?;
+            output::json(&rotation)?;
         }
         match rotation.phase {
             Phase::Cancelled | Phase::Failed => Err(Failure::Failed(format!(
@@ -177,7 +176,7 @@ impl Context<'_> {
             note(&format!("Steps that were due: {}.", look.steps));
         }
         match self.keys.manager.rotations().await?.into_iter().next() {
-            Some(last) => self.print(&last.into()),
+            Some(last) => self.print(&last),
             None if self.global.json() => output::json(&Value::Null),
             None => Ok(()),
         }
@@ -190,7 +189,7 @@ impl Context<'_> {
             "A process that manages these keys completes the rotation: `serve` with keys.manage = true \
              within rotation.reconcile_every, or the next `keys rotate`.",
         );
-        self.print(&rotation.into())
+        self.print(&rotation)
     }
 
     /// Takes the steps of a rotation until `goal`, and shows its progress.
@@ -231,7 +230,7 @@ impl Context<'_> {
         };
         progress.clear();
         if let Some(rotation) = last.filter(|_| self.global.json()) {
-            output::json(&RotationBody::from(rotation))?;
+            output::json(&rotation)?;
         }
         Err(Failure::Failed(format!(
             "{}; the next process that manages these keys continues the rotation, and `keys status` \
@@ -288,7 +287,7 @@ impl Context<'_> {
     /// Takes the steps that a change made due, and prints the rotation.
     async fn finish(&self, id: &RotationId) -> Result<(), Failure> {
         self.try_steps().await;
-        self.print(&self.keys.manager.rotation(id).await?.into())
+        self.print(&self.keys.manager.rotation(id).await?)
     }
 
     async fn try_steps(&self) {
@@ -297,7 +296,7 @@ impl Context<'_> {
         }
     }
 
-    fn print(&self, rotation: &RotationBody) -> Result<(), Failure> {
+    fn print(&self, rotation: &RotationView) -> Result<(), Failure> {
         self.global.print(rotation, || text(rotation, self.now()))
     }
 }
@@ -392,7 +391,7 @@ fn after_release(keyring: Option<&Keyring>, arn: &PlaybackKeyArn) -> String {
 }
 
 /// Returns a rotation as text.
-pub(super) fn text(rotation: &RotationBody, now: Timestamp) -> String {
+pub(super) fn text(rotation: &RotationView, now: Timestamp) -> String {
     let mode = match rotation.mode {
         RotationMode::Graceful => "",
         RotationMode::Emergency => " (emergency)",

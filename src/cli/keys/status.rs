@@ -4,11 +4,13 @@ use serde::Serialize;
 
 use super::{Context, Failure, account_text, in_each_region, is_shared, moment, pairs, rotations};
 use crate::{
-    api::{key_pair::KeyPairBody, rotation::RotationBody},
     cli::output::{self, span},
     clock::Timestamp,
     ivs::arn::{AccountId, PlaybackKeyArn, Region},
-    keys::{finding::FindingCode, rotation::KeyPairState},
+    keys::{
+        finding::FindingCode,
+        rotation::{KeyPairState, KeyPairView, view::RotationView},
+    },
     service::key_pairs::Listing,
 };
 
@@ -24,11 +26,11 @@ struct Status {
     store: String,
     /// When IVS listed its pairs; `None` if it could not be queried.
     checked_at: Option<Timestamp>,
-    active_key_pair: Option<KeyPairBody>,
+    active_key_pair: Option<KeyPairView>,
     /// For how many seconds it has been active.
     active_for: Option<u64>,
-    key_pairs: Vec<KeyPairBody>,
-    rotations: Vec<RotationBody>,
+    key_pairs: Vec<KeyPairView>,
+    rotations: Vec<RotationView>,
     findings: Vec<FindingBody>,
     #[serde(skip)]
     now: Timestamp,
@@ -83,10 +85,10 @@ impl Context<'_> {
             account: self.account().await,
             store: self.app.store_of(self.region()),
             checked_at,
-            active_key_pair: active.map(KeyPairBody::from),
+            active_key_pair: active,
             active_for: activated_at.map(|at| now.saturating_since(at).as_secs()),
-            key_pairs: key_pairs.into_iter().map(KeyPairBody::from).collect(),
-            rotations: rotations.into_iter().map(RotationBody::from).collect(),
+            key_pairs,
+            rotations,
             findings: findings.collect(),
             now,
             shared,
@@ -106,7 +108,7 @@ impl Status {
         let draining = self.key_pairs.iter().filter(|pair| pair.state == KeyPairState::Draining);
         fields.extend(draining.map(|pair| ("draining", self.drain(pair))));
         let mut paragraphs = vec![output::fields(&fields)];
-        let is_open = |rotation: &&RotationBody| !rotation.phase.is_over();
+        let is_open = |rotation: &&RotationView| !rotation.phase.is_over();
         let finished = self.rotations.iter().filter(|rotation| !is_open(rotation));
         let shown = self.rotations.iter().filter(is_open).chain(finished.take(FINISHED_SHOWN));
         paragraphs.extend(shown.map(|rotation| rotations::text(rotation, self.now)));
@@ -137,7 +139,7 @@ impl Status {
         format!("{arn}{}{adopted}", since.unwrap_or_default())
     }
 
-    fn drain(&self, pair: &KeyPairBody) -> String {
+    fn drain(&self, pair: &KeyPairView) -> String {
         let arn = pair.arn.as_ref().map(ToString::to_string).unwrap_or_default();
         let until = pair.retires_at.map(|at| format!(", until {}", moment(at, self.now)));
         let is_shared = pair.arn.as_ref().is_some_and(|arn| self.shared.contains(arn));

@@ -14,29 +14,43 @@ use crate::{
     },
 };
 
-/// A key pair as the API and the command line show it.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+/// A key pair, as the keyring and IVS together know it.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = KeyPairBody, example = json!({
+    "arn": "arn:aws:ivs:us-west-2:123456789012:playback-key/IjKlMnOp5678",
+    "name": "ivs-playback-auth-52b7cda3",
+    "fingerprint": "98:0d:1a:a0:19:96:1e:ea:0a:0a:2c:9a:42:19:2b:e7",
+    "region": "us-west-2", "tags": {"team": "video"}, "state": "active", "adopted": false,
+    "createdAt": "2026-11-22T08:40:00Z", "activatedAt": "2026-11-22T08:50:00Z", "retiresAt": null
+}))]
 pub struct KeyPairView {
-    /// The pair in IVS; absent before it is imported.
+    /// Null before the pair is imported.
+    #[schema(required, value_type = Option<String>)]
     pub arn: Option<PlaybackKeyArn>,
     /// Its name in IVS.
     pub name: String,
-    /// IVS's name of the public key; absent for a foreign pair that was not read yet.
+    /// The MD5 of the `SubjectPublicKeyInfo`, as Amazon IVS shows it. Null for a foreign pair that was
+    /// not read yet.
+    #[schema(required, value_type = Option<String>)]
     pub fingerprint: Option<Fingerprint>,
     /// Its region.
+    #[schema(value_type = String)]
     pub region: Region,
     /// Its tags in IVS.
     pub tags: BTreeMap<String, String>,
     /// Its state.
     pub state: KeyPairState,
-    /// The key was imported, so another signer may use it, too.
+    /// The key was imported from elsewhere, so another signer may use it too.
     pub adopted: bool,
-    /// When it was added to the keyring.
+    /// Null for a foreign pair.
+    #[schema(required, value_type = Option<String>, format = DateTime)]
     pub created_at: Option<Timestamp>,
-    /// When it started to sign.
+    /// Null before the pair signs.
+    #[schema(required, value_type = Option<String>, format = DateTime)]
     pub activated_at: Option<Timestamp>,
-    /// When it may be deleted.
+    /// The time from which the pair may be deleted; null where that is not known.
+    #[schema(required, value_type = Option<String>, format = DateTime)]
     pub retires_at: Option<Timestamp>,
 }
 

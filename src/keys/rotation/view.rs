@@ -13,29 +13,44 @@ use crate::{
     },
 };
 
-/// A rotation, with its next step.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+/// A rotation: the replacement of the key that signs.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = RotationBody, example = json!({
+    "id": "6ed47698-a0e6-4e7e-b290-9ca4e8c91ff8", "region": "us-west-2", "mode": "graceful",
+    "phase": "propagating", "since": "2026-11-22T08:40:00Z",
+    "nextStep": "activate", "nextAt": "2026-11-22T08:50:00Z",
+    "newKeyPairArn": "arn:aws:ivs:us-west-2:123456789012:playback-key/QrStUvWx9012",
+    "oldKeyPairArn": "arn:aws:ivs:us-west-2:123456789012:playback-key/IjKlMnOp5678", "error": null
+}))]
 pub struct RotationView {
     /// Its id.
+    #[schema(value_type = String, format = "uuid")]
     pub id: RotationId,
     /// Its region.
+    #[schema(value_type = String)]
     pub region: Region,
     /// How much time it gives the old key.
     pub mode: RotationMode,
-    /// How far it has come.
+    /// How far it is.
     pub phase: Phase,
     /// When the phase began.
+    #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
-    /// What happens next; `None` if nothing does.
+    /// Null where nothing is left to do.
+    #[schema(required)]
     pub next_step: Option<NextStep>,
-    /// When that happens, if it is known.
+    /// When the next step is due; null where that is not known.
+    #[schema(required, value_type = Option<String>, format = DateTime)]
     pub next_at: Option<Timestamp>,
-    /// The pair that signs afterwards, once IVS has it.
+    /// Null before the new pair is imported.
+    #[schema(required, value_type = Option<String>)]
     pub new_key_pair_arn: Option<PlaybackKeyArn>,
-    /// The pair that signed before.
+    /// Null for a region's first key.
+    #[schema(required, value_type = Option<String>)]
     pub old_key_pair_arn: Option<PlaybackKeyArn>,
-    /// Why it failed, or does not continue.
+    /// Why the rotation failed or is stuck; null otherwise.
+    #[schema(required)]
     pub error: Option<RotationFailure>,
 }
 
